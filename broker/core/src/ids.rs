@@ -1,0 +1,126 @@
+//! The numbers that name things: positions, epochs, topics, queues, times.
+//!
+//! Each is a type of its own, so that an offset is never taken for an LSN. All are `Copy`, ordered and hashable.
+
+use std::fmt;
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+    };
+}
+
+number! {
+    /// Absolute byte position in the log of a shard. `(Epoch, Lsn)` names a record for ever.
+    Lsn(u64)
+}
+number! {
+    /// Number of a mastership; every promotion and every restart of a master adds one. 0 is "none yet".
+    Epoch(u32)
+}
+number! {
+    /// Milliseconds of log time: wall-clock milliseconds since 1970 as the master saw them, never going back.
+    LogTime(u64)
+}
+number! {
+    /// Incarnation of a topic. Never given twice: a topic made anew under an old name has a new id.
+    TopicId(u32)
+}
+number! {
+    /// Number of a consumer group, never given twice.
+    GroupId(u32)
+}
+number! {
+    /// Number of a message queue within its topic, from 0.
+    QueueId(u16)
+}
+number! {
+    /// Position of a message in its message queue, dense from 0.
+    Offset(u64)
+}
+number! {
+    /// Number of a shard within its cluster. v1alpha1 has shard 0 only.
+    ShardId(u16)
+}
+number! {
+    /// Random number of one Pop, made by the master's driver. A receipt handle carries it, so that only who
+    /// received the current delivery can end it.
+    Nonce(u64)
+}
+number! {
+    /// Hash of an official client's id (`x-mq-client-id`); see [`crate::hash::client`].
+    ClientHash(u64)
+}
+number! {
+    /// Random number of a client's connection to a gateway.
+    ConnectionId(u64)
+}
+number! {
+    /// Hash of a tag; see [`crate::hash::tag`]. 0 is "no tag".
+    TagHash(u64)
+}
+number! {
+    /// Hash of a message group (the FIFO key); see [`crate::hash::lane`]. Messages of one lane are delivered in
+    /// order to FIFO consumer groups. 0 is "no message group".
+    Lane(u64)
+}
+number! {
+    /// Hash of a client's attempt id for a receive; see [`crate::hash::attempt`].
+    AttemptHash(u64)
+}
+number! {
+    /// Driver's name for the caller who waits for an answer. Means nothing to the core.
+    Ticket(u64)
+}
+
+impl Lsn {
+    /// The position `bytes` further on.
+    #[must_use]
+    pub const fn plus(self, bytes: u64) -> Self {
+        Self(self.0 + bytes)
+    }
+}
+
+impl Epoch {
+    /// The epoch after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl Offset {
+    /// The offset after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl LogTime {
+    /// The time `millis` milliseconds later; saturates.
+    #[must_use]
+    pub const fn plus(self, millis: u64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+
+    /// Milliseconds since `earlier`; 0 where that lies ahead.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}

@@ -1,0 +1,448 @@
+//! What can be asked of a shard, and what it answers: the seam between the gateway and the state machine.
+//!
+//! A request carries everything that is decided outside (names, hashes, random numbers, durations), so that the
+//! state machine needs neither clock nor randomness. One error enum an operation says exactly how it can fail.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::settings::{GroupSettings, TopicKind, TopicSettings};
+use crate::hash::SendKey;
+use crate::ids::{
+    AttemptHash, ClientHash, ConnectionId, GroupId, Lane, LogTime, Lsn, Nonce, Offset, QueueId, TagHash, TopicId,
+};
+
+/// Name of a topic or a consumer group, already checked by the gateway.
+pub type Name = Arc<str>;
+
+/// A request to a shard.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Stores messages.
+    Send(Send),
+    /// Takes messages, waiting for some if asked to.
+    Receive(Receive),
+    /// Ends deliveries: their messages are done for the group.
+    Ack(Ack),
+    /// Changes when a delivered message comes back.
+    ChangeInvisible(ChangeInvisible),
+    /// Moves a delivered message to the group's dead letters.
+    ForwardToDeadLetters(ForwardToDeadLetters),
+    /// Takes back deliveries that never reached their client.
+    UndoPop(UndoPop),
+    /// Who is alive; renews the leases of those with `auto_renew`.
+    Vouch(Vouch),
+    /// A client said goodbye: its renewed leases end at once.
+    Release(ClientHash),
+    /// Makes a topic.
+    CreateTopic(CreateTopic),
+    /// Removes a topic with its messages.
+    DeleteTopic(Name),
+    /// Makes a consumer group.
+    CreateGroup(CreateGroup),
+    /// Removes a consumer group with its positions.
+    DeleteGroup(Name),
+    /// Makes sure that a group exists and has a position in each topic.
+    Subscribe(Subscribe),
+    /// Tells what a topic is; makes it where topics are made on first use.
+    ResolveTopic(Name),
+    /// Drops what retention lets go of below a position that the checkpoint has passed.
+    Retain(Retain),
+}
+
+/// The answer to a [`Request`], of the same name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "each variant is the answer to the request of its name")]
+pub enum Answer {
+    Send(Result<Vec<Sent>, SendError>),
+    Receive(Result<Vec<Delivery>, ReceiveError>),
+    Ack(Result<Vec<Result<(), StaleHandle>>, ConsumeError>),
+    ChangeInvisible(Result<(), ChangeInvisibleError>),
+    ForwardToDeadLetters(Result<(), ConsumeError>),
+    UndoPop,
+    Vouch,
+    Release,
+    CreateTopic(Result<TopicView, CreateTopicError>),
+    DeleteTopic(Result<(), TopicNotFound>),
+    CreateGroup(Result<GroupView, CreateGroupError>),
+    DeleteGroup(Result<(), GroupNotFound>),
+    Subscribe(Result<GroupView, ConsumeError>),
+    ResolveTopic(Result<TopicView, TopicNotFound>),
+    Retain(Retained),
+}
+
+/// Messages of one topic, stored all or none.
+#[derive(Clone, Debug)]
+pub struct Send {
+    /// The topic.
+    pub topic: Name,
+    /// In the order of their storing; never empty.
+    pub messages: Vec<NewMessage>,
+}
+
+/// One message to store. The gateway makes it from the client's, off the log thread.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// What kind of topic it needs.
+    pub kind: TopicKind,
+    /// Recognises a retry of the same send.
+    pub key: SendKey,
+    /// Hash of its tag, or 0.
+    pub tag: TagHash,
+    /// Hash of its message group, or 0. Picks the queue, so that one message group keeps to one queue.
+    pub lane: Lane,
+    /// Delivered no earlier; 0 is "at once".
+    pub deliver_at: LogTime,
+    /// The encoded [`MessageContent`](crate::message::MessageContent).
+    pub content: Bytes,
+}
+
+/// Where a message was stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sent {
+    /// The queue.
+    pub queue: QueueId,
+    /// Its offset there.
+    pub offset: Offset,
+    /// It had been stored by an earlier send of the same key; nothing was stored now.
+    pub duplicate: bool,
+}
+
+/// Takes up to `batch` messages of one topic for a group.
+#[derive(Clone, Debug)]
+pub struct Receive {
+    /// The consumer group; made on first use where the shard is told so.
+    pub group: Name,
+    /// The topic.
+    pub topic: Name,
+    /// Which messages. The others are passed over for good.
+    pub filter: Filter,
+    /// Most messages to take; at least 1.
+    pub batch: u32,
+    /// How long the delivery hides each message, in milliseconds.
+    pub invisible_ms: u64,
+    /// The lease is renewed while the client lives.
+    pub auto_renew: bool,
+    /// A repeat of the same attempt gets the same batch.
+    pub attempt: Option<AttemptHash>,
+    /// Who asks.
+    pub client: ClientHash,
+    /// Over which connection.
+    pub connection: ConnectionId,
+    /// Goes into the handles of what is delivered.
+    pub nonce: Nonce,
+    /// How long to wait for a message, in milliseconds; 0 answers at once.
+    pub wait_ms: u64,
+}
+
+/// Which messages of a topic a receive wants.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Filter {
+    /// All.
+    All,
+    /// Those with one of these tags. Sorted.
+    Tags(Vec<TagHash>),
+}
+
+/// One message delivered. Its bytes are read at [`Delivery::lsn`] by the gateway.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Delivery {
+    /// The topic's incarnation.
+    pub topic: TopicId,
+    /// Its queue.
+    pub queue: QueueId,
+    /// Its offset.
+    pub offset: Offset,
+    /// Where its record lies in the log.
+    pub lsn: Lsn,
+    /// 1 on the first delivery.
+    pub attempt: u32,
+    /// The nonce of the delivery, for the handle.
+    pub nonce: Nonce,
+    /// How long it is hidden from others, in milliseconds from now.
+    pub invisible_ms: u64,
+}
+
+/// Names one delivery of one message. What a receipt handle says, see [`crate::handle`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Handle {
+    /// The topic's incarnation.
+    pub topic: TopicId,
+    /// The queue.
+    pub queue: QueueId,
+    /// The offset.
+    pub offset: Offset,
+    /// The nonce of the delivery.
+    pub nonce: Nonce,
+}
+
+/// Ends deliveries.
+#[derive(Clone, Debug)]
+pub struct Ack {
+    /// The consumer group.
+    pub group: Name,
+    /// The deliveries; each answered by itself.
+    pub handles: Vec<Handle>,
+}
+
+/// Changes when a delivered message comes back, counted from now.
+#[derive(Clone, Debug)]
+pub struct ChangeInvisible {
+    /// The consumer group.
+    pub group: Name,
+    /// The delivery.
+    pub handle: Handle,
+    /// Hidden for so long from now, in milliseconds. 0 makes it visible at once.
+    pub invisible_ms: u64,
+    /// The delivery does not count as an attempt.
+    pub suspend: bool,
+}
+
+/// Moves a delivered message to the dead letters of its group. A stale handle is answered with success: clients
+/// repeat this call until it succeeds.
+#[derive(Clone, Debug)]
+pub struct ForwardToDeadLetters {
+    /// The consumer group.
+    pub group: Name,
+    /// The delivery.
+    pub handle: Handle,
+}
+
+/// Takes back deliveries that could not be written to their client: visible at once, not counted as attempts.
+/// What is no longer the current delivery is left alone.
+#[derive(Clone, Debug)]
+pub struct UndoPop {
+    /// The consumer group.
+    pub group: Name,
+    /// The deliveries.
+    pub handles: Vec<Handle>,
+}
+
+/// What a gateway knows of its clients, sent every few seconds.
+#[derive(Clone, Debug)]
+pub struct Vouch {
+    /// The living clients.
+    pub clients: Vec<LiveClient>,
+}
+
+/// A client with a living connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LiveClient {
+    /// The client.
+    pub client: ClientHash,
+    /// One of its connections.
+    pub connection: ConnectionId,
+    /// Milliseconds since it last began a call on that connection. A delivery counts as received once the client
+    /// called again after it.
+    pub idle_ms: u64,
+}
+
+/// Makes a topic.
+#[derive(Clone, Debug)]
+pub struct CreateTopic {
+    /// Its name.
+    pub name: Name,
+    /// What it is to be.
+    pub settings: TopicSettings,
+}
+
+/// Makes a consumer group.
+#[derive(Clone, Debug)]
+pub struct CreateGroup {
+    /// Its name.
+    pub name: Name,
+    /// What it is to be.
+    pub settings: GroupSettings,
+}
+
+/// Makes sure that a group has a position in each topic, so that "latest" begins when the subscription does.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    /// The group; made with default settings where groups are made on first use.
+    pub group: Name,
+    /// Topics to have a position in. Unknown ones are passed over.
+    pub topics: Vec<Name>,
+}
+
+/// What the retention run found on a snapshot; checked again against the present state before anything is
+/// dropped.
+#[derive(Clone, Debug)]
+pub struct Retain {
+    /// Base of the first segment that stays. All below it is dropped unless a group still owes some of it.
+    pub below: Lsn,
+    /// Messages below that a group still owes, to be copied to the end of the log, with their encoded contents.
+    pub relocate: Vec<Relocation>,
+}
+
+/// A message to copy to the end of the log, because its segment is to be dropped.
+#[derive(Clone, Debug)]
+pub struct Relocation {
+    /// The topic.
+    pub topic: TopicId,
+    /// The queue.
+    pub queue: QueueId,
+    /// The offset.
+    pub offset: Offset,
+    /// Where it lies now.
+    pub from: Lsn,
+    /// The whole encoded record that lies there.
+    pub record: Bytes,
+}
+
+/// What came of a [`Retain`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retained {
+    /// The log may begin here once this answer is committed. Unchanged where something below was still owed.
+    pub log_start: Lsn,
+}
+
+/// What a topic is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TopicView {
+    /// Its name.
+    pub name: Name,
+    /// Its incarnation.
+    pub id: TopicId,
+    /// Its settings.
+    pub settings: TopicSettings,
+}
+
+/// What a consumer group is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupView {
+    /// Its name.
+    pub name: Name,
+    /// Its number.
+    pub id: GroupId,
+    /// Its settings.
+    pub settings: GroupSettings,
+}
+
+/// No topic of that name.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("topic {topic} does not exist: create it with `rq topic create {topic}`, or start the broker with --auto-create")]
+pub struct TopicNotFound {
+    /// The name asked for.
+    pub topic: Name,
+}
+
+/// No consumer group of that name.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("consumer group {group} does not exist: create it with `rq group create {group}`")]
+pub struct GroupNotFound {
+    /// The name asked for.
+    pub group: Name,
+}
+
+/// The topic takes other messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("the topic takes {topic:?} messages, this one is {message:?}: send it to a topic of its type")]
+pub struct KindMismatch {
+    /// What the topic takes.
+    pub topic: TopicKind,
+    /// What was sent.
+    pub message: TopicKind,
+}
+
+/// The disk of some in-sync replica is too full for new messages. Nothing was stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("the disk is too full for new messages ({free_bytes} bytes free): nothing was stored; consume, delete topics or enlarge the volume")]
+pub struct DiskFull {
+    /// What is left.
+    pub free_bytes: u64,
+}
+
+/// Something of that name exists with other settings.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("{name} exists already with other settings: delete it first or choose another name")]
+pub struct ExistsDifferently {
+    /// The name.
+    pub name: Name,
+}
+
+/// The shard holds as many of these as it may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("the limit of {limit} {what} is reached: delete some, or raise the limit")]
+pub struct TooMany {
+    /// Of what.
+    pub what: &'static str,
+    /// The limit.
+    pub limit: usize,
+}
+
+/// The handle names no current delivery: acked already, delivered anew, or its topic is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("the receipt handle is not of a current delivery: the message was acked, delivered again, or its topic deleted")]
+pub struct StaleHandle;
+
+/// Why a send stored nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[allow(missing_docs, reason = "the conditions are documented where they are defined")]
+pub enum SendError {
+    #[error(transparent)]
+    TopicNotFound(#[from] TopicNotFound),
+    #[error(transparent)]
+    KindMismatch(#[from] KindMismatch),
+    #[error(transparent)]
+    DiskFull(#[from] DiskFull),
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
+}
+
+/// Why a receive failed. Finding nothing is no failure.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[allow(missing_docs, reason = "the conditions are documented where they are defined")]
+pub enum ReceiveError {
+    #[error(transparent)]
+    TopicNotFound(#[from] TopicNotFound),
+    #[error(transparent)]
+    GroupNotFound(#[from] GroupNotFound),
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
+}
+
+/// Why a consumer's call failed as a whole.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[allow(missing_docs, reason = "the conditions are documented where they are defined")]
+pub enum ConsumeError {
+    #[error(transparent)]
+    GroupNotFound(#[from] GroupNotFound),
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
+}
+
+/// Why the invisible time was not changed.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[allow(missing_docs, reason = "the conditions are documented where they are defined")]
+pub enum ChangeInvisibleError {
+    #[error(transparent)]
+    GroupNotFound(#[from] GroupNotFound),
+    #[error(transparent)]
+    StaleHandle(#[from] StaleHandle),
+}
+
+/// Why no topic was made.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[allow(missing_docs, reason = "the conditions are documented where they are defined")]
+pub enum CreateTopicError {
+    #[error(transparent)]
+    ExistsDifferently(#[from] ExistsDifferently),
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
+    #[error(transparent)]
+    DiskFull(#[from] DiskFull),
+}
+
+/// Why no consumer group was made.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[allow(missing_docs, reason = "the conditions are documented where they are defined")]
+pub enum CreateGroupError {
+    #[error(transparent)]
+    ExistsDifferently(#[from] ExistsDifferently),
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
+    #[error(transparent)]
+    DiskFull(#[from] DiskFull),
+}

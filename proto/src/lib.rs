@@ -1,0 +1,17 @@
+//! The wire contract: `apache.rocketmq.v2` as the official clients speak it, and `reliablequeue.v1`, our own
+//! services. Generated code only; what the messages mean is decided in the broker.
+
+/// Generated from `proto/apache/rocketmq/v2`: the RocketMQ 5 client API.
+pub mod rocketmq {
+    #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated code")]
+    tonic::include_proto!("apache.rocketmq.v2");
+}
+
+/// Generated from `proto/reliablequeue/v1`: administration of a broker.
+pub mod admin {
+    #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated code")]
+    tonic::include_proto!("reliablequeue.v1");
+}
+
+/// The serialized `FileDescriptorSet` of every file of this crate, for tests and reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
