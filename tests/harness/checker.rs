@@ -1,0 +1,364 @@
+//! Judges a [`History`]: pure, one rule a function, each named after the promise that it holds the broker to.
+//! It must never call a correct broker wrong, so every interval is taken at its most lenient; what it calls wrong is
+//! wrong on any schedule.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::history::{Ack, Change, Delivery, History, Outcome, Receive, Span};
+
+/// The broker's clock may run faster than ours by this part (its log time is slewed by at most a tenth).
+const SLEW: f64 = 0.9;
+/// Taken off every lease besides, for what timers and rounding cost.
+const MARGIN: Duration = Duration::from_millis(200);
+/// `INVALID_RECEIPT_HANDLE`.
+const INVALID_RECEIPT_HANDLE: i32 = 40013;
+
+/// A promise that was broken, and by which message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Violation {
+    /// Acknowledged to its producer (or delivered once), and never settled by an ack although all was drained.
+    Lost {
+        /// The message.
+        id: String,
+        /// The group that never got to ack it.
+        group: String,
+        /// How often it was delivered.
+        deliveries: usize,
+    },
+    /// Delivered by a receive that was begun after an ack of it was confirmed.
+    ReturnedAfterAck {
+        /// The message.
+        id: String,
+        /// End of the ack.
+        acked: Duration,
+        /// The receive.
+        received: Span,
+    },
+    /// Delivered before the message before it in its message group was acked.
+    OutOfOrder {
+        /// The message.
+        id: String,
+        /// The one that had to be done first.
+        before: String,
+    },
+    /// Delivered again while an earlier delivery still hid it.
+    TwoLeases {
+        /// The message.
+        id: String,
+        /// The earliest end of the first lease.
+        leased_until: Duration,
+        /// The receive that got it all the same.
+        received: Span,
+    },
+    /// Delivered, but nobody sent it.
+    Phantom {
+        /// The message.
+        id: String,
+    },
+    /// Delivered, although every send of it was refused for certain.
+    RefusedYetStored {
+        /// The message.
+        id: String,
+    },
+    /// Delivered with other bytes than were sent.
+    Damaged {
+        /// The message.
+        id: String,
+    },
+    /// A retried send was stored more than once.
+    StoredTwice {
+        /// The message.
+        id: String,
+        /// Queues and offsets that it was delivered from.
+        places: Vec<(i32, i64)>,
+    },
+    /// Two deliveries carry the same attempt, or a later one a smaller attempt.
+    AttemptNotGrown {
+        /// The message.
+        id: String,
+        /// The attempts, in the order of the receives.
+        attempts: (u32, u32),
+    },
+    /// Attempts are missing that no receive of unknown outcome can have taken.
+    AttemptSkipped {
+        /// The message.
+        id: String,
+        /// The attempts on both sides of the gap; 0 stands before the first.
+        attempts: (u32, u32),
+    },
+    /// The ack of a delivery that was surely current was refused as stale.
+    LiveHandleRefused {
+        /// The message.
+        id: String,
+        /// The ack.
+        acked: Span,
+    },
+}
+
+/// All that is wrong with a history that ended in a full drain. Empty if nothing is.
+#[must_use]
+pub fn check(history: &History) -> Vec<Violation> {
+    let index = Index::new(history);
+    let rules: [fn(&Index<'_>) -> Vec<Violation>; 8] = [
+        every_acknowledged_message_is_settled,
+        no_confirmed_ack_is_undone,
+        message_groups_keep_their_order,
+        no_message_has_two_leases,
+        what_is_delivered_was_sent,
+        a_retried_send_is_stored_once,
+        attempts_grow_by_one,
+        a_current_handle_is_accepted,
+    ];
+    rules.iter().flat_map(|rule| rule(&index)).collect()
+}
+
+/// A message by all of its sends.
+struct Message<'a> {
+    topic: &'a str,
+    message_group: Option<&'a str>,
+    first_begin: Duration,
+    acknowledged: Option<Duration>,
+    refused_always: bool,
+}
+
+/// A delivery with its receive.
+#[derive(Clone, Copy)]
+struct Handed<'a> {
+    receive: &'a Receive,
+    delivery: &'a Delivery,
+}
+
+type Key<'a> = (&'a str, &'a str);
+
+/// The history by message; (group, id) names a message's life in one group.
+struct Index<'a> {
+    history: &'a History,
+    messages: BTreeMap<&'a str, Message<'a>>,
+    handed: BTreeMap<Key<'a>, Vec<Handed<'a>>>,
+    by_handle: BTreeMap<&'a str, Handed<'a>>,
+    acks: BTreeMap<Key<'a>, Vec<&'a Ack>>,
+    changes: BTreeMap<&'a str, &'a Change>,
+    groups: BTreeMap<&'a str, BTreeSet<&'a str>>,
+}
+
+impl<'a> Index<'a> {
+    fn new(history: &'a History) -> Self {
+        let mut index = Index {
+            history,
+            messages: BTreeMap::new(),
+            handed: BTreeMap::new(),
+            by_handle: BTreeMap::new(),
+            acks: BTreeMap::new(),
+            changes: history.changes.iter().map(|change| (change.handle.as_str(), change)).collect(),
+            groups: BTreeMap::new(),
+        };
+        index.add_sends();
+        for receive in &history.receives {
+            index.groups.entry(&receive.topic).or_default().insert(&receive.group);
+            for delivery in &receive.deliveries {
+                let handed = Handed { receive, delivery };
+                index.handed.entry((&receive.group, &delivery.id)).or_default().push(handed);
+                index.by_handle.insert(&delivery.handle, handed);
+            }
+        }
+        for ack in &history.acks {
+            index.acks.entry((&ack.group, &ack.id)).or_default().push(ack);
+        }
+        index
+    }
+
+    fn add_sends(&mut self) {
+        for send in &self.history.sends {
+            let message = self.messages.entry(&send.id).or_insert(Message {
+                topic: &send.topic,
+                message_group: send.message_group.as_deref(),
+                first_begin: send.span.begin,
+                acknowledged: None,
+                refused_always: true,
+            });
+            message.first_begin = message.first_begin.min(send.span.begin);
+            message.refused_always &= send.outcome.is_fail();
+            if send.outcome.is_ok() {
+                let end = message.acknowledged.map_or(send.span.end, |end| end.min(send.span.end));
+                message.acknowledged = Some(end);
+            }
+        }
+    }
+
+    fn acks_of(&self, key: Key<'a>) -> impl Iterator<Item = &'a Ack> {
+        self.acks.get(&key).into_iter().flatten().copied()
+    }
+
+    /// The earliest moment at which the lease of a delivery may have ended by itself. It began after the receive
+    /// did, so that is what counts. Zero where the broker may take the delivery back: it saw the stream break.
+    fn leased_until(&self, handed: Handed<'a>) -> Duration {
+        let Handed { receive, delivery } = handed;
+        if !receive.outcome.is_ok() {
+            return Duration::ZERO;
+        }
+        let asked = receive.span.begin + receive.invisible.mul_f64(SLEW);
+        let changed = self.changes.get(delivery.handle.as_str()).map(|change| change.span.begin);
+        changed.map_or(asked, |changed| asked.min(changed)).saturating_sub(MARGIN)
+    }
+}
+
+fn every_acknowledged_message_is_settled(index: &Index<'_>) -> Vec<Violation> {
+    let settled = |key| index.acks_of(key).any(|ack| !ack.outcome.is_fail());
+    let mut lost = Vec::new();
+    for (&id, message) in &index.messages {
+        for &group in index.groups.get(message.topic).into_iter().flatten() {
+            let deliveries = index.handed.get(&(group, id)).map_or(0, Vec::len);
+            if (message.acknowledged.is_some() || deliveries > 0) && !settled((group, id)) {
+                lost.push(Violation::Lost { id: id.into(), group: group.into(), deliveries });
+            }
+        }
+    }
+    lost
+}
+
+fn no_confirmed_ack_is_undone(index: &Index<'_>) -> Vec<Violation> {
+    let mut returned = Vec::new();
+    for (&key, handed) in &index.handed {
+        let confirmed = index.acks_of(key).filter(|ack| ack.outcome.is_ok()).map(|ack| ack.span.end).min();
+        let Some(acked) = confirmed else { continue };
+        for again in handed.iter().filter(|handed| handed.receive.span.begin > acked) {
+            let received = again.receive.span;
+            returned.push(Violation::ReturnedAfterAck { id: key.1.into(), acked, received });
+        }
+    }
+    returned
+}
+
+fn message_groups_keep_their_order(index: &Index<'_>) -> Vec<Violation> {
+    let mut lanes: BTreeMap<(&str, &str), Vec<(&str, &Message<'_>)>> = BTreeMap::new();
+    for (&id, message) in &index.messages {
+        if let Some(message_group) = message.message_group {
+            lanes.entry((message.topic, message_group)).or_default().push((id, message));
+        }
+    }
+    let mut disordered = Vec::new();
+    for ((topic, _), mut lane) in lanes {
+        lane.sort_by_key(|(_, message)| message.first_begin);
+        for &group in index.groups.get(topic).into_iter().flatten() {
+            if index.history.ordered_groups.contains(group) {
+                disordered.extend(order_of_lane(index, group, &lane));
+            }
+        }
+    }
+    disordered
+}
+
+/// Each message waits for the acknowledged one before it; by induction it waits for all before it.
+fn order_of_lane(index: &Index<'_>, group: &str, lane: &[(&str, &Message<'_>)]) -> Vec<Violation> {
+    let mut disordered = Vec::new();
+    let mut before: Option<(&str, Duration)> = None;
+    for &(id, message) in lane {
+        if let Some((earlier, acknowledged)) = before
+            && acknowledged <= message.first_begin
+        {
+            let done = index.acks_of((group, earlier)).filter(|ack| !ack.outcome.is_fail());
+            let done = done.map(|ack| ack.span.begin).min();
+            let mut handed = index.handed.get(&(group, id)).into_iter().flatten();
+            if handed.any(|handed| done.is_none_or(|done| done >= handed.receive.span.end)) {
+                disordered.push(Violation::OutOfOrder { id: id.into(), before: earlier.into() });
+            }
+        }
+        if let Some(acknowledged) = message.acknowledged {
+            before = Some((id, acknowledged));
+        }
+    }
+    disordered
+}
+
+fn no_message_has_two_leases(index: &Index<'_>) -> Vec<Violation> {
+    let mut double = Vec::new();
+    for (&(_, id), handed) in &index.handed {
+        let mut handed = handed.clone();
+        handed.sort_by_key(|handed| handed.receive.span.end);
+        let mut leased_until = Duration::ZERO;
+        for next in handed {
+            let received = next.receive.span;
+            if received.end < leased_until {
+                double.push(Violation::TwoLeases { id: id.into(), leased_until, received });
+            }
+            leased_until = leased_until.max(index.leased_until(next));
+        }
+    }
+    double
+}
+
+fn what_is_delivered_was_sent(index: &Index<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    for (&(_, id), handed) in &index.handed {
+        match index.messages.get(id) {
+            None => wrong.push(Violation::Phantom { id: id.into() }),
+            Some(message) if message.refused_always => {
+                wrong.push(Violation::RefusedYetStored { id: id.into() })
+            }
+            Some(_) if handed.iter().any(|handed| !handed.delivery.intact) => {
+                wrong.push(Violation::Damaged { id: id.into() });
+            }
+            Some(_) => {}
+        }
+    }
+    wrong
+}
+
+fn a_retried_send_is_stored_once(index: &Index<'_>) -> Vec<Violation> {
+    let mut places: BTreeMap<&str, BTreeSet<(i32, i64)>> = BTreeMap::new();
+    for (&(_, id), handed) in &index.handed {
+        places.entry(id).or_default().extend(handed.iter().map(|handed| handed.delivery.place));
+    }
+    let twice = places.into_iter().filter(|(_, places)| places.len() > 1);
+    twice
+        .map(|(id, places)| Violation::StoredTwice { id: id.into(), places: places.into_iter().collect() })
+        .collect()
+}
+
+fn attempts_grow_by_one(index: &Index<'_>) -> Vec<Violation> {
+    let unknown: Vec<&Receive> =
+        index.history.receives.iter().filter(|call| call.outcome.is_unknown()).collect();
+    let mut wrong = Vec::new();
+    for (&(group, id), handed) in &index.handed {
+        let mut seen: Vec<Handed<'_>> =
+            handed.iter().filter(|seen| seen.receive.outcome.is_ok()).copied().collect();
+        seen.sort_by_key(|seen| seen.delivery.attempt);
+        let mut last = (0, Duration::ZERO);
+        for Handed { receive, delivery } in seen {
+            let attempts = (last.0, delivery.attempt);
+            if attempts.0 == attempts.1 || receive.span.end < last.1 {
+                wrong.push(Violation::AttemptNotGrown { id: id.into(), attempts });
+            }
+            let mine = |call: &Receive| call.group == group && call.topic == receive.topic;
+            let hidden = unknown
+                .iter()
+                .filter(|call| mine(call) && call.span.begin < receive.span.end && call.span.end > last.1)
+                .count();
+            if (attempts.1.saturating_sub(attempts.0).saturating_sub(1)) as usize > hidden {
+                wrong.push(Violation::AttemptSkipped { id: id.into(), attempts });
+            }
+            last = (delivery.attempt, receive.span.begin);
+        }
+    }
+    wrong
+}
+
+fn a_current_handle_is_accepted(index: &Index<'_>) -> Vec<Violation> {
+    let mut refused = Vec::new();
+    for (&key, acks) in &index.acks {
+        for (nth, ack) in acks.iter().enumerate() {
+            let stale = matches!(ack.outcome, Outcome::Fail { code: INVALID_RECEIPT_HANDLE, .. });
+            let others = || acks.iter().enumerate().filter(|(other, _)| *other != nth).map(|(_, ack)| ack);
+            let only = others().all(|other| other.outcome.is_fail() || other.span.begin > ack.span.end);
+            let current = index.by_handle.get(ack.handle.as_str());
+            if stale && only && current.is_some_and(|&handed| ack.span.end < index.leased_until(handed)) {
+                refused.push(Violation::LiveHandleRefused { id: key.1.into(), acked: ack.span });
+            }
+        }
+    }
+    refused
+}
+
+#[cfg(test)]
+mod tests;

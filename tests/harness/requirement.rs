@@ -1,0 +1,60 @@
+//! What a test needs of the machine. A test that cannot run says so loudly, and fails where `CI=true`: it must
+//! never look like one that passed.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+
+/// Something that not every machine has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Requirement {
+    /// The rights of root: mounts and tracing.
+    Root,
+    /// Loop devices and `mkfs.ext4`.
+    LoopDevice,
+    /// `strace` on the path.
+    Strace,
+}
+
+impl Requirement {
+    fn is_met(self) -> bool {
+        match self {
+            Requirement::Root => rustix::process::geteuid().is_root(),
+            Requirement::LoopDevice => {
+                std::path::Path::new("/dev/loop-control").exists()
+                    && runs("mkfs.ext4", "-V")
+                    && runs("mount", "-V")
+            }
+            Requirement::Strace => runs("strace", "-V"),
+        }
+    }
+
+    fn advice(self) -> &'static str {
+        match self {
+            Requirement::Root => "root: run the tests as root",
+            Requirement::LoopDevice => {
+                "a loop device: install e2fsprogs and mount, and give access to /dev/loop-control"
+            }
+            Requirement::Strace => "strace: install the package strace",
+        }
+    }
+}
+
+fn runs(program: &str, argument: &str) -> bool {
+    let status = Command::new(program).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// True if all of `needs` are there. Otherwise says loudly what is missing, and is an error where `CI=true`.
+pub fn can_run(test: &str, needs: &[Requirement]) -> Result<bool> {
+    let missing: Vec<&str> = needs.iter().filter(|need| !need.is_met()).map(|need| need.advice()).collect();
+    if missing.is_empty() {
+        return Ok(true);
+    }
+    let missing = missing.join("; ");
+    if std::env::var("CI").is_ok_and(|ci| ci == "true") {
+        bail!("{test} cannot run here and CI=true asks for every test: it needs {missing}");
+    }
+    eprintln!("\n!!!! NOT RUN: {test} needs {missing} !!!!\n");
+    Ok(false)
+}
