@@ -101,7 +101,11 @@ mod tests {
         for at in 0..text.len() {
             let mut mangled = text.clone().into_bytes();
             mangled[at] = if mangled[at] == b'0' { b'1' } else { b'0' };
-            assert_eq!(decode(ShardId(0), std::str::from_utf8(&mangled).unwrap()), Err(NotAHandle), "at {at}");
+            assert_eq!(
+                decode(ShardId(0), std::str::from_utf8(&mangled).unwrap()),
+                Err(NotAHandle),
+                "at {at}"
+            );
         }
     }
 

@@ -81,10 +81,15 @@ mod tests {
     fn hashes_written_into_logs_never_change() {
         assert_eq!(crc32c(b"123456789"), 0xE306_9283);
         assert_eq!(crc32c_parts([&b"1234"[..], b"56789"]), 0xE306_9283);
-        assert_eq!(
-            (tag("TagA").0, lane("order-1").0, client("host@1@0@abc").0, attempt("a-1").0),
-            (tag("TagA").0, lane("order-1").0, client("host@1@0@abc").0, attempt("a-1").0)
-        );
+        assert_eq!(tag("TagA").0, 0x723a_17d9_38c1_6f9c);
+        assert_eq!(lane("order-1").0, 0xcc4b_5703_a2aa_a61a);
+        assert_eq!(client("host@1@0@abc").0, 0x11fa_cf37_6932_6f04);
+        assert_eq!(attempt("a-1").0, 0x1ebf_4aee_6af3_e172);
+        assert_eq!(send_key("host@1@0@abc", "01AB", 7).0, 0x262b_1ae1_445e_3b83_78c9_f59a_6409_5e1b);
+    }
+
+    #[test]
+    fn the_parts_of_a_send_key_are_told_apart() {
         assert_ne!(send_key("a", "bc", 1), send_key("ab", "c", 1));
     }
 }

@@ -3,9 +3,20 @@
 //! [`Shard::step`] decides: it turns a request into records and an answer. [`State::apply`] is what a record
 //! means; master, slave and recovery run the same code on the same records and reach the same state.
 
+mod apply;
+pub mod checkpoint;
+mod duplicates;
+mod held;
+mod index;
+mod polls;
+mod progress;
 pub mod request;
+pub mod retention;
 pub mod settings;
+mod shard;
+mod state;
 pub mod view;
 
-/// One shard.
-pub struct Shard {}
+pub use self::apply::ApplyError;
+pub use self::shard::{Append, Limits, RENEWED_LEASE_MS, Shard};
+pub use self::state::{DEAD_LETTER_PREFIX, State, dead_letter_topic};

@@ -1,19 +1,259 @@
-//! The records of the log.
+//! The records of the log: what happened, as the master decided it. Applying one reads no clock and draws no
+//! random number, so that every replica reaches the same state.
+//!
+//! In a frame a record is `len varint | type u8 | version u8 | body`. An unknown type or version is an error that
+//! halts the replica: skipping it would let its state drift from the others'. `docs/formats.md` lists the bytes.
 
-use bytes::Bytes;
+mod bytes;
 
-use crate::ids::{LogTime, Offset, QueueId, TopicId};
-use crate::queue::settings::TopicKind;
+use ::bytes::Bytes;
 
-/// A message as it lies in the log.
+pub(crate) use self::bytes::{
+    batch_positions, group_settings, put_group_settings, put_topic_settings, relocated_position,
+    topic_settings,
+};
+pub use self::bytes::{decode, decode_message, encode};
+use crate::hash::SendKey;
+use crate::ids::{
+    AttemptHash, ClientHash, ConnectionId, Epoch, GroupId, Lane, LogTime, Lsn, Nonce, Offset, QueueId,
+    TagHash, TopicId,
+};
+use crate::queue::settings::{GroupSettings, TopicKind, TopicSettings};
+
+/// One record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Record<'a> {
+    /// A master took over, or started again. All before it is committed when it is.
+    EpochStart {
+        /// The new epoch.
+        epoch: Epoch,
+    },
+    /// From here on records of this level may follow; rises only.
+    FeatureLevel(u32),
+    /// How long a retried send is recognised.
+    DuplicateWindow {
+        /// In milliseconds of log time.
+        millis: u64,
+        /// In sends.
+        entries: u64,
+    },
+    /// A topic was made.
+    TopicPut {
+        /// Its number, never given twice.
+        id: TopicId,
+        /// Its name.
+        name: &'a str,
+        /// Its settings.
+        settings: TopicSettings,
+    },
+    /// A topic was deleted, with its messages.
+    TopicDelete(TopicId),
+    /// A consumer group was made, or its settings changed.
+    GroupPut {
+        /// Its number, never given twice.
+        id: GroupId,
+        /// Its name.
+        name: &'a str,
+        /// Its settings.
+        settings: GroupSettings,
+    },
+    /// A consumer group was deleted, with its positions.
+    GroupDelete(GroupId),
+    /// A group begins to consume a topic.
+    Subscribe {
+        /// The group.
+        group: GroupId,
+        /// The topic.
+        topic: TopicId,
+        /// Where it begins in each queue.
+        start: Vec<Offset>,
+    },
+    /// A message.
+    Message(MessageRecord<'a>),
+    /// Messages of one send: all or none, since a record is never half there.
+    Batch(Vec<MessageRecord<'a>>),
+    /// The transaction of a half message, or its hold on a delayed one, ended.
+    TransactionEnd {
+        /// The half message's record.
+        half: Lsn,
+        /// Visible now, or gone.
+        commit: bool,
+    },
+    /// A producer was asked about a half message.
+    TransactionCheck {
+        /// The half message's record.
+        half: Lsn,
+        /// When to ask next.
+        next_check: LogTime,
+    },
+    /// Delayed messages due up to this time become visible, in the order of time and LSN.
+    TimerFire {
+        /// Up to here, included.
+        up_to: LogTime,
+    },
+    /// Messages were handed to a consumer.
+    Pop(Pop),
+    /// Deliveries ended: done for the group.
+    Ack {
+        /// The group.
+        group: GroupId,
+        /// The topic.
+        topic: TopicId,
+        /// Which messages.
+        messages: Vec<(QueueId, Offset)>,
+    },
+    /// When messages come back was changed: by their consumer, by renewal, or because the consumer left.
+    ChangeInvisible(ChangeInvisible),
+    /// Deliveries that never reached their consumer: visible again, not counted.
+    UndoPop {
+        /// The group.
+        group: GroupId,
+        /// The topic.
+        topic: TopicId,
+        /// Which messages.
+        messages: Vec<(QueueId, Offset)>,
+    },
+    /// A message became a dead letter. Its bytes stay where they are; the dead-letter topic points there.
+    DeadLetter {
+        /// The group that could not consume it.
+        group: GroupId,
+        /// Its topic.
+        topic: TopicId,
+        /// Its queue.
+        queue: QueueId,
+        /// Its offset.
+        offset: Offset,
+        /// The dead-letter topic; queue 0 of it.
+        into: TopicId,
+    },
+    /// A message was copied to here, since its segment is to be dropped.
+    Relocate {
+        /// The queue that points to it, not always the one it was sent to.
+        topic: TopicId,
+        /// The queue.
+        queue: QueueId,
+        /// The offset.
+        offset: Offset,
+        /// The encoded message record, as it was.
+        record: &'a [u8],
+    },
+    /// Nothing below is needed any more.
+    DropBelow(Lsn),
+    /// Hash of the state after everything before this record, for replicas to compare.
+    StateHash {
+        /// See [`State::hash`](crate::queue::State::hash).
+        hash: u128,
+    },
+}
+
+/// What a message waits for before it is visible.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Hold {
+    /// Nothing: visible at once.
+    None,
+    /// Its delivery time.
+    Until(LogTime),
+    /// The end of its transaction; the producer is first asked at this time.
+    Transaction(LogTime),
+}
+
+/// A message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MessageRecord<'a> {
+    /// Its topic.
+    pub topic: TopicId,
+    /// Its queue.
+    pub queue: QueueId,
+    /// Its offset there; 0 for a held one, which gets it when it becomes visible.
+    pub offset: Offset,
+    /// What it was sent as.
+    pub kind: TopicKind,
+    /// What it waits for.
+    pub hold: Hold,
+    /// Recognises a retry.
+    pub key: SendKey,
+    /// Hash of its tag.
+    pub tag: TagHash,
+    /// Hash of its message group.
+    pub lane: Lane,
+    /// Log time of its storing.
+    pub stored_at: LogTime,
+    /// The encoded [`MessageContent`](crate::message::MessageContent).
+    pub content: &'a [u8],
+}
+
+/// Messages handed to a consumer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pop {
+    /// For this group.
+    pub group: GroupId,
+    /// Of this topic.
+    pub topic: TopicId,
+    /// Goes into the handles.
+    pub nonce: Nonce,
+    /// To this client.
+    pub client: ClientHash,
+    /// Over this connection.
+    pub connection: ConnectionId,
+    /// Answering this attempt; 0 is none.
+    pub attempt: AttemptHash,
+    /// Hidden for this long, in milliseconds, from the record's log time.
+    pub invisible_ms: u64,
+    /// Renewed while the client lives.
+    pub auto_renew: bool,
+    /// What was taken of each queue.
+    pub queues: Vec<PopQueue>,
+}
+
+/// What a [`Pop`] took of one queue.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PopQueue {
+    /// The queue.
+    pub queue: QueueId,
+    /// Delivered again.
+    pub again: Vec<Offset>,
+    /// Fate of the messages from the group's position on, as runs.
+    pub runs: Vec<(Fate, u32)>,
+}
+
+/// What a Pop did with a message that it came by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum Fate {
+    /// Delivered.
+    Taken = 1,
+    /// Passed over for good: the filter did not want it.
+    Skipped = 2,
+    /// Waits behind an earlier message of its message group.
+    Parked = 3,
+}
+
+/// When messages come back was changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChangeInvisible {
+    /// The group.
+    pub group: GroupId,
+    /// The topic.
+    pub topic: TopicId,
+    /// They come back at this time.
+    pub visible_at: LogTime,
+    /// Still being worked on, so they count as in flight (a renewal); otherwise they wait out a back-off.
+    pub held: bool,
+    /// Their delivery is known to have arrived.
+    pub confirmed: bool,
+    /// The delivery does not count as an attempt.
+    pub uncounted: bool,
+    /// Which messages.
+    pub messages: Vec<(QueueId, Offset)>,
+}
+
+/// A message as read back from the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredMessage {
     /// The topic it was sent to (its origin, for a dead letter).
     pub topic: TopicId,
     /// Its queue there.
     pub queue: QueueId,
-    /// Its offset there.
-    pub offset: Offset,
     /// What it was sent as.
     pub kind: TopicKind,
     /// Log time of its storing.

@@ -11,7 +11,8 @@ use thiserror::Error;
 use super::settings::{GroupSettings, TopicKind, TopicSettings};
 use crate::hash::SendKey;
 use crate::ids::{
-    AttemptHash, ClientHash, ConnectionId, GroupId, Lane, LogTime, Lsn, Nonce, Offset, QueueId, TagHash, TopicId,
+    AttemptHash, ClientHash, ConnectionId, GroupId, Lane, LogTime, Lsn, Nonce, Offset, QueueId, TagHash,
+    TopicId,
 };
 
 /// Name of a topic or a consumer group, already checked by the gateway.
@@ -274,6 +275,8 @@ pub struct Retain {
     pub below: Lsn,
     /// Messages below that a group still owes, to be copied to the end of the log, with their encoded contents.
     pub relocate: Vec<Relocation>,
+    /// What is kept.
+    pub policy: super::retention::Policy,
 }
 
 /// A message to copy to the end of the log, because its segment is to be dropped.
@@ -322,7 +325,9 @@ pub struct GroupView {
 
 /// No topic of that name.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-#[error("topic {topic} does not exist: create it with `rq topic create {topic}`, or start the broker with --auto-create")]
+#[error(
+    "topic {topic} does not exist: create it with `rq topic create {topic}`, or start the broker with --auto-create"
+)]
 pub struct TopicNotFound {
     /// The name asked for.
     pub topic: Name,
@@ -348,7 +353,9 @@ pub struct KindMismatch {
 
 /// The disk of some in-sync replica is too full for new messages. Nothing was stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-#[error("the disk is too full for new messages ({free_bytes} bytes free): nothing was stored; consume, delete topics or enlarge the volume")]
+#[error(
+    "the disk is too full for new messages ({free_bytes} bytes free): nothing was stored; consume, delete topics or enlarge the volume"
+)]
 pub struct DiskFull {
     /// What is left.
     pub free_bytes: u64,
@@ -374,7 +381,9 @@ pub struct TooMany {
 
 /// The handle names no current delivery: acked already, delivered anew, or its topic is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-#[error("the receipt handle is not of a current delivery: the message was acked, delivered again, or its topic deleted")]
+#[error(
+    "the receipt handle is not of a current delivery: the message was acked, delivered again, or its topic deleted"
+)]
 pub struct StaleHandle;
 
 /// Why a send stored nothing.

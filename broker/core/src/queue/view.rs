@@ -1,7 +1,10 @@
 //! What people see of a shard: figures for administration, never for decisions.
 
+use std::sync::Arc;
+
 use super::request::{GroupView, Name, TopicView};
-use crate::ids::{LogTime, Lsn, Offset, QueueId};
+use super::state::dead_letter_topic;
+use crate::ids::{LogTime, Lsn, Offset, QueueId, TopicId};
 
 /// A topic with its figures.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,31 +56,84 @@ pub struct DeadLetterPosition {
 
 impl super::Shard {
     /// Topics whose name contains the text, by name.
-    pub fn topics(&self, _name_contains: &str) -> Vec<TopicStatus> {
-        todo!()
+    pub fn topics(&self, name_contains: &str) -> Vec<TopicStatus> {
+        let names = self.state.topic_names.keys().filter(|name| name.contains(name_contains));
+        names.filter_map(|name| self.topic_status(name)).collect()
     }
+
     /// One topic.
-    pub fn topic_status(&self, _name: &str) -> Option<TopicStatus> {
-        todo!()
+    pub fn topic_status(&self, name: &str) -> Option<TopicStatus> {
+        let (id, topic) = self.state.topic(name)?;
+        let consumers = self.state.group_names.iter().filter(|(_, group)| {
+            self.state.groups.get(group).is_some_and(|group| group.subscriptions.contains_key(&id))
+        });
+        Some(TopicStatus {
+            topic: topic.view(id),
+            queues: topic.queues.iter().map(|queue| (queue.min, queue.next)).collect(),
+            groups: consumers.map(|(name, _)| Arc::clone(name)).collect(),
+        })
     }
+
+    /// Number of topics.
+    pub fn topic_count(&self) -> usize {
+        self.state.topics.len()
+    }
+
+    /// Number of consumer groups.
+    pub fn group_count(&self) -> usize {
+        self.state.groups.len()
+    }
+
     /// Groups whose name contains the text, by name.
-    pub fn groups(&self, _name_contains: &str) -> Vec<GroupStatus> {
-        todo!()
+    pub fn groups(&self, name_contains: &str) -> Vec<GroupStatus> {
+        let names = self.state.group_names.keys().filter(|name| name.contains(name_contains));
+        names.filter_map(|name| self.group_status(name)).collect()
     }
+
     /// One group.
-    pub fn group_status(&self, _name: &str) -> Option<GroupStatus> {
-        todo!()
+    pub fn group_status(&self, name: &str) -> Option<GroupStatus> {
+        let (id, group) = self.state.group(name)?;
+        let mut progress = Vec::new();
+        for (topic, subscription) in &group.subscriptions {
+            let Some(topic) = self.state.topics.get(topic) else { continue };
+            for (number, (position, messages)) in subscription.queues.iter().zip(&topic.queues).enumerate() {
+                progress.push(QueueProgress {
+                    topic: Arc::clone(&topic.name),
+                    queue: QueueId(number as u16),
+                    next: position.next,
+                    in_flight: u64::from(position.in_flight),
+                    waiting: position.pending.len() as u64 - u64::from(position.in_flight)
+                        + u64::from(position.parked),
+                    ready: messages.next.0.saturating_sub(position.next.0.max(messages.min.0)),
+                });
+            }
+        }
+        Some(GroupStatus { group: group.view(id), progress, dead_letters: self.count_dead_letters(name) })
     }
+
     /// Dead letters of a group from an offset on, at most `limit`. None: there is no such group.
-    pub fn dead_letters(&self, _group: &str, _from: Offset, _limit: usize) -> Option<Vec<DeadLetterPosition>> {
-        todo!()
+    pub fn dead_letters(&self, group: &str, from: Offset, limit: usize) -> Option<Vec<DeadLetterPosition>> {
+        self.state.group(group)?;
+        let Some((_, topic)) = self.state.topic(&dead_letter_topic(group)) else { return Some(Vec::new()) };
+        let queue = topic.queues.first()?;
+        let offsets = (from.0.max(queue.min.0)..queue.next.0).map(Offset);
+        let found = offsets.filter_map(|offset| Some((offset, queue.get(offset)?.lsn)));
+        let kept = found.filter(|(_, lsn)| *lsn >= self.state.log_start);
+        Some(kept.take(limit).map(|(offset, lsn)| DeadLetterPosition { offset, lsn }).collect())
     }
+
     /// Name of a topic by its number, while it exists.
-    pub fn topic_name(&self, _id: crate::ids::TopicId) -> Option<Name> {
-        todo!()
+    pub fn topic_name(&self, id: TopicId) -> Option<Name> {
+        self.state.topics.get(&id).map(|topic| Arc::clone(&topic.name))
     }
-    /// Log time of the newest step.
+
+    /// Log time of the newest record.
     pub fn log_time(&self) -> LogTime {
-        todo!()
+        self.state.log_time
+    }
+
+    fn count_dead_letters(&self, group: &str) -> u64 {
+        let topic = self.state.topic(&dead_letter_topic(group));
+        topic.and_then(|(_, topic)| topic.queues.first()).map_or(0, super::index::MessageQueue::len)
     }
 }

@@ -1,0 +1,325 @@
+//! The state as bytes, for checkpoints and for comparing replicas. One encoding for one state: everything is
+//! written in the order of its keys or of its coming.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::duplicates::Generation;
+use super::held::HeldMessage;
+use super::index::{CHUNK, Chunk, Entry, MessageQueue};
+use super::progress::{Lease, Pending, Progress};
+use super::state::{Group, State, Subscription, Topic};
+use crate::codec::{Malformed, Reader, Write};
+use crate::ids::{
+    AttemptHash, ClientHash, ConnectionId, Epoch, GroupId, Lane, LogTime, Lsn, Nonce, Offset, QueueId,
+    TagHash, TopicId,
+};
+use crate::record::{Hold, group_settings, put_group_settings, put_topic_settings, topic_settings};
+
+/// Version of the whole encoding.
+const VERSION: u8 = 1;
+
+/// Writes a state.
+pub fn encode(state: &State, out: &mut dyn Write) {
+    out.put_u8(VERSION);
+    out.put_u64(state.applied.0);
+    out.put_u64(state.log_time.0);
+    out.put_u32(state.epoch.0);
+    out.put_u32(state.feature_level);
+    out.put_u64(state.log_start.0);
+    out.put_u32(state.last_topic.0);
+    out.put_u32(state.last_group.0);
+    out.put_varint(state.topics.len() as u64);
+    for (id, topic) in &state.topics {
+        out.put_u32(id.0);
+        put_topic(out, topic);
+    }
+    out.put_varint(state.groups.len() as u64);
+    for (id, group) in &state.groups {
+        out.put_u32(id.0);
+        put_group(out, group);
+    }
+    out.put_u64(state.duplicates.window_ms);
+    out.put_u64(state.duplicates.window_entries);
+    out.put_u64(state.duplicates.forgotten_early);
+    out.put_varint(state.duplicates.generations.len() as u64);
+    for generation in &state.duplicates.generations {
+        put_generation(out, generation);
+    }
+    out.put_varint(state.held.messages.len() as u64);
+    for (lsn, held) in &state.held.messages {
+        put_held(out, *lsn, held);
+    }
+}
+
+/// Reads what [`encode`] wrote.
+pub fn decode(bytes: &[u8]) -> Result<State, Malformed> {
+    let r = &mut Reader::new(bytes);
+    if r.u8("checkpoint version")? != VERSION {
+        return Err(r.malformed("checkpoint version: written by a newer release"));
+    }
+    let mut state = State {
+        applied: Lsn(r.u64("applied")?),
+        log_time: LogTime(r.u64("log time")?),
+        epoch: Epoch(r.u32("epoch")?),
+        feature_level: r.u32("feature level")?,
+        log_start: Lsn(r.u64("log start")?),
+        last_topic: TopicId(r.u32("last topic")?),
+        last_group: GroupId(r.u32("last group")?),
+        ..State::default()
+    };
+    for _ in 0..r.count("topics")? {
+        let id = TopicId(r.u32("topic")?);
+        let topic = topic(r)?;
+        state.topic_names.insert(Arc::clone(&topic.name), id);
+        state.topics.insert(id, Arc::new(topic));
+    }
+    for _ in 0..r.count("groups")? {
+        let id = GroupId(r.u32("group")?);
+        let group = group(r)?;
+        state.group_names.insert(Arc::clone(&group.name), id);
+        state.groups.insert(id, Arc::new(group));
+    }
+    state.duplicates.window_ms = r.u64("window")?;
+    state.duplicates.window_entries = r.u64("window")?;
+    state.duplicates.forgotten_early = r.u64("forgotten")?;
+    for _ in 0..r.count("generations")? {
+        let generation = generation(r)?;
+        state.duplicates.restore(&generation);
+    }
+    for _ in 0..r.count("held messages")? {
+        let (lsn, held) = held(r)?;
+        state.held.insert(lsn, held);
+    }
+    if r.is_empty() { Ok(state) } else { Err(r.malformed("end of checkpoint")) }
+}
+
+fn put_topic(out: &mut dyn Write, topic: &Topic) {
+    out.put_bytes(topic.name.as_bytes());
+    put_topic_settings(out, topic.settings);
+    for queue in &topic.queues {
+        put_queue(out, queue);
+    }
+    out.put_varint(topic.dead_since.len() as u64);
+    for time in &topic.dead_since {
+        out.put_u64(time.0);
+    }
+}
+
+fn topic(r: &mut Reader<'_>) -> Result<Topic, Malformed> {
+    let name = Arc::from(r.str("topic name")?);
+    let mut topic = Topic::new(name, topic_settings(r)?);
+    for queue in &mut topic.queues {
+        *queue = message_queue(r)?;
+    }
+    for _ in 0..r.count("dead letters")? {
+        topic.dead_since.push_back(LogTime(r.u64("dead letter")?));
+    }
+    Ok(topic)
+}
+
+fn put_queue(out: &mut dyn Write, queue: &MessageQueue) {
+    for number in [queue.min, queue.next, queue.base, queue.ordered_from] {
+        out.put_varint(number.0);
+    }
+    for chunk in &queue.chunks {
+        for column in [&chunk.lsns, &chunk.tags, &chunk.lanes] {
+            out.put_varint(column.len() as u64);
+            for value in column {
+                out.put_u64(*value);
+            }
+        }
+    }
+}
+
+fn message_queue(r: &mut Reader<'_>) -> Result<MessageQueue, Malformed> {
+    let mut offset = || r.varint("offset of a queue").map(Offset);
+    let (min, next, base, ordered_from) = (offset()?, offset()?, offset()?, offset()?);
+    let count = next.0.checked_sub(base.0).ok_or(r.malformed("queue"))?.div_ceil(CHUNK as u64);
+    let mut chunks = VecDeque::new();
+    for _ in 0..count {
+        let chunk = Chunk { lsns: column(r)?, tags: column(r)?, lanes: column(r)? };
+        chunks.push_back(Arc::new(chunk));
+    }
+    Ok(MessageQueue { min, next, base, ordered_from, chunks })
+}
+
+fn column(r: &mut Reader<'_>) -> Result<Vec<u64>, Malformed> {
+    let count = r.count("column")?;
+    let bytes = r.take(count * 8, "column")?;
+    Ok(bytes.chunks_exact(8).map(|value| u64::from_le_bytes(value.try_into().unwrap_or_default())).collect())
+}
+
+fn put_group(out: &mut dyn Write, group: &Group) {
+    out.put_bytes(group.name.as_bytes());
+    put_group_settings(out, &group.settings);
+    out.put_varint(group.subscriptions.len() as u64);
+    for (topic, subscription) in &group.subscriptions {
+        out.put_u32(topic.0);
+        out.put_varint(subscription.queues.len() as u64);
+        for progress in &subscription.queues {
+            put_progress(out, progress);
+        }
+        out.put_varint(subscription.attempts.len() as u64);
+        for (attempt, messages) in &subscription.attempts {
+            out.put_u64(attempt.0);
+            out.put_varint(messages.len() as u64);
+            for (queue, offset) in messages {
+                out.put_u16(queue.0);
+                out.put_varint(offset.0);
+            }
+        }
+    }
+}
+
+fn group(r: &mut Reader<'_>) -> Result<Group, Malformed> {
+    let name = Arc::from(r.str("group name")?);
+    let settings = group_settings(r)?;
+    let mut subscriptions = BTreeMap::new();
+    for _ in 0..r.count("subscriptions")? {
+        let topic = TopicId(r.u32("topic")?);
+        let mut subscription = Subscription::default();
+        for _ in 0..r.count("queues")? {
+            subscription.queues.push(Arc::new(progress(r)?));
+        }
+        for _ in 0..r.count("attempts")? {
+            let attempt = AttemptHash(r.u64("attempt")?);
+            let mut messages = Vec::new();
+            for _ in 0..r.count("messages")? {
+                messages.push((QueueId(r.u16("queue")?), Offset(r.varint("offset")?)));
+            }
+            subscription.attempts.insert(attempt, messages);
+        }
+        subscriptions.insert(topic, subscription);
+    }
+    Ok(Group { name, settings, subscriptions })
+}
+
+fn put_progress(out: &mut dyn Write, progress: &Progress) {
+    out.put_varint(progress.next.0);
+    out.put_varint(progress.pending.len() as u64);
+    for (offset, pending) in &progress.pending {
+        out.put_varint(offset.0);
+        put_pending(out, pending);
+    }
+    out.put_varint(progress.lanes.len() as u64);
+    for (lane, waiting) in &progress.lanes {
+        out.put_u64(lane.0);
+        out.put_varint(waiting.len() as u64);
+        for offset in waiting {
+            out.put_varint(offset.0);
+        }
+    }
+}
+
+fn progress(r: &mut Reader<'_>) -> Result<Progress, Malformed> {
+    let mut progress = Progress::new(Offset(r.varint("next offset")?));
+    for _ in 0..r.count("pending")? {
+        let offset = Offset(r.varint("offset")?);
+        progress.put(offset, pending(r)?);
+    }
+    for _ in 0..r.count("lanes")? {
+        let lane = Lane(r.u64("lane")?);
+        progress.lanes.entry(lane).or_default();
+        for _ in 0..r.count("parked")? {
+            progress.park(Offset(r.varint("offset")?), lane);
+        }
+    }
+    Ok(progress)
+}
+
+fn put_pending(out: &mut dyn Write, pending: &Pending) {
+    out.put_u64(pending.visible_at.0);
+    out.put_varint(u64::from(pending.attempts));
+    out.put_u64(pending.lane.0);
+    let Some(lease) = pending.lease else {
+        out.put_u8(0);
+        return;
+    };
+    out.put_u8(
+        1 | u8::from(lease.auto_renew) << 1 | u8::from(lease.confirmed) << 2 | u8::from(lease.held) << 3,
+    );
+    out.put_u64(lease.nonce.0);
+    out.put_u64(lease.client.0);
+    out.put_u64(lease.connection.0);
+    out.put_u64(lease.attempt.0);
+    out.put_u64(lease.popped_at.0);
+    out.put_varint(lease.length_ms);
+}
+
+fn pending(r: &mut Reader<'_>) -> Result<Pending, Malformed> {
+    let visible_at = LogTime(r.u64("visible at")?);
+    let attempts = u32::try_from(r.varint("attempts")?).map_err(|_| r.malformed("attempts"))?;
+    let lane = Lane(r.u64("lane")?);
+    let flags = r.u8("lease")?;
+    let lease = if flags & 1 == 0 {
+        None
+    } else {
+        Some(Lease {
+            nonce: Nonce(r.u64("nonce")?),
+            client: ClientHash(r.u64("client")?),
+            connection: ConnectionId(r.u64("connection")?),
+            attempt: AttemptHash(r.u64("attempt")?),
+            popped_at: LogTime(r.u64("popped at")?),
+            length_ms: r.varint("length")?,
+            auto_renew: flags & 2 != 0,
+            confirmed: flags & 4 != 0,
+            held: flags & 8 != 0,
+        })
+    };
+    Ok(Pending { visible_at, attempts, lane, lease })
+}
+
+fn put_generation(out: &mut dyn Write, generation: &Generation) {
+    out.put_u64(generation.first.0);
+    out.put_varint(generation.entries.len() as u64);
+    for entry in &generation.entries {
+        out.put_u128(entry.key);
+        out.put_u32(entry.after_ms);
+        out.put_u16(entry.queue.0);
+        out.put_varint(entry.offset.0);
+    }
+}
+
+fn generation(r: &mut Reader<'_>) -> Result<Vec<(u128, LogTime, QueueId, Offset)>, Malformed> {
+    let first = LogTime(r.u64("first send")?);
+    let count = r.count("sends")?;
+    let mut entries = Vec::with_capacity(count);
+    for _ in 0..count {
+        let key = r.u128("send key")?;
+        let at = first.plus(u64::from(r.u32("send time")?));
+        entries.push((key, at, QueueId(r.u16("queue")?), Offset(r.varint("offset")?)));
+    }
+    Ok(entries)
+}
+
+fn put_held(out: &mut dyn Write, lsn: Lsn, held: &HeldMessage) {
+    out.put_u64(lsn.0);
+    out.put_u32(held.topic.0);
+    out.put_u16(held.queue.0);
+    out.put_u64(held.entry.tag.0);
+    out.put_u64(held.entry.lane.0);
+    out.put_varint(u64::from(held.checks));
+    let (kind, time) = match held.hold {
+        Hold::None => (0, LogTime(0)),
+        Hold::Until(time) => (1, time),
+        Hold::Transaction(time) => (2, time),
+    };
+    out.put_u8(kind);
+    out.put_u64(time.0);
+}
+
+fn held(r: &mut Reader<'_>) -> Result<(Lsn, HeldMessage), Malformed> {
+    let lsn = Lsn(r.u64("held message")?);
+    let (topic, queue) = (TopicId(r.u32("topic")?), QueueId(r.u16("queue")?));
+    let entry = Entry { lsn, tag: TagHash(r.u64("tag")?), lane: Lane(r.u64("lane")?) };
+    let checks = u32::try_from(r.varint("checks")?).map_err(|_| r.malformed("checks"))?;
+    let kind = r.u8("hold")?;
+    let time = LogTime(r.u64("hold until")?);
+    let hold = match kind {
+        1 => Hold::Until(time),
+        2 => Hold::Transaction(time),
+        _ => return Err(r.malformed("hold")),
+    };
+    Ok((lsn, HeldMessage { topic, queue, entry, hold, checks }))
+}

@@ -1,0 +1,167 @@
+//! The index of one message queue: where each message lies in the log, with what a receive must know of it to
+//! decide. 8 bytes a message in RAM; tags and message groups take 8 more only in the chunks that have some.
+//!
+//! Chunks are shared with checkpoints being written: the whole is cloned by cloning pointers.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::ids::{Lane, Lsn, Offset, TagHash};
+
+/// Messages of a full chunk.
+pub(crate) const CHUNK: usize = 1024;
+
+/// What the index knows of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Entry {
+    pub(crate) lsn: Lsn,
+    pub(crate) tag: TagHash,
+    pub(crate) lane: Lane,
+}
+
+/// Up to [`CHUNK`] messages, column by column. An empty column is all zero.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Chunk {
+    pub(crate) lsns: Vec<u64>,
+    pub(crate) tags: Vec<u64>,
+    pub(crate) lanes: Vec<u64>,
+}
+
+impl Chunk {
+    fn push(&mut self, entry: Entry) {
+        push_column(&mut self.tags, self.lsns.len(), entry.tag.0);
+        push_column(&mut self.lanes, self.lsns.len(), entry.lane.0);
+        self.lsns.push(entry.lsn.0);
+    }
+
+    fn get(&self, at: usize) -> Option<Entry> {
+        let column = |column: &[u64]| column.get(at).copied().unwrap_or(0);
+        let lsn = Lsn(*self.lsns.get(at)?);
+        Some(Entry { lsn, tag: TagHash(column(&self.tags)), lane: Lane(column(&self.lanes)) })
+    }
+}
+
+/// Appends to a column of which trailing zeroes are left out while all are zero.
+fn push_column(column: &mut Vec<u64>, len: usize, value: u64) {
+    if value != 0 || !column.is_empty() {
+        column.resize(len, 0);
+        column.push(value);
+    }
+}
+
+/// The messages of one queue, from the oldest kept to the newest.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct MessageQueue {
+    /// Oldest kept.
+    pub(crate) min: Offset,
+    /// The next to come.
+    pub(crate) next: Offset,
+    /// Offset of the first entry of the first chunk.
+    pub(crate) base: Offset,
+    /// From this offset on, positions in the log rise with offsets. Before it some may not: relocated messages,
+    /// dead letters and those that were held.
+    pub(crate) ordered_from: Offset,
+    /// All but the last are full.
+    pub(crate) chunks: VecDeque<Arc<Chunk>>,
+}
+
+impl MessageQueue {
+    pub(crate) fn push(&mut self, entry: Entry) -> Offset {
+        if self.chunks.back().and_then(|last| last.lsns.last()).is_some_and(|last| *last > entry.lsn.0) {
+            self.ordered_from = self.next.next();
+        }
+        match self.chunks.back_mut() {
+            Some(last) if last.lsns.len() < CHUNK => Arc::make_mut(last).push(entry),
+            _ => {
+                let mut chunk = Chunk::default();
+                chunk.push(entry);
+                self.chunks.push_back(Arc::new(chunk));
+            }
+        }
+        let offset = self.next;
+        self.next = offset.next();
+        offset
+    }
+
+    pub(crate) fn get(&self, offset: Offset) -> Option<Entry> {
+        if offset < self.min {
+            return None;
+        }
+        let (chunk, at) = self.position(offset)?;
+        self.chunks.get(chunk)?.get(at)
+    }
+
+    /// Points a message to where it was copied.
+    pub(crate) fn relocate(&mut self, offset: Offset, lsn: Lsn) {
+        let Some((chunk, at)) = self.position(offset) else { return };
+        let Some(chunk) = self.chunks.get_mut(chunk) else { return };
+        if let Some(place) = Arc::make_mut(chunk).lsns.get_mut(at) {
+            *place = lsn.0;
+            self.ordered_from = self.ordered_from.max(offset.next());
+        }
+    }
+
+    /// Forgets all before `offset`.
+    pub(crate) fn trim(&mut self, offset: Offset) {
+        self.min = offset.clamp(self.min, self.next);
+        while self.chunks.front().is_some_and(|first| self.base.0 + first.lsns.len() as u64 <= self.min.0) {
+            if let Some(first) = self.chunks.pop_front() {
+                self.base = Offset(self.base.0 + first.lsns.len() as u64);
+            }
+        }
+        if self.chunks.is_empty() {
+            self.base = self.next;
+        }
+    }
+
+    /// Messages kept.
+    pub(crate) fn len(&self) -> u64 {
+        self.next.0 - self.min.0
+    }
+
+    fn position(&self, offset: Offset) -> Option<(usize, usize)> {
+        let at = offset.0.checked_sub(self.base.0)? as usize;
+        Some((at / CHUNK, at % CHUNK))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entry(number: u64) -> Entry {
+        Entry { lsn: Lsn(number * 10), tag: TagHash(number % 3), lane: Lane(u64::from(number > 1500)) }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_pushed_is_found_until_it_is_trimmed(pushed in 0_u64..5000, trim in 0_u64..6000) {
+            let mut queue = MessageQueue::default();
+            for number in 0..pushed {
+                prop_assert_eq!(queue.push(entry(number)), Offset(number));
+            }
+            queue.trim(Offset(trim));
+            let kept = trim.min(pushed)..pushed;
+            for number in 0..pushed + 10 {
+                prop_assert_eq!(queue.get(Offset(number)), kept.contains(&number).then(|| entry(number)));
+            }
+            prop_assert_eq!(queue.len(), kept.end - kept.start);
+            let after = queue.push(entry(pushed));
+            prop_assert_eq!((after, queue.get(after)), (Offset(pushed), Some(entry(pushed))));
+        }
+    }
+
+    #[test]
+    fn a_relocated_message_is_found_at_its_new_place() {
+        let mut queue = MessageQueue::default();
+        for number in 0..3000 {
+            queue.push(entry(number));
+        }
+        let before = queue.clone();
+        queue.relocate(Offset(2047), Lsn(1));
+        assert_eq!(queue.get(Offset(2047)).unwrap().lsn, Lsn(1));
+        assert_eq!(before.get(Offset(2047)), Some(entry(2047)), "a clone does not see it");
+    }
+}

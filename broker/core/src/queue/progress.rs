@@ -1,0 +1,127 @@
+//! How far one consumer group is in one message queue: what was never delivered, what is delivered and not done,
+//! and, for a FIFO group, what waits behind its message group.
+//!
+//! A message below `next` is done unless it is `pending` or parked in a lane. No list of acked messages is kept,
+//! so acks out of order cost nothing.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::ids::{AttemptHash, ClientHash, ConnectionId, Lane, LogTime, Nonce, Offset};
+
+/// A delivery that has not ended. It ends by ack, by redelivery or by becoming a dead letter, not by time: past
+/// [`Pending::visible_at`] it can be delivered again, and until then its holder may still ack.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Lease {
+    pub(crate) nonce: Nonce,
+    pub(crate) client: ClientHash,
+    pub(crate) connection: ConnectionId,
+    /// The receive attempt it answered; 0 is none.
+    pub(crate) attempt: AttemptHash,
+    pub(crate) popped_at: LogTime,
+    pub(crate) length_ms: u64,
+    /// Renewed while the client lives.
+    pub(crate) auto_renew: bool,
+    /// Known to have reached the client.
+    pub(crate) confirmed: bool,
+    /// Being worked on; not so while it waits out a back-off.
+    pub(crate) held: bool,
+}
+
+/// A message below `next` that is not done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Pending {
+    /// Not delivered again before.
+    pub(crate) visible_at: LogTime,
+    /// Deliveries so far.
+    pub(crate) attempts: u32,
+    pub(crate) lane: Lane,
+    pub(crate) lease: Option<Lease>,
+}
+
+/// A group's position in a queue.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Progress {
+    /// First offset never looked at.
+    pub(crate) next: Offset,
+    pub(crate) pending: BTreeMap<Offset, Pending>,
+    /// The pending by the time at which they can be delivered again.
+    pub(crate) due: BTreeSet<(LogTime, Offset)>,
+    /// FIFO groups: each message group with a pending message, and the offsets that wait behind it.
+    pub(crate) lanes: BTreeMap<Lane, VecDeque<Offset>>,
+    /// Pending whose lease is held.
+    pub(crate) in_flight: u32,
+    /// Offsets waiting in lanes.
+    pub(crate) parked: u32,
+}
+
+impl Progress {
+    /// At the start of a subscription.
+    pub(crate) fn new(next: Offset) -> Self {
+        Self { next, ..Self::default() }
+    }
+
+    /// Delivers a message, for the first time or again.
+    pub(crate) fn deliver(&mut self, offset: Offset, lane: Lane, visible_at: LogTime, lease: Lease) {
+        let attempts = self.take_out(offset).map_or(0, |before| before.attempts);
+        if lane != Lane(0) {
+            self.lanes.entry(lane).or_default();
+        }
+        self.put(offset, Pending { visible_at, attempts: attempts + 1, lane, lease: Some(lease) });
+    }
+
+    /// Leaves a message for later, because its message group has an earlier one pending.
+    pub(crate) fn park(&mut self, offset: Offset, lane: Lane) {
+        self.lanes.entry(lane).or_default().push_back(offset);
+        self.parked += 1;
+    }
+
+    /// A message is done: acked, dead-lettered or gone. The next of its message group, if any, can be delivered.
+    pub(crate) fn finish(&mut self, offset: Offset) -> Option<Pending> {
+        let done = self.take_out(offset)?;
+        let Some(waiting) = self.lanes.get_mut(&done.lane) else { return Some(done) };
+        match waiting.pop_front() {
+            Some(next) => {
+                self.parked -= 1;
+                self.put(next, Pending { visible_at: LogTime(0), attempts: 0, lane: done.lane, lease: None });
+            }
+            None => drop(self.lanes.remove(&done.lane)),
+        }
+        Some(done)
+    }
+
+    /// Replaces what is known of a pending message.
+    pub(crate) fn change(&mut self, offset: Offset, change: impl FnOnce(&mut Pending)) {
+        if let Some(mut pending) = self.take_out(offset) {
+            change(&mut pending);
+            self.put(offset, pending);
+        }
+    }
+
+    /// Whether a message was looked at and needs nothing more.
+    pub(crate) fn is_done(&self, offset: Offset) -> bool {
+        offset < self.next && !self.pending.contains_key(&offset) && !self.is_parked(offset)
+    }
+
+    /// Whether the group still needs this message.
+    pub(crate) fn owes(&self, offset: Offset) -> bool {
+        !self.is_done(offset)
+    }
+
+    fn is_parked(&self, offset: Offset) -> bool {
+        self.parked > 0 && self.lanes.values().any(|waiting| waiting.binary_search(&offset).is_ok())
+    }
+
+    fn take_out(&mut self, offset: Offset) -> Option<Pending> {
+        let pending = self.pending.remove(&offset)?;
+        self.due.remove(&(pending.visible_at, offset));
+        self.in_flight -= u32::from(pending.lease.is_some_and(|lease| lease.held));
+        Some(pending)
+    }
+
+    /// Puts a pending message back under its times. The one place where `due` and `in_flight` are kept in step.
+    pub(crate) fn put(&mut self, offset: Offset, pending: Pending) {
+        self.due.insert((pending.visible_at, offset));
+        self.in_flight += u32::from(pending.lease.is_some_and(|lease| lease.held));
+        self.pending.insert(offset, pending);
+    }
+}

@@ -1,0 +1,222 @@
+//! Decides what a request does, on the master: checks it against the state, appends records that carry the
+//! decision, applies them, answers. An answer may leave only when all that was appended before it is committed:
+//! it depends on nothing newer, so the driver needs to know no more than where the log ended when it was given.
+
+mod admin;
+mod consume;
+mod receive;
+mod retain;
+mod send;
+mod vouch;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use self::vouch::RENEWED_LEASE_MS;
+use super::polls::Polls;
+use super::request::{Answer, Request};
+use super::state::State;
+use crate::ids::{ClientHash, Epoch, GroupId, LogTime, Lsn, Offset, QueueId, Ticket, TopicId};
+use crate::record::Record;
+
+/// Where records go. The driver places each in the log and says where.
+pub trait Append {
+    /// Places a record in the log and returns the LSN of its length prefix.
+    fn append(&mut self, record: &Record<'_>) -> Lsn;
+}
+
+/// Bounds of a shard.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Topics are made by the first send or receive that names them.
+    pub auto_create_topics: bool,
+    /// Consumer groups are made by the first use.
+    pub auto_create_groups: bool,
+    /// Queues of a topic made without a number.
+    pub default_queues: u16,
+    /// Most topics.
+    pub topics_max: usize,
+    /// Most consumer groups.
+    pub groups_max: usize,
+    /// Most receives that wait at once.
+    pub polls_max: usize,
+    /// Most messages of one queue that a group has in flight. Those waiting out a back-off do not count.
+    pub in_flight_max: u32,
+    /// Most messages of one queue that wait behind their message group for one consumer group.
+    pub parked_max: u32,
+    /// New messages are refused while less than this is free, in bytes.
+    pub free_bytes_min: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            auto_create_topics: false,
+            auto_create_groups: true,
+            default_queues: 8,
+            topics_max: 100_000,
+            groups_max: 100_000,
+            polls_max: 100_000,
+            in_flight_max: 20_000,
+            parked_max: 10_000,
+            free_bytes_min: 0,
+        }
+    }
+}
+
+/// Names one message as a group sees it.
+pub(crate) type Place = (GroupId, TopicId, QueueId, Offset);
+
+/// One shard on its master.
+#[derive(Debug)]
+pub struct Shard {
+    pub(crate) state: State,
+    pub(crate) limits: Limits,
+    polls: Polls,
+    /// What the fullest in-sync replica has left for new messages.
+    free_bytes: u64,
+    /// Spreads sends without a message group, and the first queue that a receive looks at.
+    rotation: u64,
+    /// Leases to renew while their client lives. Rebuilt from the state, not part of it.
+    renewals: BTreeMap<ClientHash, BTreeSet<Place>>,
+    /// Deliveries that were their message's last: a dead letter, should they end by time.
+    last_attempts: BTreeSet<(LogTime, Place)>,
+}
+
+/// One call of [`Shard::step`]: its time, and where records and answers go.
+pub(crate) struct Step<'a> {
+    pub(crate) now: LogTime,
+    pub(crate) log: &'a mut dyn Append,
+    pub(crate) answers: &'a mut Vec<(Ticket, Answer)>,
+}
+
+impl Shard {
+    /// A master over a recovered state.
+    #[must_use]
+    pub fn new(state: State, limits: Limits) -> Self {
+        let mut shard = Self {
+            state,
+            limits,
+            polls: Polls::default(),
+            free_bytes: u64::MAX,
+            rotation: 0,
+            renewals: BTreeMap::new(),
+            last_attempts: BTreeSet::new(),
+        };
+        shard.watch_leases();
+        shard
+    }
+
+    /// The replicated state.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The driver finished a frame: everything below its end is in the state.
+    pub fn applied_up_to(&mut self, end: Lsn) {
+        self.state.applied_up_to(end);
+    }
+
+    /// Receives that wait for a message.
+    pub fn waiting_polls(&self) -> usize {
+        self.polls.len()
+    }
+
+    /// What the fullest in-sync replica has left.
+    pub fn set_free_bytes(&mut self, free_bytes: u64) {
+        self.free_bytes = free_bytes;
+    }
+
+    /// Begins a mastership: the first record of every epoch.
+    pub fn start_epoch(&mut self, epoch: Epoch, now: LogTime, log: &mut dyn Append) {
+        let mut answers = Vec::new();
+        let mut step = Step { now, log, answers: &mut answers };
+        self.append(&mut step, &Record::EpochStart { epoch });
+        if self.state.feature_level == 0 {
+            self.append(&mut step, &Record::FeatureLevel(1));
+            self.append(
+                &mut step,
+                &Record::DuplicateWindow {
+                    millis: super::duplicates::WINDOW_MS,
+                    entries: super::duplicates::WINDOW_ENTRIES,
+                },
+            );
+        }
+    }
+
+    /// Carries out one request. Its answer is given now, or later to a receive that waits.
+    pub fn step(
+        &mut self,
+        now: LogTime,
+        ticket: Ticket,
+        request: Request,
+        log: &mut dyn Append,
+        answers: &mut Vec<(Ticket, Answer)>,
+    ) {
+        let step = &mut Step { now, log, answers };
+        let answer = match request {
+            Request::Send(send) => Answer::Send(self.send(step, &send)),
+            Request::Receive(receive) => match self.receive(step, ticket, receive) {
+                Some(answer) => Answer::Receive(answer),
+                None => return,
+            },
+            Request::Ack(ack) => Answer::Ack(self.ack(step, &ack)),
+            Request::ChangeInvisible(change) => Answer::ChangeInvisible(self.change_invisible(step, &change)),
+            Request::ForwardToDeadLetters(forward) => {
+                Answer::ForwardToDeadLetters(self.forward_to_dead_letters(step, &forward))
+            }
+            Request::UndoPop(undo) => {
+                self.undo_pop(step, &undo);
+                Answer::UndoPop
+            }
+            Request::Vouch(vouch) => {
+                self.vouch(step, &vouch);
+                Answer::Vouch
+            }
+            Request::Release(client) => {
+                self.release(step, client);
+                Answer::Release
+            }
+            Request::CreateTopic(create) => Answer::CreateTopic(self.create_topic(step, &create)),
+            Request::DeleteTopic(name) => Answer::DeleteTopic(self.delete_topic(step, &name)),
+            Request::CreateGroup(create) => Answer::CreateGroup(self.create_group(step, &create)),
+            Request::DeleteGroup(name) => Answer::DeleteGroup(self.delete_group(step, &name)),
+            Request::Subscribe(subscribe) => Answer::Subscribe(self.subscribe(step, &subscribe)),
+            Request::ResolveTopic(name) => Answer::ResolveTopic(self.resolve_topic(step, &name)),
+            Request::Retain(retain) => Answer::Retain(self.retain(step, &retain)),
+        };
+        step.answers.push((ticket, answer));
+    }
+
+    /// A waiting receive is no longer wanted.
+    pub fn cancel(&mut self, ticket: Ticket) {
+        self.polls.remove(ticket);
+    }
+
+    /// Serves receives that wait, and does what time has brought. To be called after each batch of steps and
+    /// when [`Shard::next_wakeup`] has come.
+    pub fn tick(&mut self, now: LogTime, log: &mut dyn Append, answers: &mut Vec<(Ticket, Answer)>) {
+        let step = &mut Step { now, log, answers };
+        self.bury_exhausted(step);
+        self.serve_polls(step);
+        while let Some(ticket) = self.polls.take_expired(now) {
+            step.answers.push((ticket, Answer::Receive(Ok(Vec::new()))));
+        }
+    }
+
+    /// When [`Shard::tick`] has something to do next, should no request come before.
+    pub fn next_wakeup(&self) -> Option<LogTime> {
+        let exhausted = self.last_attempts.first().map(|(time, _)| *time);
+        [exhausted, self.polls.next_time()].into_iter().flatten().min()
+    }
+
+    /// Appends a record and applies it: the only way in which a decision changes the state.
+    fn append(&mut self, step: &mut Step<'_>, record: &Record<'_>) -> Lsn {
+        let lsn = step.log.append(record);
+        if let Err(error) = self.state.apply(lsn, step.now, record) {
+            // Decided and applied by the same code on the same state: a mismatch is a bug, and what was appended
+            // may not be answered for. Every replica would halt at this record.
+            unreachable!("a record just decided does not apply: {error}");
+        }
+        lsn
+    }
+}

@@ -1,0 +1,92 @@
+//! Storing messages.
+
+use std::collections::BTreeMap;
+
+use super::{Shard, Step};
+use crate::ids::{Lane, LogTime, Offset, QueueId, TopicId};
+use crate::queue::duplicates::key_in;
+use crate::queue::request::{DiskFull, KindMismatch, NewMessage, Send, SendError, Sent};
+use crate::record::{Hold, MessageRecord, Record};
+
+impl Shard {
+    /// All messages are stored, as one record, or none.
+    pub(super) fn send(&mut self, step: &mut Step<'_>, send: &Send) -> Result<Vec<Sent>, SendError> {
+        self.room_for_messages()?;
+        let (id, settings) = self.topic_for_send(step, send)?;
+        for message in &send.messages {
+            if message.kind != settings.kind {
+                return Err(KindMismatch { topic: settings.kind, message: message.kind }.into());
+            }
+        }
+        let mut results = Vec::with_capacity(send.messages.len());
+        let mut stored: Vec<MessageRecord<'_>> = Vec::with_capacity(send.messages.len());
+        let mut next: BTreeMap<QueueId, Offset> = BTreeMap::new();
+        for message in &send.messages {
+            let earlier = stored.iter().find(|earlier| earlier.key == message.key);
+            let known = earlier
+                .map(|earlier| (earlier.queue, earlier.offset))
+                .or_else(|| self.state.duplicates.find(key_in(id, message.key), step.now));
+            if let Some((queue, offset)) = known {
+                results.push(Sent { queue, offset, duplicate: true });
+                continue;
+            }
+            let queue = self.pick_queue(message, settings.queues);
+            let visible = self.state.message_queue(id, queue).map_or(Offset(0), |queue| queue.next);
+            let next = next.entry(queue).or_insert(visible);
+            let record = message_record(id, queue, *next, step.now, message);
+            if record.hold == Hold::None {
+                *next = next.next();
+            }
+            results.push(Sent { queue, offset: record.offset, duplicate: false });
+            stored.push(record);
+        }
+        match <[_; 1]>::try_from(stored) {
+            Ok([message]) => drop(self.append(step, &Record::Message(message))),
+            Err(stored) if stored.is_empty() => {}
+            Err(stored) => drop(self.append(step, &Record::Batch(stored))),
+        }
+        self.polls.arrived(id);
+        Ok(results)
+    }
+
+    /// Nothing new is taken in while the disk is nearly full: what is left is for acks.
+    pub(super) fn room_for_messages(&self) -> Result<(), DiskFull> {
+        if self.free_bytes < self.limits.free_bytes_min {
+            return Err(DiskFull { free_bytes: self.free_bytes });
+        }
+        Ok(())
+    }
+
+    /// A message group keeps to one queue, whatever queue its client chose: the clients' hashes differ.
+    fn pick_queue(&mut self, message: &NewMessage, queues: u16) -> QueueId {
+        let number = if message.lane == Lane(0) {
+            self.rotation = self.rotation.wrapping_add(1);
+            self.rotation
+        } else {
+            message.lane.0
+        };
+        QueueId((number % u64::from(queues.max(1))) as u16)
+    }
+}
+
+fn message_record(
+    topic: TopicId,
+    queue: QueueId,
+    offset: Offset,
+    now: LogTime,
+    message: &NewMessage,
+) -> MessageRecord<'_> {
+    let hold = if message.deliver_at > now { Hold::Until(message.deliver_at) } else { Hold::None };
+    MessageRecord {
+        topic,
+        queue,
+        offset: if hold == Hold::None { offset } else { Offset(0) },
+        kind: message.kind,
+        hold,
+        key: message.key,
+        tag: message.tag,
+        lane: message.lane,
+        stored_at: now,
+        content: &message.content,
+    }
+}

@@ -1,0 +1,162 @@
+//! The replicated state: everything that the log says, in the shape that decisions need. Cloning it clones
+//! pointers, so that a checkpoint is written from a clone while the log goes on.
+
+use std::collections::BTreeMap;
+use std::hash::Hasher as _;
+use std::sync::Arc;
+
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
+
+use super::duplicates::Duplicates;
+use super::held::HeldMessages;
+use super::index::MessageQueue;
+use super::progress::Progress;
+use super::request::{GroupView, Name, TopicView};
+use super::settings::{GroupSettings, TopicSettings};
+use crate::codec::Write;
+use crate::ids::{AttemptHash, Epoch, GroupId, LogTime, Lsn, Offset, QueueId, TopicId};
+
+/// A topic with its queues.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Topic {
+    pub(crate) name: Name,
+    pub(crate) settings: TopicSettings,
+    pub(crate) queues: Vec<MessageQueue>,
+    /// Of a dead-letter topic: when each kept message became one, oldest first.
+    pub(crate) dead_since: std::collections::VecDeque<LogTime>,
+}
+
+/// A consumer group with its positions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Group {
+    pub(crate) name: Name,
+    pub(crate) settings: GroupSettings,
+    pub(crate) subscriptions: BTreeMap<TopicId, Subscription>,
+}
+
+/// A group's positions in one topic.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Subscription {
+    /// One a queue.
+    pub(crate) queues: Vec<Arc<Progress>>,
+    /// What each receive attempt was handed and has not ended.
+    pub(crate) attempts: BTreeMap<AttemptHash, Vec<(QueueId, Offset)>>,
+}
+
+/// The state of a shard.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Everything below is in here: the end of the newest record applied.
+    pub(crate) applied: Lsn,
+    /// Log time of the newest record.
+    pub(crate) log_time: LogTime,
+    pub(crate) epoch: Epoch,
+    pub(crate) feature_level: u32,
+    /// Messages below are gone.
+    pub(crate) log_start: Lsn,
+    pub(crate) topics: BTreeMap<TopicId, Arc<Topic>>,
+    pub(crate) topic_names: BTreeMap<Name, TopicId>,
+    /// Numbers given so far.
+    pub(crate) last_topic: TopicId,
+    pub(crate) groups: BTreeMap<GroupId, Arc<Group>>,
+    pub(crate) group_names: BTreeMap<Name, GroupId>,
+    /// Numbers given so far.
+    pub(crate) last_group: GroupId,
+    pub(crate) duplicates: Duplicates,
+    pub(crate) held: HeldMessages,
+}
+
+/// Name of the dead-letter topic of a group.
+#[must_use]
+pub fn dead_letter_topic(group: &str) -> String {
+    format!("{DEAD_LETTER_PREFIX}{group}")
+}
+
+/// What names of dead-letter topics begin with, as in RocketMQ.
+pub const DEAD_LETTER_PREFIX: &str = "%DLQ%";
+
+impl State {
+    /// Everything below this position is in the state.
+    pub fn applied(&self) -> Lsn {
+        self.applied
+    }
+
+    /// Log time of the newest record.
+    pub fn log_time(&self) -> LogTime {
+        self.log_time
+    }
+
+    /// Epoch of the newest [`EpochStart`](crate::record::Record::EpochStart).
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Messages below this position are gone.
+    pub fn log_start(&self) -> Lsn {
+        self.log_start
+    }
+
+    /// Sends that are recognised when repeated.
+    pub fn remembered_sends(&self) -> u64 {
+        self.duplicates.len()
+    }
+
+    /// Sends that fell out of the window of recognition for want of room, since the log began.
+    pub fn forgotten_sends(&self) -> u64 {
+        self.duplicates.forgotten_early
+    }
+
+    /// Hash of everything that decisions depend on: equal on replicas that applied the same records.
+    pub fn hash(&self) -> u128 {
+        struct Hashing(SipHasher13);
+        impl Write for Hashing {
+            fn put(&mut self, bytes: &[u8]) {
+                self.0.write(bytes);
+            }
+        }
+        let mut hashing = Hashing(SipHasher13::new_with_keys(6, 0x7271_2d73_7461_7465));
+        super::checkpoint::encode(self, &mut hashing);
+        let hash = hashing.0.finish128();
+        u128::from(hash.h1) << 64 | u128::from(hash.h2)
+    }
+
+    pub(crate) fn topic(&self, name: &str) -> Option<(TopicId, &Topic)> {
+        let id = *self.topic_names.get(name)?;
+        Some((id, self.topics.get(&id)?))
+    }
+
+    pub(crate) fn group(&self, name: &str) -> Option<(GroupId, &Group)> {
+        let id = *self.group_names.get(name)?;
+        Some((id, self.groups.get(&id)?))
+    }
+
+    pub(crate) fn progress(&self, group: GroupId, topic: TopicId, queue: QueueId) -> Option<&Progress> {
+        let subscription = self.groups.get(&group)?.subscriptions.get(&topic)?;
+        subscription.queues.get(usize::from(queue.0)).map(Arc::as_ref)
+    }
+
+    pub(crate) fn message_queue(&self, topic: TopicId, queue: QueueId) -> Option<&MessageQueue> {
+        self.topics.get(&topic)?.queues.get(usize::from(queue.0))
+    }
+}
+
+impl Topic {
+    pub(crate) fn new(name: Name, settings: TopicSettings) -> Self {
+        let queues = vec![MessageQueue::default(); usize::from(settings.queues)];
+        Self { name, settings, queues, dead_since: std::collections::VecDeque::new() }
+    }
+
+    pub(crate) fn view(&self, id: TopicId) -> TopicView {
+        TopicView { name: Arc::clone(&self.name), id, settings: self.settings }
+    }
+
+    pub(crate) fn is_dead_letter(&self) -> bool {
+        self.name.starts_with(DEAD_LETTER_PREFIX)
+    }
+}
+
+impl Group {
+    pub(crate) fn view(&self, id: GroupId) -> GroupView {
+        GroupView { name: Arc::clone(&self.name), id, settings: self.settings.clone() }
+    }
+}
