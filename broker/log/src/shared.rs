@@ -1,0 +1,91 @@
+//! What the log, its readers and its checkpoint writers hold together. The log thread alone moves the ends.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+use rq_core::ids::Lsn;
+
+use crate::cache::TailCache;
+use crate::checkpoint::Kept;
+use crate::disk::Disk;
+use crate::identity::Identity;
+use crate::layout::Layout;
+use crate::superblock::SuperblockFile;
+
+/// One file of the log.
+pub(crate) struct Segment<D: Disk> {
+    pub(crate) base: u64,
+    pub(crate) path: PathBuf,
+    pub(crate) file: D::File,
+    /// Made when it is first read after it was sealed; `None` inside where the disk has no maps.
+    pub(crate) map: OnceLock<Option<Bytes>>,
+}
+
+impl<D: Disk> Segment<D> {
+    pub(crate) fn new(base: u64, path: PathBuf, file: D::File) -> Self {
+        Self { base, path, file, map: OnceLock::new() }
+    }
+}
+
+/// The state behind [`Log`](crate::Log), [`LogReader`](crate::LogReader) and [`Checkpoints`](crate::Checkpoints).
+pub(crate) struct Shared<D: Disk> {
+    pub(crate) disk: D,
+    pub(crate) layout: Layout,
+    pub(crate) identity: Identity,
+    pub(crate) shard_tag: u32,
+    /// By base; the last one is being written.
+    pub(crate) segments: RwLock<BTreeMap<u64, Arc<Segment<D>>>>,
+    pub(crate) start: AtomicU64,
+    pub(crate) durable: AtomicU64,
+    pub(crate) head: Mutex<Head>,
+    pub(crate) tail: RwLock<TailCache>,
+    pub(crate) superblock: Mutex<SuperblockFile<D>>,
+    pub(crate) kept: Mutex<Kept>,
+    /// Held by who writes a checkpoint.
+    pub(crate) checkpointing: Mutex<()>,
+    /// Held as long as anything may write or read.
+    pub(crate) _lock: D::Lock,
+}
+
+/// Where the next frame goes and what it is chained to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Head {
+    pub(crate) end: Lsn,
+    pub(crate) chain: u32,
+}
+
+impl<D: Disk> Shared<D> {
+    pub(crate) fn durable(&self) -> Lsn {
+        Lsn(self.durable.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn start(&self) -> Lsn {
+        Lsn(self.start.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn end(&self) -> Lsn {
+        lock(&self.head).end
+    }
+
+    pub(crate) const fn base_of(&self, lsn: Lsn) -> u64 {
+        lsn.0 - lsn.0 % self.identity.segment_bytes
+    }
+}
+
+/// Locks, also after a panic of another holder: everything guarded here is valid between any two statements.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Like [`lock`], for reading.
+pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Like [`lock`], for writing.
+pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
