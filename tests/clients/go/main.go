@@ -1,0 +1,126 @@
+// Command client checks a broker with the official Go client: one JSON line a feature, exit code 1 when one fails.
+// It must never create topics or groups: whoever runs it prepares them (see ../README.md).
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	rmq "github.com/apache/rocketmq-clients/golang/v5"
+)
+
+// featureDeadline is how long one feature may take before it counts as failed.
+const featureDeadline = 150 * time.Second
+
+// scene is what a feature works with: its own topic and consumer group of the same name.
+type scene struct {
+	endpoint string
+	name     string
+	producer rmq.Producer
+}
+
+type feature struct {
+	name string
+	run  func(*scene) (string, error)
+}
+
+var features = []feature{
+	{"send-receive-ack", sendReceiveAck},
+	{"no-redelivery-after-ack", noRedeliveryAfterAck},
+	{"redelivery-without-ack", redeliveryWithoutAck},
+	{"change-invisible", changeInvisible},
+	{"consumer-killed-while-processing", consumerKilled},
+	{"push-consumer", pushConsumer},
+	{"failing-push-consumer-until-dead-letter", failingUntilDeadLetter},
+	{"fifo-order-through-failures", fifoOrder},
+	{"tag-filter", tagFilter},
+	{"bodies", bodies},
+	{"errors", illegalInput},
+	{"long-handler-auto-renew", longHandler},
+}
+
+type report struct {
+	Feature string `json:"feature"`
+	Result  string `json:"result"`
+	Detail  string `json:"detail"`
+}
+
+func main() {
+	endpoint := flag.String("endpoint", "127.0.0.1:8081", "address of the broker")
+	runID := flag.String("run-id", "", "prefix of topics and groups")
+	hold := flag.Bool("hold", false, "take one message of TOPIC in GROUP and never finish")
+	flag.Parse()
+	rmq.EnableSsl = false
+	if *hold {
+		holdMessage(*endpoint, flag.Arg(0), flag.Arg(1))
+		return
+	}
+	wanted := map[string]bool{}
+	for _, name := range flag.Args() {
+		wanted[name] = true
+	}
+	if !runFeatures(*endpoint, *runID, wanted) {
+		os.Exit(1)
+	}
+}
+
+func runFeatures(endpoint, runID string, wanted map[string]bool) bool {
+	var topics []string
+	for _, f := range features {
+		topics = append(topics, runID+"-"+f.name)
+	}
+	producer, err := newProducer(endpoint, topics...)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "the producer did not start:", err)
+		return false
+	}
+	reports := make(chan report)
+	var running sync.WaitGroup
+	for _, f := range features {
+		if len(wanted) > 0 && !wanted[f.name] {
+			continue
+		}
+		running.Add(1)
+		go func() {
+			defer running.Done()
+			reports <- runFeature(f, &scene{endpoint, runID + "-" + f.name, producer})
+		}()
+	}
+	go func() { running.Wait(); close(reports) }()
+	passed := true
+	for r := range reports {
+		line, _ := json.Marshal(r)
+		fmt.Println(string(line))
+		passed = passed && r.Result != "fail"
+	}
+	if err := producer.GracefulStop(); err != nil {
+		fmt.Fprintln(os.Stderr, "the producer did not stop:", err)
+		return false
+	}
+	return passed
+}
+
+func runFeature(f feature, s *scene) report {
+	type outcome struct {
+		detail string
+		err    error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		detail, err := f.run(s)
+		done <- outcome{detail, err}
+	}()
+	select {
+	case o := <-done:
+		if o.err != nil {
+			return report{f.name, "fail", o.err.Error()}
+		}
+		return report{f.name, "pass", o.detail}
+	case <-time.After(featureDeadline):
+		return report{f.name, "fail", fmt.Sprintf("not done after %v", featureDeadline)}
+	}
+}

@@ -1,0 +1,116 @@
+package dev.reliablequeue.clients;
+
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import org.apache.rocketmq.client.apis.producer.Producer;
+
+/**
+ * Checks a broker with the official Java client: one JSON line a feature, exit code 1 when one fails. It must never
+ * create topics or groups: whoever runs it prepares them (see ../README.md).
+ */
+public final class Main {
+    /** How long one feature may take before it counts as failed. */
+    private static final long FEATURE_DEADLINE_SECONDS = 150;
+
+    interface Feature {
+        /** Returns what is worth telling; throws when the feature fails. */
+        String run(Scene scene) throws Exception;
+    }
+
+    private static final Map<String, Feature> FEATURES = new LinkedHashMap<>();
+
+    static {
+        FEATURES.put("send-receive-ack", SimpleFeatures::sendReceiveAck);
+        FEATURES.put("no-redelivery-after-ack", SimpleFeatures::noRedeliveryAfterAck);
+        FEATURES.put("redelivery-without-ack", SimpleFeatures::redeliveryWithoutAck);
+        FEATURES.put("change-invisible", SimpleFeatures::changeInvisible);
+        FEATURES.put("consumer-killed-while-processing", PushFeatures::consumerKilled);
+        FEATURES.put("push-consumer", PushFeatures::pushConsumer);
+        FEATURES.put("failing-push-consumer-until-dead-letter", PushFeatures::failingUntilDeadLetter);
+        FEATURES.put("fifo-order-through-failures", PushFeatures::fifoOrder);
+        FEATURES.put("tag-filter", SimpleFeatures::tagFilter);
+        FEATURES.put("bodies", SimpleFeatures::bodies);
+        FEATURES.put("errors", SimpleFeatures::illegalInput);
+        FEATURES.put("long-handler-auto-renew", PushFeatures::longHandler);
+    }
+
+    private Main() {
+    }
+
+    public static void main(String[] args) throws Exception {
+        String endpoint = "127.0.0.1:8081";
+        String runId = "";
+        List<String> names = new ArrayList<>();
+        boolean hold = false;
+        for (int i = 0; i < args.length; i++) {
+            switch (args[i]) {
+                case "--endpoint" -> endpoint = args[++i];
+                case "--run-id" -> runId = args[++i];
+                case "--hold" -> hold = true;
+                default -> names.add(args[i]);
+            }
+        }
+        if (hold) {
+            PushFeatures.holdMessage(endpoint, names.get(0), names.get(1));
+            return;
+        }
+        // The client's own threads are no daemons.
+        System.exit(runFeatures(endpoint, runId, names) ? 0 : 1);
+    }
+
+    private static boolean runFeatures(String endpoint, String runId, List<String> names) throws Exception {
+        ExecutorService threads = Executors.newCachedThreadPool();
+        try (Producer producer = Scene.newProducer(endpoint)) {
+            Map<String, Future<String>> running = new LinkedHashMap<>();
+            FEATURES.forEach((name, feature) -> {
+                if (names.isEmpty() || names.contains(name)) {
+                    Scene scene = new Scene(endpoint, runId + "-" + name, producer);
+                    running.put(name, threads.submit(() -> feature.run(scene)));
+                }
+            });
+            long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(FEATURE_DEADLINE_SECONDS);
+            boolean passed = true;
+            for (Map.Entry<String, Future<String>> entry : running.entrySet()) {
+                passed &= report(entry.getKey(), entry.getValue(), deadline);
+            }
+            return passed;
+        }
+    }
+
+    private static boolean report(String feature, Future<String> outcome, long deadline) throws InterruptedException {
+        String result = "fail";
+        String detail;
+        try {
+            detail = outcome.get(Math.max(0, deadline - System.nanoTime()), TimeUnit.NANOSECONDS);
+            result = "pass";
+        } catch (TimeoutException e) {
+            detail = "not done after " + FEATURE_DEADLINE_SECONDS + " s";
+        } catch (ExecutionException e) {
+            detail = String.valueOf(e.getCause());
+        }
+        System.out.printf("{\"feature\": %s, \"result\": %s, \"detail\": %s}%n", quote(feature), quote(result), quote(detail));
+        return result.equals("pass");
+    }
+
+    private static String quote(String text) {
+        StringBuilder json = new StringBuilder("\"");
+        for (char c : text.toCharArray()) {
+            if (c == '"' || c == '\\') {
+                json.append('\\').append(c);
+            } else if (c < 0x20) {
+                json.append(String.format("\\u%04x", (int) c));
+            } else {
+                json.append(c);
+            }
+        }
+        return json.append('"').toString();
+    }
+}

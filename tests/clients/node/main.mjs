@@ -1,0 +1,61 @@
+// Checks a broker with the official Node.js client: one JSON line a feature, exit code 1 when one fails.
+// It must never create topics or groups: whoever runs it prepares them (see ../README.md).
+
+import { parseArgs } from 'node:util';
+import { newProducer, Scene } from './scene.mjs';
+import * as push from './push_features.mjs';
+import * as simple from './simple_features.mjs';
+
+// How long one feature may take before it counts as failed.
+const FEATURE_DEADLINE_MS = 150_000;
+
+const FEATURES = {
+  'send-receive-ack': simple.sendReceiveAck,
+  'no-redelivery-after-ack': simple.noRedeliveryAfterAck,
+  'redelivery-without-ack': simple.redeliveryWithoutAck,
+  'change-invisible': simple.changeInvisible,
+  'consumer-killed-while-processing': push.consumerKilled,
+  'push-consumer': push.pushConsumer,
+  'failing-push-consumer-until-dead-letter': push.failingUntilDeadLetter,
+  'fifo-order-through-failures': push.fifoOrder,
+  'tag-filter': simple.tagFilter,
+  bodies: simple.bodies,
+  errors: simple.illegalInput,
+  'long-handler-auto-renew': push.longHandler,
+};
+
+async function report(feature, outcome) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not done after ${FEATURE_DEADLINE_MS} ms`)), FEATURE_DEADLINE_MS);
+  });
+  let line;
+  try {
+    line = { feature, result: 'pass', detail: await Promise.race([ outcome, late ]) };
+  } catch (error) {
+    line = { feature, result: 'fail', detail: String(error) };
+  }
+  clearTimeout(timer);
+  console.log(JSON.stringify(line));
+  return line.result === 'pass';
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    endpoint: { type: 'string', default: '127.0.0.1:8081' },
+    'run-id': { type: 'string', default: '' },
+    hold: { type: 'boolean', default: false },
+  },
+});
+if (values.hold) {
+  await push.holdMessage(values.endpoint, ...positionals);
+} else {
+  const wanted = Object.entries(FEATURES).filter(([ name ]) => positionals.length === 0 || positionals.includes(name));
+  const producer = await newProducer(values.endpoint, wanted.map(([ name ]) => `${values['run-id']}-${name}`));
+  const passed = await Promise.all(wanted.map(([ name, run ]) =>
+    report(name, run(new Scene(values.endpoint, `${values['run-id']}-${name}`, producer)))));
+  await producer.shutdown();
+  // Consumers of failed features may still run.
+  process.exit(passed.every(Boolean) ? 0 : 1);
+}
