@@ -1,17 +1,67 @@
 //! The engine: one shard with its log thread. Requests go in, answers come out when their records are committed.
 
-use rq_core::ids::Lsn;
+mod clock;
+mod figures;
+mod frames;
+mod housekeeping;
+mod inbox;
+mod log_thread;
+mod start;
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rq_core::ids::{Epoch, Lsn, ShardId, Ticket};
 use rq_core::queue::request::{
-    Ack, Answer, ChangeInvisible, ChangeInvisibleError, ConsumeError, CreateGroup, CreateGroupError, CreateTopic,
-    CreateTopicError, Delivery, ForwardToDeadLetters, GroupNotFound, GroupView, Name, Receive, ReceiveError, Request,
-    Send, SendError, Sent, StaleHandle, Subscribe, TopicNotFound, TopicView, UndoPop,
+    Ack, Answer, ChangeInvisible, ChangeInvisibleError, ConsumeError, CreateGroup, CreateGroupError,
+    CreateTopic, CreateTopicError, Delivery, ForwardToDeadLetters, GroupNotFound, GroupView, Name, Receive,
+    ReceiveError, Request, Send, SendError, Sent, StaleHandle, Subscribe, TopicNotFound, TopicView, UndoPop,
 };
-use rq_core::record::StoredMessage;
+use rq_core::record::{self, StoredMessage};
+use rq_log::{LogReader, ReadError, StdDisk};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use self::figures::Published;
+pub use self::figures::{FLUSH_BUCKETS_US, Figures};
+use self::inbox::{Inbox, Work};
+use self::log_thread::undo;
+pub use self::start::{EngineOptions, StartError};
 use thiserror::Error;
 
 /// A handle on the engine. Cheap to clone.
 #[derive(Clone)]
-pub struct Engine {}
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    inbox: Arc<Inbox>,
+    /// Bytes of requests that may wait.
+    room: Arc<Semaphore>,
+    room_bytes: usize,
+    next_ticket: AtomicU64,
+    reader: LogReader<StdDisk>,
+    published: Arc<Published>,
+    identity: Identity,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Whose log it is, and in which mastership.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// The cluster.
+    pub cluster: String,
+    /// The shard.
+    pub shard: ShardId,
+    /// The store: random, made when the data directory was formatted.
+    pub store: String,
+    /// The epoch that began with this start.
+    pub epoch: Epoch,
+}
 
 /// Why the engine gave no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -43,22 +93,150 @@ pub enum ReadMessageError {
     },
 }
 
+/// How long a request waits for room before it is refused as overload.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
+/// What a request counts for besides its messages, in bytes.
+const REQUEST_BYTES: usize = 256;
+
 impl Engine {
     /// Hands in a request and waits until its answer is committed. Dropping the future of a waiting receive
-    /// cancels it; what was popped for it meanwhile is taken back.
-    pub async fn request(&self, _request: Request) -> Result<Answer, EngineError> {
-        todo!()
+    /// cancels it; what was popped for it meanwhile is taken back. Any other request is carried out even if its
+    /// future is dropped.
+    pub async fn request(&self, request: Request) -> Result<Answer, EngineError> {
+        let permit = self.room(&request).await?;
+        let ticket = Ticket(self.shared.next_ticket.fetch_add(1, Ordering::Relaxed));
+        let group = match &request {
+            Request::Receive(receive) => Some(Arc::clone(&receive.group)),
+            _ => None,
+        };
+        let (reply, answer) = oneshot::channel();
+        let waiting = group.clone().map(|group| WaitingReceive { engine: self, ticket, group });
+        if !self.shared.inbox.push(Work::Request { ticket, request, reply, group, permit }) {
+            return Err(EngineError::Stopping);
+        }
+        match waiting {
+            None => answer.await.unwrap_or(Err(EngineError::Unknown)),
+            Some(waiting) => Abandonable { answer, waiting: Some(waiting) }.await,
+        }
     }
-    /// Reads a message delivered at `lsn`.
-    pub async fn read(&self, _lsn: Lsn) -> Result<StoredMessage, ReadMessageError> {
-        todo!()
+
+    /// Reads the message delivered at `lsn`: from memory, or else from the disk on a thread that may block.
+    pub async fn read(&self, lsn: Lsn) -> Result<StoredMessage, ReadMessageError> {
+        let record = match self.shared.reader.cached(lsn) {
+            Some(record) => Ok(record),
+            None => {
+                let reader = self.shared.reader.clone();
+                let read = tokio::task::spawn_blocking(move || reader.read_record(lsn)).await;
+                read.map_err(|error| damaged(lsn, &error))?
+            }
+        };
+        let record = record.map_err(|error| match error {
+            ReadError::Dropped { .. } => ReadMessageError::Dropped(lsn),
+            error => damaged(lsn, &error),
+        })?;
+        record::decode_message(&record).map_err(|error| damaged(lsn, &error))
     }
+
     /// Looks at the shard's state from the log thread. Keep it short: it holds up everything else.
     pub async fn inspect<T: std::marker::Send + 'static>(
         &self,
-        _view: impl FnOnce(&rq_core::queue::Shard) -> T + std::marker::Send + 'static,
+        view: impl FnOnce(&rq_core::queue::Shard) -> T + std::marker::Send + 'static,
     ) -> Result<T, EngineError> {
-        todo!()
+        let (reply, answer) = oneshot::channel();
+        let view = Box::new(move |shard: &rq_core::queue::Shard| drop(reply.send(view(shard))));
+        if !self.shared.inbox.push(Work::Inspect(view)) {
+            return Err(EngineError::Stopping);
+        }
+        answer.await.map_err(|_| EngineError::Stopping)
+    }
+
+    /// Takes no more requests, works off what it has, closes the log. Answers [`EngineError::Stopping`] to
+    /// receives that still wait. Returns when the data directory is free.
+    pub async fn stop(&self) {
+        self.shared.inbox.close();
+        let threads =
+            std::mem::take(&mut *self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let joined =
+            tokio::task::spawn_blocking(move || threads.into_iter().try_for_each(JoinHandle::join)).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            tracing::error!("a thread of the engine panicked");
+        }
+    }
+
+    /// The figures of the moment.
+    pub fn figures(&self) -> Figures {
+        self.shared.published.figures()
+    }
+
+    /// Whose log it is.
+    pub fn identity(&self) -> &Identity {
+        &self.shared.identity
+    }
+
+    /// Waits for room among the requests that wait for the disk.
+    async fn room(&self, request: &Request) -> Result<OwnedSemaphorePermit, EngineError> {
+        let bytes = match request {
+            Request::Send(send) => {
+                send.messages.iter().map(|message| message.content.len() + REQUEST_BYTES).sum()
+            }
+            _ => REQUEST_BYTES,
+        };
+        let permits = u32::try_from(bytes.min(self.shared.room_bytes)).unwrap_or(u32::MAX);
+        if let Ok(permit) = Arc::clone(&self.shared.room).try_acquire_many_owned(permits) {
+            return Ok(permit);
+        }
+        let permit = Arc::clone(&self.shared.room).acquire_many_owned(permits);
+        match tokio::time::timeout(ROOM_PATIENCE, permit).await {
+            Ok(permit) => permit.map_err(|_| EngineError::Stopping),
+            Err(_) => Err(EngineError::Overloaded),
+        }
+    }
+}
+
+fn damaged(lsn: Lsn, error: &dyn std::error::Error) -> ReadMessageError {
+    ReadMessageError::Damaged { lsn, reason: error.to_string() }
+}
+
+/// A receive that the engine works on.
+struct WaitingReceive<'a> {
+    engine: &'a Engine,
+    ticket: Ticket,
+    group: Name,
+}
+
+/// The answer to a receive, which its caller may stop waiting for.
+struct Abandonable<'a> {
+    answer: oneshot::Receiver<Result<Answer, EngineError>>,
+    /// Taken when the answer has arrived.
+    waiting: Option<WaitingReceive<'a>>,
+}
+
+impl Future for Abandonable<'_> {
+    type Output = Result<Answer, EngineError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = std::task::ready!(Pin::new(&mut self.answer).poll(context));
+        self.waiting = None;
+        Poll::Ready(answer.unwrap_or(Err(EngineError::Unknown)))
+    }
+}
+
+impl Drop for Abandonable<'_> {
+    /// Cancels the receive. Closing first decides the race with the log thread: either the answer is here and is
+    /// taken back here, or the log thread finds the caller gone and takes it back there.
+    fn drop(&mut self) {
+        let Some(waiting) = self.waiting.take() else { return };
+        self.answer.close();
+        let inbox = &waiting.engine.shared.inbox;
+        match self.answer.try_recv() {
+            Ok(Ok(Answer::Receive(Ok(deliveries)))) if !deliveries.is_empty() => {
+                inbox.push(Work::Internal(undo(waiting.group, &deliveries)));
+            }
+            Ok(_) => {}
+            Err(_) => {
+                inbox.push(Work::Cancel(waiting.ticket));
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 //! is delivered, refused or dead-lettered is [`queue::Shard::step`]; its driver waits for the commit before it
 //! lets an answer out. Production, simulation and the model checker are drivers of the same core.
 
+pub mod clock;
 pub mod codec;
 pub mod handle;
 pub mod hash;

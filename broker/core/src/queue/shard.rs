@@ -126,6 +126,11 @@ impl Shard {
         self.free_bytes = free_bytes;
     }
 
+    /// Whether there is room for new messages.
+    pub fn accepts_messages(&self) -> bool {
+        self.room_for_messages().is_ok()
+    }
+
     /// Begins a mastership: the first record of every epoch.
     pub fn start_epoch(&mut self, epoch: Epoch, now: LogTime, log: &mut dyn Append) {
         let mut answers = Vec::new();

@@ -1,0 +1,105 @@
+//! What the engine tells of itself while it works: positions, room, flushes. Read without stopping it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rq_core::ids::Lsn;
+use rq_log::Space;
+
+/// Upper bounds of the flush-time buckets, in microseconds; one more bucket takes the rest.
+pub const FLUSH_BUCKETS_US: [u64; 10] =
+    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 250_000, 1_000_000];
+
+/// The engine's figures at one moment.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Figures {
+    /// Where the log begins.
+    pub start: Lsn,
+    /// All below is durable.
+    pub durable: Lsn,
+    /// All below is committed.
+    pub commit: Lsn,
+    /// All below is covered by the newest checkpoint.
+    pub checkpoint: Lsn,
+    /// Bytes left for the log.
+    pub available_bytes: u64,
+    /// Size of the file system, in bytes.
+    pub total_bytes: u64,
+    /// False while the disk is too full for new messages.
+    pub accepts_messages: bool,
+    /// Batches worked off.
+    pub batches: u64,
+    /// Requests worked off.
+    pub requests: u64,
+    /// Flushes of the log.
+    pub flushes: u64,
+    /// Time spent in them, in microseconds.
+    pub flush_us: u64,
+    /// Flushes by their time, by [`FLUSH_BUCKETS_US`].
+    pub flushes_by_time: [u64; FLUSH_BUCKETS_US.len() + 1],
+}
+
+/// The figures as they are published.
+#[derive(Default)]
+pub(super) struct Published {
+    start: AtomicU64,
+    durable: AtomicU64,
+    checkpoint: AtomicU64,
+    available_bytes: AtomicU64,
+    total_bytes: AtomicU64,
+    accepts_messages: AtomicBool,
+    batches: AtomicU64,
+    requests: AtomicU64,
+    flushes: AtomicU64,
+    flush_us: AtomicU64,
+    flushes_by_time: [AtomicU64; FLUSH_BUCKETS_US.len() + 1],
+}
+
+impl Published {
+    pub(super) fn space(&self, space: Space, accepts_messages: bool) {
+        self.available_bytes.store(space.available_bytes, Ordering::Relaxed);
+        self.total_bytes.store(space.total_bytes, Ordering::Relaxed);
+        self.accepts_messages.store(accepts_messages, Ordering::Relaxed);
+    }
+
+    pub(super) fn batch(&self, requests: usize) {
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(requests as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn flushed(&self, start: Lsn, durable: Lsn, took: Duration) {
+        self.start.store(start.0, Ordering::Relaxed);
+        self.durable.store(durable.0, Ordering::Relaxed);
+        let micros = took.as_micros() as u64;
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        self.flush_us.fetch_add(micros, Ordering::Relaxed);
+        let bucket = FLUSH_BUCKETS_US.partition_point(|bound| *bound < micros);
+        if let Some(bucket) = self.flushes_by_time.get(bucket) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn checkpointed(&self, checkpoint: Lsn) {
+        self.checkpoint.store(checkpoint.0, Ordering::Relaxed);
+    }
+
+    pub(super) fn figures(&self) -> Figures {
+        let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        let durable = Lsn(load(&self.durable));
+        Figures {
+            start: Lsn(load(&self.start)),
+            durable,
+            // Alone, durable here is committed.
+            commit: durable,
+            checkpoint: Lsn(load(&self.checkpoint)),
+            available_bytes: load(&self.available_bytes),
+            total_bytes: load(&self.total_bytes),
+            accepts_messages: self.accepts_messages.load(Ordering::Relaxed),
+            batches: load(&self.batches),
+            requests: load(&self.requests),
+            flushes: load(&self.flushes),
+            flush_us: load(&self.flush_us),
+            flushes_by_time: std::array::from_fn(|at| self.flushes_by_time.get(at).map_or(0, load)),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Where requests wait for the log thread: many writers, one reader that takes all at once. What came while the
+//! disk was flushing is the next batch.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rq_core::ids::Ticket;
+use rq_core::queue::Shard;
+use rq_core::queue::request::{Answer, Name, Request};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::EngineError;
+
+/// The caller's end of a request.
+pub(super) type Reply = oneshot::Sender<Result<Answer, EngineError>>;
+
+/// A look at the shard, from the log thread.
+pub(super) type View = Box<dyn FnOnce(&Shard) + Send>;
+
+/// Something for the log thread to do.
+pub(super) enum Work {
+    /// A request of a caller.
+    Request {
+        ticket: Ticket,
+        request: Request,
+        reply: Reply,
+        /// The group of a receive: what was popped for a caller who left is taken back.
+        group: Option<Name>,
+        /// Its share of the bytes that may wait, given back once it was worked off.
+        permit: OwnedSemaphorePermit,
+    },
+    /// A request of the engine itself; nobody waits for an answer.
+    Internal(Request),
+    /// The caller of a waiting receive left.
+    Cancel(Ticket),
+    /// A look at the state.
+    Inspect(View),
+}
+
+#[derive(Default)]
+struct Waiting {
+    work: VecDeque<Work>,
+    closed: bool,
+    /// The log thread sleeps and wants to be woken.
+    idle: bool,
+}
+
+/// The inbox.
+#[derive(Default)]
+pub(super) struct Inbox {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+}
+
+/// Most requests of one batch: bounds the time until its first answer.
+const BATCH_MAX: usize = 8192;
+
+impl Inbox {
+    /// Hands in work; false once the inbox is closed.
+    pub(super) fn push(&self, work: Work) -> bool {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return false;
+        }
+        waiting.work.push_back(work);
+        let idle = std::mem::take(&mut waiting.idle);
+        drop(waiting);
+        if idle {
+            self.arrived.notify_one();
+        }
+        true
+    }
+
+    /// Takes what is there into `batch`, waiting for some at most `timeout`. False: closed, and nothing is left.
+    pub(super) fn take(&self, batch: &mut Vec<Work>, timeout: Option<Duration>) -> bool {
+        let mut waiting = self.lock();
+        if waiting.work.is_empty() && !waiting.closed && timeout != Some(Duration::ZERO) {
+            waiting.idle = true;
+            let idle = |waiting: &mut Waiting| waiting.work.is_empty() && !waiting.closed;
+            waiting = match timeout {
+                None => self.arrived.wait_while(waiting, idle).unwrap_or_else(PoisonError::into_inner),
+                Some(timeout) => {
+                    let woken = self.arrived.wait_timeout_while(waiting, timeout, idle);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            waiting.idle = false;
+        }
+        let count = waiting.work.len().min(BATCH_MAX);
+        batch.extend(waiting.work.drain(..count));
+        !(waiting.closed && batch.is_empty())
+    }
+
+    /// Takes nothing new from now on; what is in it is still worked off.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.arrived.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing that holds the lock can panic half-way.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

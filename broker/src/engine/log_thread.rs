@@ -1,0 +1,193 @@
+//! The one thread that owns the log and the shard: takes what waits, decides, writes, flushes, and only then lets
+//! the answers out. The flush in progress is the time in which the next batch gathers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use rq_core::clock::LogClock;
+use rq_core::ids::{Lsn, Ticket};
+use rq_core::queue::request::{Answer, Delivery, Handle, Name, Request, UndoPop};
+use rq_core::queue::{Shard, State};
+use rq_log::Disk;
+
+use super::figures::Published;
+use super::frames::{Frames, fail};
+use super::inbox::{Inbox, Reply, Work};
+use super::{EngineError, clock};
+
+/// Below this nothing is worked off that needs the log: what is left is for the records of what was admitted.
+const LOG_RESERVE_BYTES: u64 = 48 << 20;
+
+/// When a checkpoint is due.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CheckpointPolicy {
+    pub(super) every_bytes: u64,
+    pub(super) every: Duration,
+}
+
+/// What the log thread asks of the one that keeps house.
+pub(super) enum Chore {
+    /// A state to write, complete up to its `applied`, which is durable.
+    Checkpoint(State),
+}
+
+/// The log thread.
+pub(super) struct LogThread<D: Disk> {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) shard: Shard,
+    pub(super) frames: Frames<D>,
+    pub(super) clock: LogClock,
+    pub(super) published: Arc<Published>,
+    pub(super) chores: Sender<Chore>,
+    pub(super) checkpoints: CheckpointPolicy,
+    pub(super) last_checkpoint: (Lsn, Instant),
+    /// Callers whose receive waits.
+    pub(super) waiting: HashMap<Ticket, (Reply, Option<Name>)>,
+}
+
+/// An answer that waits for the flush.
+struct Release {
+    reply: Reply,
+    group: Option<Name>,
+    answer: Answer,
+}
+
+impl<D: Disk> LogThread<D> {
+    /// Works until the inbox is closed and empty; then closes the log.
+    pub(super) fn run(mut self) {
+        let mut batch = Vec::new();
+        loop {
+            let timeout = self.until_wakeup();
+            if !self.inbox.take(&mut batch, timeout) {
+                break;
+            }
+            self.work_off(&mut batch);
+            self.checkpoint_if_due();
+        }
+        for (_, (reply, _)) in self.waiting.drain() {
+            let _ = reply.send(Err(EngineError::Stopping));
+        }
+        if self.frames.end() > self.last_checkpoint.0 {
+            let _ = self.chores.send(Chore::Checkpoint(self.shard.state().clone()));
+        }
+        drop(self.chores);
+        if let Err(error) = self.frames.log.close() {
+            fail(&error);
+        }
+    }
+
+    fn until_wakeup(&mut self) -> Option<Duration> {
+        let now = self.clock.advance(clock::read());
+        let wakeup = self.shard.next_wakeup().map(|at| Duration::from_millis(at.since(now)));
+        // An idle broker still writes its checkpoint.
+        let dirty = self.frames.end() > self.last_checkpoint.0;
+        let checkpoint =
+            dirty.then(|| self.checkpoints.every.saturating_sub(self.last_checkpoint.1.elapsed()));
+        [wakeup, checkpoint].into_iter().flatten().min()
+    }
+
+    fn work_off(&mut self, batch: &mut Vec<Work>) {
+        let space = self.frames.log.space();
+        self.shard.set_free_bytes(space.available_bytes);
+        self.published.space(space, self.shard.accepts_messages());
+        let now = self.clock.advance(clock::read());
+        self.frames.at(now);
+        let (mut releases, mut answers) = (Vec::with_capacity(batch.len()), Vec::new());
+        let mut permits = Vec::with_capacity(batch.len());
+        let has_room = space.available_bytes >= LOG_RESERVE_BYTES;
+        for work in batch.drain(..) {
+            match work {
+                Work::Request { reply, .. } if !has_room => {
+                    let _ = reply.send(Err(EngineError::Overloaded));
+                }
+                Work::Request { ticket, request, reply, group, permit } => {
+                    permits.push(permit);
+                    self.shard.step(now, ticket, request, &mut self.frames, &mut answers);
+                    self.waiting.insert(ticket, (reply, group));
+                    self.collect(&mut answers, &mut releases);
+                }
+                Work::Internal(request) if has_room => {
+                    self.shard.step(now, INTERNAL, request, &mut self.frames, &mut answers);
+                    self.collect(&mut answers, &mut releases);
+                }
+                Work::Internal(_) => {}
+                Work::Cancel(ticket) => {
+                    self.shard.cancel(ticket);
+                    self.waiting.remove(&ticket);
+                }
+                Work::Inspect(view) => view(&self.shard),
+            }
+        }
+        if has_room {
+            self.shard.tick(now, &mut self.frames, &mut answers);
+            self.collect(&mut answers, &mut releases);
+        }
+        self.commit();
+        let requests = permits.len();
+        drop(permits);
+        self.release(releases);
+        self.published.batch(requests);
+    }
+
+    /// Pairs answers with their callers.
+    fn collect(&mut self, answers: &mut Vec<(Ticket, Answer)>, releases: &mut Vec<Release>) {
+        for (ticket, answer) in answers.drain(..) {
+            if let Some((reply, group)) = self.waiting.remove(&ticket) {
+                releases.push(Release { reply, group, answer });
+            }
+        }
+    }
+
+    /// Makes everything appended durable. Nothing that was decided before leaves before this returns.
+    fn commit(&mut self) {
+        let started = Instant::now();
+        let before = self.frames.log.durable();
+        let durable = self.frames.flush();
+        self.shard.applied_up_to(durable);
+        if durable > before {
+            self.published.flushed(self.frames.log.start(), durable, started.elapsed());
+        }
+    }
+
+    /// Lets answers out: all they depend on is committed now.
+    fn release(&mut self, releases: Vec<Release>) {
+        for Release { reply, group, answer } in releases {
+            if let Err(Ok(Answer::Receive(Ok(deliveries)))) = reply.send(Ok(answer))
+                && let Some(group) = group
+                && !deliveries.is_empty()
+            {
+                self.inbox.push(Work::Internal(undo(group, &deliveries)));
+            }
+        }
+    }
+
+    fn checkpoint_if_due(&mut self) {
+        let (lsn, at) = self.last_checkpoint;
+        let end = self.frames.end();
+        let due = end.0 - lsn.0 >= self.checkpoints.every_bytes || at.elapsed() >= self.checkpoints.every;
+        if end > lsn && due {
+            self.last_checkpoint = (end, Instant::now());
+            // Durable: `commit` has just flushed all of it.
+            let _ = self.chores.send(Chore::Checkpoint(self.shard.state().clone()));
+        }
+    }
+}
+
+/// Ticket of the engine's own requests; callers' begin at 1.
+const INTERNAL: Ticket = Ticket(0);
+
+/// Takes back what was delivered to a caller who has left.
+pub(super) fn undo(group: Name, deliveries: &[Delivery]) -> Request {
+    let handles = deliveries
+        .iter()
+        .map(|delivery| Handle {
+            topic: delivery.topic,
+            queue: delivery.queue,
+            offset: delivery.offset,
+            nonce: delivery.nonce,
+        })
+        .collect();
+    Request::UndoPop(UndoPop { group, handles })
+}

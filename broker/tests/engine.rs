@@ -1,0 +1,176 @@
+//! The engine on a real directory: what it confirmed is there after a restart, and nothing that was acked.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::missing_docs_in_private_items, reason = "tests")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rq_broker::engine::{Engine, EngineError, EngineOptions};
+use rq_core::hash;
+use rq_core::ids::{ConnectionId, Lane, LogTime, Nonce, TagHash};
+use rq_core::message::MessageContent;
+use rq_core::queue::Limits;
+use rq_core::queue::request::{Ack, CreateTopic, Delivery, Filter, Handle, NewMessage, Receive, Send};
+use rq_core::queue::settings::{TopicKind, TopicSettings};
+
+fn options(data: &Path) -> EngineOptions {
+    EngineOptions {
+        data: data.to_owned(),
+        log: rq_log::Options {
+            cluster: "test".into(),
+            segment_bytes: 64 << 20,
+            prepared_segments: 1,
+            allow_unsafe_filesystem: true,
+            ..rq_log::Options::default()
+        },
+        limits: Limits::default(),
+        ..EngineOptions::default()
+    }
+}
+
+async fn orders(engine: &Engine) {
+    let settings = TopicSettings { kind: TopicKind::Normal, queues: 4 };
+    engine.create_topic(CreateTopic { name: "orders".into(), settings }).await.unwrap().unwrap();
+}
+
+fn message(id: &str) -> NewMessage {
+    let body = Bytes::copy_from_slice(id.as_bytes());
+    let crc = hash::crc32c(&body);
+    NewMessage {
+        kind: TopicKind::Normal,
+        key: hash::send_key("client", id, crc),
+        tag: TagHash(0),
+        lane: Lane(0),
+        deliver_at: LogTime(0),
+        content: MessageContent { message_id: id, body, ..MessageContent::default() }.encode(),
+    }
+}
+
+async fn send(engine: &Engine, id: &str) {
+    let request = Send { topic: "orders".into(), messages: vec![message(id)] };
+    engine.send(request).await.unwrap().unwrap();
+}
+
+fn receive(nonce: u64, batch: u32, wait_ms: u64) -> Receive {
+    Receive {
+        group: "billing".into(),
+        topic: "orders".into(),
+        filter: Filter::All,
+        batch,
+        invisible_ms: 60_000,
+        auto_renew: false,
+        attempt: None,
+        client: hash::client("client"),
+        connection: ConnectionId(1),
+        nonce: Nonce(nonce),
+        wait_ms,
+    }
+}
+
+async fn take(engine: &Engine, nonce: u64, batch: u32, wait_ms: u64) -> Vec<(String, Delivery)> {
+    let mut taken = Vec::new();
+    for delivery in engine.receive(receive(nonce, batch, wait_ms)).await.unwrap().unwrap() {
+        let stored = engine.read(delivery.lsn).await.unwrap();
+        let content = MessageContent::decode(&stored.content).unwrap();
+        taken.push((content.message_id.to_owned(), delivery));
+    }
+    taken
+}
+
+async fn ack(engine: &Engine, delivery: &Delivery) {
+    let handle = Handle {
+        topic: delivery.topic,
+        queue: delivery.queue,
+        offset: delivery.offset,
+        nonce: delivery.nonce,
+    };
+    let acked = engine.ack(Ack { group: "billing".into(), handles: vec![handle] }).await.unwrap().unwrap();
+    assert_eq!(acked, [Ok(())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_confirmed_is_there_after_a_restart_and_what_was_acked_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::start(options(dir.path())).unwrap();
+    orders(&engine).await;
+    for number in 0..100 {
+        send(&engine, &format!("m{number}")).await;
+    }
+    let first = take(&engine, 1, 60, 0).await;
+    assert_eq!(first.len(), 60);
+    for (_, delivery) in first.iter().take(50) {
+        ack(&engine, delivery).await;
+    }
+    let epoch = engine.identity().epoch;
+    engine.stop().await;
+    drop(engine);
+
+    let engine = Engine::start(options(dir.path())).unwrap();
+    assert_eq!(engine.identity().epoch, epoch.next());
+    let second = take(&engine, 2, 100, 0).await;
+    assert_eq!(second.len(), 40, "10 are still leased");
+    let (_, still_leased) = &first[55];
+    ack(&engine, still_leased).await;
+    assert!(second.iter().all(|(id, _)| first.iter().all(|(other, _)| other != id)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_receive_is_answered_by_the_next_send() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::start(options(dir.path())).unwrap();
+    orders(&engine).await;
+    let waiting = {
+        let engine = engine.clone();
+        tokio::spawn(async move { take(&engine, 1, 32, 60_000).await })
+    };
+    while engine.inspect(rq_core::queue::Shard::waiting_polls).await.unwrap() == 0 {}
+    send(&engine, "hello").await;
+    let taken = tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap().unwrap();
+    assert_eq!(taken[0].0, "hello");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_popped_for_a_caller_who_left_comes_back_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::start(options(dir.path())).unwrap();
+    orders(&engine).await;
+    let engine = Arc::new(engine);
+    for round in 0..20 {
+        let waiting = {
+            let engine = Arc::clone(&engine);
+            tokio::spawn(async move { engine.receive(receive(round, 1, 60_000)).await })
+        };
+        while engine.inspect(rq_core::queue::Shard::waiting_polls).await.unwrap() == 0 {}
+        let sending = {
+            let engine = Arc::clone(&engine);
+            tokio::spawn(async move { send(&engine, &format!("m{round}")).await })
+        };
+        waiting.abort();
+        let popped = waiting.await.is_ok();
+        sending.await.unwrap();
+        if !popped {
+            let taken = take(&engine, 1000 + round, 32, 20_000).await;
+            assert_eq!(taken.len(), 1, "round {round}");
+            assert_eq!(taken[0].1.attempt, 1, "a delivery that never arrived does not count");
+            ack(&engine, &taken[0].1).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_engine_refuses_and_lets_waiting_receives_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::start(options(dir.path())).unwrap();
+    orders(&engine).await;
+    let waiting = {
+        let engine = engine.clone();
+        tokio::spawn(async move { engine.receive(receive(1, 1, 60_000)).await })
+    };
+    while engine.inspect(rq_core::queue::Shard::waiting_polls).await.unwrap() == 0 {}
+    engine.stop().await;
+    assert_eq!(waiting.await.unwrap().map(|_| ()), Err(EngineError::Stopping));
+    let refused = engine.send(Send { topic: "orders".into(), messages: vec![message("late")] }).await;
+    assert_eq!(refused.map(|_| ()), Err(EngineError::Stopping));
+}
