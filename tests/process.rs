@@ -1,5 +1,26 @@
 //! Tests of the real broker process: what it may never lose, whatever is killed, unplugged, full or broken under it.
 //! Each test ends by itself, cleans up its mounts and prints the seed that repeats it.
 
+#[path = "process/bad_input.rs"]
+mod bad_input;
+#[path = "process/crash.rs"]
+mod crash;
 #[path = "process/disks.rs"]
 mod disks;
+#[path = "process/failing_disk.rs"]
+mod failing_disk;
+#[path = "process/full_disk.rs"]
+mod full_disk;
+#[path = "process/power_loss.rs"]
+mod power_loss;
+#[path = "process/trace.rs"]
+mod trace;
+
+/// For data in a temporary directory, on whatever file system that is: a killed process loses nothing on any.
+const ANY_FILESYSTEM: &str = "--allow-unsafe-filesystem";
+
+/// Small segments: logs roll often, and fit on small disks.
+const SMALL_SEGMENTS: [&str; 2] = ["--segment-bytes", "4194304"];
+
+/// Until a broker that was brought back serves its clients again.
+const BACK_DEADLINE: std::time::Duration = std::time::Duration::from_mins(1);

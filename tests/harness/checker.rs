@@ -116,7 +116,7 @@ pub fn check(history: &History) -> Vec<Violation> {
 /// A message by all of its sends.
 struct Message<'a> {
     topic: &'a str,
-    message_group: Option<&'a str>,
+    lane: Option<&'a str>,
     first_begin: Duration,
     acknowledged: Option<Duration>,
     refused_always: bool,
@@ -172,7 +172,7 @@ impl<'a> Index<'a> {
         for send in &self.history.sends {
             let message = self.messages.entry(&send.id).or_insert(Message {
                 topic: &send.topic,
-                message_group: send.message_group.as_deref(),
+                lane: send.message_group.as_deref(),
                 first_begin: send.span.begin,
                 acknowledged: None,
                 refused_always: true,
@@ -233,8 +233,8 @@ fn no_confirmed_ack_is_undone(index: &Index<'_>) -> Vec<Violation> {
 fn message_groups_keep_their_order(index: &Index<'_>) -> Vec<Violation> {
     let mut lanes: BTreeMap<(&str, &str), Vec<(&str, &Message<'_>)>> = BTreeMap::new();
     for (&id, message) in &index.messages {
-        if let Some(message_group) = message.message_group {
-            lanes.entry((message.topic, message_group)).or_default().push((id, message));
+        if let Some(lane) = message.lane {
+            lanes.entry((message.topic, lane)).or_default().push((id, message));
         }
     }
     let mut disordered = Vec::new();
@@ -294,7 +294,7 @@ fn what_is_delivered_was_sent(index: &Index<'_>) -> Vec<Violation> {
         match index.messages.get(id) {
             None => wrong.push(Violation::Phantom { id: id.into() }),
             Some(message) if message.refused_always => {
-                wrong.push(Violation::RefusedYetStored { id: id.into() })
+                wrong.push(Violation::RefusedYetStored { id: id.into() });
             }
             Some(_) if handed.iter().any(|handed| !handed.delivery.intact) => {
                 wrong.push(Violation::Damaged { id: id.into() });

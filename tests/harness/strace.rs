@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::broker::signal;
 
 const ATTACH_DEADLINE: Duration = Duration::from_secs(20);
-const DETACH_DEADLINE: Duration = Duration::from_secs(60);
+const DETACH_DEADLINE: Duration = Duration::from_mins(1);
 
 /// A strace attached to a process and all of its threads.
 #[derive(Debug)]

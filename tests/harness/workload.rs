@@ -1,1 +1,453 @@
-//! todo
+//! The load of the crash tests: producers that retry what they cannot know, consumers that ack, forget, give back and
+//! ack too late, on one normal and one FIFO topic. Everything goes into a history; the load judges nothing while it
+//! runs and goes on through every fault, as real clients would.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngExt as _};
+use rq_proto::admin::TopicType;
+use tokio::task::JoinSet;
+
+use crate::checker;
+use crate::client::{Client, Incoming, Outgoing, Received};
+use crate::history::{Ack, Change, Delivery, History, Outcome, Receive, Recorder, Send};
+use crate::run::randomness;
+
+/// Between two tries while the broker is away.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Producers wait while so many acknowledged messages are not settled: the drain shall end soon.
+const MOST_OWED: usize = 3_000;
+/// After the last ack, so long past a lease is watched for messages that come back.
+const QUIET: Duration = Duration::from_secs(1);
+/// Violations shown of a wrong history.
+const SHOWN: usize = 10;
+
+/// Who does what in a load.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Makes the load repeatable as far as the schedule allows.
+    pub seed: u64,
+    /// Producers without order.
+    pub producers: usize,
+    /// Producers with one message group each.
+    pub ordered_producers: usize,
+    /// Consumers of the normal topic, and as many of the FIFO topic.
+    pub consumers: usize,
+    /// Length of a lease.
+    pub invisible: Duration,
+    /// Largest body, in bytes.
+    pub largest_body: usize,
+    /// The drain gives up when nothing was settled for so long.
+    pub patience: Duration,
+}
+
+impl Plan {
+    /// A load for two cores.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            producers: 6,
+            ordered_producers: 6,
+            consumers: 3,
+            invisible: Duration::from_secs(3),
+            largest_body: 48 << 10,
+            patience: Duration::from_secs(45),
+        }
+    }
+}
+
+/// A topic with the one group that consumes it.
+#[derive(Clone, Copy, Debug)]
+struct Lane {
+    topic: &'static str,
+    group: &'static str,
+    ordered: bool,
+}
+
+const LANES: [Lane; 2] = [
+    Lane { topic: "load-normal", group: "load-normal-group", ordered: false },
+    Lane { topic: "load-fifo", group: "load-fifo-group", ordered: true },
+];
+
+/// A running load.
+#[derive(Debug)]
+pub struct Load {
+    shared: Arc<Shared>,
+    producers: JoinSet<()>,
+    consumers: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    endpoint: String,
+    plan: Plan,
+    recorder: Recorder,
+    ledger: Mutex<Ledger>,
+    producing: AtomicBool,
+    stopped: AtomicBool,
+}
+
+/// What was acknowledged to producers, what was acked by consumers, and the difference.
+#[derive(Debug, Default)]
+struct Ledger {
+    acknowledged: BTreeSet<String>,
+    settled: BTreeSet<String>,
+    owed: usize,
+}
+
+impl Ledger {
+    fn acknowledge(&mut self, id: &str) {
+        if self.acknowledged.insert(id.to_string()) && !self.settled.contains(id) {
+            self.owed += 1;
+        }
+    }
+
+    fn settle(&mut self, id: &str) {
+        if self.settled.insert(id.to_string()) && self.acknowledged.contains(id) {
+            self.owed -= 1;
+        }
+    }
+}
+
+impl Load {
+    /// Makes the topics and groups and starts all clients. The broker must serve.
+    pub async fn start(endpoint: &str, plan: Plan) -> Result<Self> {
+        let client = Client::new(endpoint, "load-admin")?;
+        for lane in LANES {
+            let kind = if lane.ordered { TopicType::Fifo } else { TopicType::Normal };
+            client.create_topic(lane.topic, kind, 4).await?;
+            client.create_group(lane.group, lane.ordered).await?;
+        }
+        let ordered = LANES.iter().filter(|lane| lane.ordered).map(|lane| lane.group.to_string());
+        let shared = Arc::new(Shared {
+            endpoint: endpoint.to_string(),
+            plan,
+            recorder: Recorder::new(ordered),
+            ledger: Mutex::default(),
+            producing: AtomicBool::new(true),
+            stopped: AtomicBool::new(false),
+        });
+        let mut load = Self { shared, producers: JoinSet::new(), consumers: JoinSet::new() };
+        for lane in LANES {
+            let producers = if lane.ordered { plan.ordered_producers } else { plan.producers };
+            for nth in 0..producers {
+                let producer = Producer::new(&load.shared, lane, nth)?;
+                load.producers.spawn(producer.run());
+            }
+            for nth in 0..plan.consumers {
+                let consumer = Consumer::new(&load.shared, lane, nth)?;
+                load.consumers.spawn(consumer.run());
+            }
+        }
+        Ok(load)
+    }
+
+    /// Messages acknowledged to producers so far.
+    #[must_use]
+    pub fn acknowledged(&self) -> usize {
+        self.shared.ledger().acknowledged.len()
+    }
+
+    /// Messages that consumers settled so far.
+    #[must_use]
+    pub fn settled(&self) -> usize {
+        self.shared.ledger().settled.len()
+    }
+
+    /// Sends refused for certain so far, by their codes.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<(i32, String)> {
+        let refusal = |send: &Send| match &send.outcome {
+            Outcome::Fail { code, reason } => Some((*code, reason.clone())),
+            _ => None,
+        };
+        self.shared.recorder.history().sends.iter().filter_map(refusal).collect()
+    }
+
+    /// Waits until `done` says so of this load, at most for `deadline`.
+    pub async fn wait_until(
+        &self,
+        what: &str,
+        deadline: Duration,
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<()> {
+        let begin = Instant::now();
+        while !done(self) {
+            ensure!(begin.elapsed() < deadline, "{what} did not happen within {deadline:?}");
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// Ends producing, consumes until nothing is owed any more and nothing comes back, and returns the history. The
+    /// broker must serve.
+    pub async fn drain(mut self) -> Result<History> {
+        self.shared.producing.store(false, Ordering::Relaxed);
+        let patience = self.shared.plan.patience;
+        let producers = async { while self.producers.join_next().await.is_some() {} };
+        tokio::time::timeout(patience, producers).await.context("the last sends never ended")?;
+        let mut best = (usize::MAX, Instant::now());
+        loop {
+            let owed = self.shared.ledger().owed;
+            if owed < best.0 {
+                best = (owed, Instant::now());
+            }
+            if owed == 0 || best.1.elapsed() > patience {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        tokio::time::sleep(self.shared.plan.invisible + QUIET).await;
+        self.shared.stopped.store(true, Ordering::Relaxed);
+        while self.consumers.join_next().await.is_some() {}
+        Ok(self.shared.recorder.finish())
+    }
+}
+
+impl Shared {
+    fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn producing(&self) -> bool {
+        self.producing.load(Ordering::Relaxed)
+    }
+
+    fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+}
+
+/// The body of a message: repeatable from its id alone, so that a consumer can tell whether it is intact.
+fn body_of(id: &str) -> Bytes {
+    let size = id.rsplit('-').next().and_then(|size| size.parse().ok()).unwrap_or(0);
+    let mut body = Vec::with_capacity(size + id.len());
+    while body.len() <= size {
+        body.extend_from_slice(id.as_bytes());
+    }
+    body.truncate(size.max(1));
+    body.into()
+}
+
+struct Producer {
+    shared: Arc<Shared>,
+    lane: Lane,
+    client: Client,
+    random: StdRng,
+    name: String,
+}
+
+impl Producer {
+    fn new(shared: &Arc<Shared>, lane: Lane, nth: usize) -> Result<Self> {
+        let name = format!("{}-{:x}-{nth}", lane.topic, shared.plan.seed);
+        let random = randomness(shared.plan.seed, nth as u64 * 4 + u64::from(lane.ordered));
+        let client = Client::new(&shared.endpoint, &format!("producer-{name}"))?;
+        Ok(Self { shared: Arc::clone(shared), lane, client, random, name })
+    }
+
+    async fn run(mut self) {
+        let mut sequence = 0;
+        while self.shared.producing() {
+            if self.shared.ledger().owed > MOST_OWED {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            sequence += 1;
+            let large = self.random.random_bool(0.03);
+            let size = self.random.random_range(1..if large { self.shared.plan.largest_body } else { 1_200 });
+            let id = format!("{}-{sequence}-{size}", self.name);
+            while !self.shared.stopped() {
+                let outcome = self.send(&id).await;
+                // A message of a message group is sent until it is known; of the others some are given up.
+                if outcome.is_ok()
+                    || (outcome.is_unknown() && !self.lane.ordered && self.random.random_bool(0.2))
+                {
+                    break;
+                }
+                tokio::time::sleep(PAUSE).await;
+                if outcome.is_fail() {
+                    break;
+                }
+            }
+        }
+    }
+
+    async fn send(&self, id: &str) -> Outcome {
+        let message_group = self.lane.ordered.then_some(self.name.as_str());
+        let recorder = &self.shared.recorder;
+        let message = Outgoing { topic: self.lane.topic, id, message_group, body: body_of(id) };
+        let begin = recorder.now();
+        let outcome = self.client.send(&message).await;
+        let send = Send {
+            span: recorder.since(begin),
+            id: id.to_string(),
+            topic: self.lane.topic.to_string(),
+            message_group: message_group.map(str::to_string),
+            outcome: outcome.clone(),
+        };
+        recorder.history().sends.push(send);
+        if outcome.is_ok() {
+            self.shared.ledger().acknowledge(id);
+        }
+        outcome
+    }
+}
+
+struct Consumer {
+    shared: Arc<Shared>,
+    lane: Lane,
+    client: Client,
+    random: StdRng,
+}
+
+impl Consumer {
+    fn new(shared: &Arc<Shared>, lane: Lane, nth: usize) -> Result<Self> {
+        let random = randomness(shared.plan.seed, nth as u64 * 4 + 2 + u64::from(lane.ordered));
+        let client = Client::new(&shared.endpoint, &format!("consumer-{}-{nth}", lane.group))?;
+        Ok(Self { shared: Arc::clone(shared), lane, client, random })
+    }
+
+    fn incoming(&self, batch: i32) -> Incoming<'static> {
+        let Lane { topic, group, .. } = self.lane;
+        Incoming {
+            topic,
+            group,
+            batch,
+            invisible: self.shared.plan.invisible,
+            wait: Duration::from_millis(300),
+        }
+    }
+
+    async fn run(mut self) {
+        let mut late = JoinSet::new();
+        while !self.shared.stopped() {
+            let batch = self.random.random_range(1..=32);
+            let (outcome, received) = self.receive(batch).await;
+            if !outcome.is_ok() {
+                // What came with a broken stream is left alone: its leases end by themselves.
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            let mut done = Vec::new();
+            for message in received {
+                // In the drain everything is acked at once.
+                let fate = if self.shared.producing() { self.random.next_u32() % 100 } else { 100 };
+                match fate {
+                    0..2 => {}
+                    2..4 => self.give_back(&message).await,
+                    4..5 => {
+                        drop(late.spawn(Self::ack_late(self.acker(), self.incoming(1).invisible, message)));
+                    }
+                    _ => done.push((message.id, message.handle)),
+                }
+            }
+            self.acker().ack(done).await;
+        }
+        while late.join_next().await.is_some() {}
+    }
+
+    async fn receive(&self, batch: i32) -> (Outcome, Vec<Received>) {
+        let recorder = &self.shared.recorder;
+        let what = self.incoming(batch);
+        let begin = recorder.now();
+        let (outcome, received) = self.client.receive(what).await;
+        let delivery = |message: &Received| Delivery {
+            id: message.id.clone(),
+            handle: message.handle.clone(),
+            attempt: message.attempt,
+            place: message.place,
+            intact: message.body == body_of(&message.id),
+        };
+        let receive = Receive {
+            span: recorder.since(begin),
+            topic: what.topic.to_string(),
+            group: what.group.to_string(),
+            invisible: what.invisible,
+            outcome: outcome.clone(),
+            deliveries: received.iter().map(delivery).collect(),
+        };
+        recorder.history().receives.push(receive);
+        (outcome, received)
+    }
+
+    async fn give_back(&self, message: &Received) {
+        let recorder = &self.shared.recorder;
+        let invisible = Duration::from_millis(500);
+        let begin = recorder.now();
+        let outcome = self.client.change_invisible(self.incoming(1), message, invisible).await;
+        let change =
+            Change { span: recorder.since(begin), handle: message.handle.clone(), invisible, outcome };
+        recorder.history().changes.push(change);
+    }
+
+    fn acker(&self) -> Acker {
+        Acker { shared: Arc::clone(&self.shared), lane: self.lane, client: self.client.clone() }
+    }
+
+    /// Acks after the lease ended: right as long as nobody else got the message.
+    async fn ack_late(acker: Acker, invisible: Duration, message: Received) {
+        tokio::time::sleep(invisible + PAUSE).await;
+        acker.ack(vec![(message.id, message.handle)]).await;
+    }
+}
+
+struct Acker {
+    shared: Arc<Shared>,
+    lane: Lane,
+    client: Client,
+}
+
+impl Acker {
+    async fn ack(&self, deliveries: Vec<(String, String)>) {
+        if deliveries.is_empty() {
+            return;
+        }
+        let recorder = &self.shared.recorder;
+        let begin = recorder.now();
+        let outcomes = self.client.ack(self.lane.topic, self.lane.group, &deliveries).await;
+        let span = recorder.since(begin);
+        for ((id, handle), outcome) in deliveries.into_iter().zip(outcomes) {
+            if !outcome.is_fail() {
+                self.shared.ledger().settle(&id);
+            }
+            let group = self.lane.group.to_string();
+            recorder.history().acks.push(Ack { span, group, id, handle, outcome });
+        }
+    }
+}
+
+/// Fails if the history breaks a promise, and keeps it for the person who looks into that. Says what was done, so that
+/// a load that did nothing is seen.
+pub fn judge(test: &str, history: &History) -> Result<()> {
+    let sends = |of: fn(&Outcome) -> bool| history.sends.iter().filter(|send| of(&send.outcome)).count();
+    let deliveries = || history.receives.iter().flat_map(|receive| &receive.deliveries);
+    eprintln!(
+        "{test}: sends {} ok, {} refused, {} unknown; {} deliveries, {} of them again; acks {} ok of {}; {} receives unknown",
+        sends(Outcome::is_ok),
+        sends(Outcome::is_fail),
+        sends(Outcome::is_unknown),
+        deliveries().count(),
+        deliveries().filter(|delivery| delivery.attempt > 1).count(),
+        history.acks.iter().filter(|ack| ack.outcome.is_ok()).count(),
+        history.acks.len(),
+        history.receives.iter().filter(|receive| receive.outcome.is_unknown()).count(),
+    );
+    let violations = checker::check(history);
+    if violations.is_empty() {
+        ensure!(sends(Outcome::is_ok) > 100, "the load sent next to nothing: the test shows nothing");
+        return Ok(());
+    }
+    let kept = std::env::temp_dir().join(format!("rq-history-{test}-{}.json", std::process::id()));
+    history.keep(&kept)?;
+    for violation in violations.iter().take(SHOWN) {
+        eprintln!("{test}: {violation:?}");
+    }
+    bail!("{test}: {} promises broken; the history is in {}", violations.len(), kept.display());
+}

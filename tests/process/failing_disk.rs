@@ -1,0 +1,51 @@
+//! One write or flush of the log fails with EIO, at a random call. The broker has to end at once and never to retry: a
+//! second flush would succeed without the bytes of the first. The power is cut on top, so that whatever was
+//! acknowledged on the strength of the failed flush is gone and missed.
+
+use anyhow::{Context as _, Result, ensure};
+use rand::RngExt as _;
+use rq_tests::broker::Broker;
+use rq_tests::disk::LoopDisk;
+use rq_tests::requirement::{Requirement, can_run};
+use rq_tests::run::{randomness, rounds, seed};
+use rq_tests::strace::Strace;
+use rq_tests::workload::{Load, Plan, judge};
+
+use crate::{BACK_DEADLINE, SMALL_SEGMENTS};
+
+const DISK_MIB: u64 = 1_024;
+/// The failing call is one of the first so many of its thread.
+const LATEST_FAILURE: u32 = 300;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_whose_flush_failed_ends_and_keeps_every_promise() -> Result<()> {
+    if !can_run("failing flush", &[Requirement::Root, Requirement::LoopDevice, Requirement::Strace])? {
+        return Ok(());
+    }
+    let seed = seed("failing flush");
+    let mut random = randomness(seed, 102);
+    let rounds = rounds(4, 100);
+    let disk = LoopDisk::new(DISK_MIB)?;
+    let home = tempfile::tempdir()?;
+    let mut broker = Broker::start(&disk.path().join("data"), &SMALL_SEGMENTS).await?;
+    let load = Load::start(&broker.endpoint(), Plan::new(seed)).await?;
+    for round in 1..=rounds {
+        let acknowledged = load.acknowledged();
+        let working = |load: &Load| load.acknowledged() > acknowledged;
+        load.wait_until("a send after the start", BACK_DEADLINE, working).await?;
+        let call = if round % 2 == 1 { "fdatasync" } else { "pwrite64" };
+        let inject = format!("inject={call}:error=EIO:when={}", random.random_range(1..LATEST_FAILURE));
+        eprintln!("failing flush: round {round} of {rounds}, {inject}");
+        let trace = format!("trace={call}");
+        let output = home.path().join("strace");
+        let tracer = Strace::attach(broker.pid()?, &["-e", &trace, "-e", &inject], &output)?;
+        let status = broker.wait().await.context("the broker went on although its disk had failed")?;
+        ensure!(!status.success(), "the broker ended with success although its disk had failed");
+        drop(tracer);
+        disk.cut_power()?;
+        disk.power_on()?;
+        broker.restart().await.with_context(|| format!("restart of round {round}, RQ_SEED={seed}"))?;
+    }
+    judge("failing-flush", &load.drain().await?).with_context(|| format!("RQ_SEED={seed}"))?;
+    broker.finish().await
+}
