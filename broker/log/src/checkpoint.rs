@@ -96,13 +96,21 @@ impl<D: Disk> Checkpoints<D> {
             let _ = self.shared.disk.remove(&tmp);
             WriteError::Checkpoint(error)
         })?;
-        self.shared.disk.rename(&tmp, &path).map_err(DiskError::at("rename", &tmp)).map_err(WriteError::Checkpoint)?;
+        self.shared
+            .disk
+            .rename(&tmp, &path)
+            .map_err(DiskError::at("rename", &tmp))
+            .map_err(WriteError::Checkpoint)?;
         self.sync_dir().map_err(WriteError::Checkpoint)?;
         lock(&self.shared.superblock).update(|superblock| superblock.checkpoint = lsn)?;
         *lock(&self.shared.kept) = Kept { newest: Some(lsn), older: kept.newest };
         if let Some(superseded) = kept.older {
             let path = layout.checkpoint(superseded);
-            self.shared.disk.remove(&path).map_err(DiskError::at("remove", &path)).map_err(WriteError::Checkpoint)?;
+            self.shared
+                .disk
+                .remove(&path)
+                .map_err(DiskError::at("remove", &path))
+                .map_err(WriteError::Checkpoint)?;
             self.sync_dir().map_err(WriteError::Checkpoint)?;
         }
         Ok(bytes)
@@ -154,10 +162,15 @@ impl<D: Disk> Checkpoints<D> {
             match read_exact_at(&segment.file, &mut header, lsn.0 - base) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-                Err(error) => return Err(WriteError::Checkpoint(DiskError::at("read", &segment.path)(error))),
+                Err(error) => {
+                    return Err(WriteError::Checkpoint(DiskError::at("read", &segment.path)(error)));
+                }
             }
         }
-        Ok(Header::decode(&header).ok().filter(|(header, _)| header.lsn == lsn).map(|(header, _)| header.chain))
+        Ok(Header::decode(&header)
+            .ok()
+            .filter(|(header, _)| header.lsn == lsn)
+            .map(|(header, _)| header.chain))
     }
 }
 

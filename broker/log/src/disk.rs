@@ -47,7 +47,7 @@ pub struct FileSystem {
 /// A disk. Cheap to clone; all clones are the same disk.
 pub trait Disk: Clone + Send + Sync + 'static {
     /// An open file.
-    type File: DiskFile;
+    type File: DiskFile + 'static;
     /// An exclusive lock, given back on drop and at the end of the process.
     type Lock: Send + Sync + 'static;
 
@@ -79,7 +79,7 @@ pub trait Disk: Clone + Send + Sync + 'static {
 }
 
 /// An open file, shared between threads. Positions are absolute.
-pub trait DiskFile: Send + Sync + 'static {
+pub trait DiskFile: Send + Sync {
     /// Its length in bytes.
     fn length(&self) -> io::Result<u64>;
     /// Reads up to `buffer.len()` bytes; fewer only at the end of the file.
@@ -91,6 +91,24 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Makes everything written durable (fdatasync). After an error what was written since the last success is
     /// lost although reads may still show it, and another call may succeed: never retry.
     fn sync(&self) -> io::Result<()>;
+}
+
+impl<F: DiskFile> DiskFile for &F {
+    fn length(&self) -> io::Result<u64> {
+        (**self).length()
+    }
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        (**self).read_at(buffer, position)
+    }
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        (**self).write_at(bytes, position)
+    }
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        (**self).allocate(length)
+    }
+    fn sync(&self) -> io::Result<()> {
+        (**self).sync()
+    }
 }
 
 /// Reads `buffer.len()` bytes, no fewer.

@@ -177,7 +177,9 @@ pub enum WriteError {
     #[error("the checkpoint was not written")]
     Checkpoint(#[source] DiskError),
     /// A checkpoint was asked for at a position that is not durable, older than the newest, or not between two frames.
-    #[error("no checkpoint can be written at {lsn}: it must be the end of a durable frame, and newer than {newest}")]
+    #[error(
+        "no checkpoint can be written at {lsn}: it must be the end of a durable frame, and newer than {newest}"
+    )]
     CheckpointPosition {
         /// The position.
         lsn: Lsn,

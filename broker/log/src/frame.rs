@@ -230,6 +230,24 @@ impl<'a> FrameRef<'a> {
         })
     }
 
+    /// What it says about itself, and its payload.
+    pub(crate) const fn into_parts(self) -> (FrameRef<'static>, &'a [u8]) {
+        (self.with_payload(&[]), self.payload)
+    }
+
+    /// The same frame over another copy of its payload.
+    pub(crate) const fn with_payload<'b>(&self, payload: &'b [u8]) -> FrameRef<'b> {
+        FrameRef {
+            epoch: self.epoch,
+            lsn: self.lsn,
+            commit_lsn: self.commit_lsn,
+            log_time: self.log_time,
+            record_count: self.record_count,
+            end: self.end,
+            payload,
+        }
+    }
+
     /// Where the next frame starts.
     pub const fn end(&self) -> Lsn {
         self.end

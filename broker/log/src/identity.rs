@@ -70,7 +70,8 @@ impl Identity {
 
     fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
         let mut reader = Reader::new(bytes);
-        let mut head = || Ok::<_, rq_core::codec::Malformed>((reader.u32("magic")?, reader.u32("format version")?));
+        let mut head =
+            || Ok::<_, rq_core::codec::Malformed>((reader.u32("magic")?, reader.u32("format version")?));
         let (magic, format_version) = head().map_err(|_| Undecodable::Damaged)?;
         if magic != MAGIC {
             return Err(Undecodable::Damaged);

@@ -27,7 +27,8 @@ pub const RECORD_LIMIT: usize = 16 << 20;
 /// How old the figures of [`Log::space`] may be.
 const SPACE_AGE: Duration = Duration::from_secs(1);
 
-const _: () = assert!(RECORD_LIMIT as u64 * 2 <= UNSYNCED_LIMIT, "one frame must fit into what may be unflushed");
+const _: () =
+    assert!(RECORD_LIMIT as u64 * 2 <= UNSYNCED_LIMIT, "one frame must fit into what may be unflushed");
 
 /// Room for the log, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -273,7 +273,10 @@ impl<D: Disk> Bench<D> {
                 Ok(None) => {}
                 Err(error) => {
                     if stock.failure.is_none() {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "cannot prepare a segment, trying on");
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "cannot prepare a segment, trying on"
+                        );
                     }
                     stock.failure = Some(Failure::of(&error));
                     self.changed.notify_all();

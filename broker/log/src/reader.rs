@@ -52,7 +52,8 @@ impl<D: Disk> LogReader<D> {
         let base = self.shared.base_of(lsn);
         let (segment, active) = {
             let segments = read(&self.shared.segments);
-            let segment = segments.get(&base).ok_or(ReadError::Dropped { lsn, start: self.shared.start() })?;
+            let segment =
+                segments.get(&base).ok_or(ReadError::Dropped { lsn, start: self.shared.start() })?;
             (Arc::clone(segment), segments.last_key_value().is_some_and(|(last, _)| *last == base))
         };
         let map = if active { None } else { self.map(&segment)? };

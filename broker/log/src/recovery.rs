@@ -18,7 +18,7 @@ use crate::disk::{Disk, OpenMode};
 use crate::error::{Damaged, DiskError, OpenError, ReplayError};
 use crate::frame::FrameRef;
 use crate::identity::Identity;
-use crate::layout::{Layout, LOCK};
+use crate::layout::{LOCK, Layout};
 use crate::log::Log;
 use crate::prepare::{Preparer, Unzeroed, Workshop};
 use crate::scan::{Scan, ScanFrom, Step};
@@ -74,7 +74,9 @@ impl Options {
         let segment_fits = (MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&self.segment_bytes)
             && self.segment_bytes.is_multiple_of(SEGMENT_ALIGNMENT);
         if !segment_fits {
-            return Err(OpenError::InvalidOptions("segment_bytes must be 1 MiB to 1 GiB and a multiple of 4 KiB"));
+            return Err(OpenError::InvalidOptions(
+                "segment_bytes must be 1 MiB to 1 GiB and a multiple of 4 KiB",
+            ));
         }
         if self.prepared_segments == 0 {
             return Err(OpenError::InvalidOptions("prepared_segments must be at least 1"));
@@ -117,14 +119,20 @@ pub fn open<D: Disk>(disk: D, dir: &Path, options: Options) -> Result<Recovery<D
     let lock = lock.ok_or_else(|| OpenError::Locked(layout.dir.clone()))?;
     let (identity, formatted) = match Identity::read(&disk, &layout)? {
         Some(identity) => (identity, None),
-        None => format::format(&disk, &layout, &options).map(|(identity, zeroed)| (identity, Some(zeroed)))?,
+        None => {
+            format::format(&disk, &layout, &options).map(|(identity, zeroed)| (identity, Some(zeroed)))?
+        }
     };
     if identity.cluster != options.cluster {
         let (found, expected) = (identity.cluster, options.cluster);
         return Err(OpenError::OtherCluster { dir: layout.dir, found, expected });
     }
     if identity.shard != options.shard {
-        return Err(OpenError::OtherShard { dir: layout.dir, found: identity.shard, expected: options.shard });
+        return Err(OpenError::OtherShard {
+            dir: layout.dir,
+            found: identity.shard,
+            expected: options.shard,
+        });
     }
     let superblock = Superblock::read(&disk, &layout)?;
     let shard_tag = identity.shard_tag();
@@ -180,7 +188,10 @@ impl<D: Disk> Recovery<D> {
     }
 
     /// The newest checkpoint that is whole. Everything below its position is in its state, and nothing else.
-    #[expect(clippy::unnecessary_wraps, reason = "the checkpoint is verified when the directory is opened, today")]
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "the checkpoint is verified when the directory is opened, today"
+    )]
     pub fn checkpoint(&mut self) -> Result<Option<Checkpoint>, OpenError> {
         Ok(self.checkpoint.clone())
     }
@@ -260,7 +271,9 @@ impl<D: Disk> Recovery<D> {
     fn superblock_failed(&self, error: crate::error::WriteError) -> OpenError {
         match error {
             crate::error::WriteError::Failed(error) => error.into(),
-            other => DiskError::at("write the superblock in", &self.layout.dir)(io::Error::other(other)).into(),
+            other => {
+                DiskError::at("write the superblock in", &self.layout.dir)(io::Error::other(other)).into()
+            }
         }
     }
 

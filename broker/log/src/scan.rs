@@ -21,8 +21,8 @@ pub(crate) enum Step<'a> {
 }
 
 /// A walk through one segment.
-pub(crate) struct Scan<'f, F: DiskFile> {
-    file: &'f F,
+pub(crate) struct Scan<F: DiskFile> {
+    file: F,
     base: u64,
     segment_bytes: u64,
     shard_tag: u32,
@@ -44,8 +44,8 @@ pub(crate) struct ScanFrom {
     pub(crate) epoch: Epoch,
 }
 
-impl<'f, F: DiskFile> Scan<'f, F> {
-    pub(crate) fn new(file: &'f F, from: ScanFrom, segment_bytes: u64, shard_tag: u32) -> Self {
+impl<F: DiskFile> Scan<F> {
+    pub(crate) fn new(file: F, from: ScanFrom, segment_bytes: u64, shard_tag: u32) -> Self {
         Self {
             file,
             base: from.base,

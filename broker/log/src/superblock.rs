@@ -130,7 +130,9 @@ impl<D: Disk> SuperblockFile<D> {
         let open = |name: &str| {
             let path = layout.dir.join(name);
             let file = match disk.open(&path, OpenMode::Write) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => disk.open(&path, OpenMode::Create),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    disk.open(&path, OpenMode::Create)
+                }
                 other => other,
             };
             file.map(|file| (path.clone(), file)).map_err(DiskError::at("open", &path))

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use rq_core::ids::Lsn;
 
-use super::{Checkpoint, Damaged, Disk, DiskError, Identity, Kept, Layout, OpenError, OpenMode, Superblock, checkpoint};
+use super::{
+    Checkpoint, Damaged, Disk, DiskError, Identity, Kept, Layout, OpenError, OpenMode, Superblock, checkpoint,
+};
 use crate::disk::DiskFile as _;
 use crate::layout::{UNFINISHED, checkpoint_lsn, segment_base};
 use crate::shared::Segment;
@@ -38,7 +40,9 @@ impl<D: Disk> Contents<D> {
         contents.list_checkpoints(disk, layout, identity)?;
         if contents.checkpoint.is_none() && superblock.log_start > Lsn(0) {
             let reason = "no whole checkpoint, and the log before it was dropped".to_owned();
-            return Err(Damaged { file: layout.checkpoints.clone(), position: superblock.log_start, reason }.into());
+            return Err(
+                Damaged { file: layout.checkpoints.clone(), position: superblock.log_start, reason }.into()
+            );
         }
         Ok(contents)
     }
@@ -85,7 +89,9 @@ impl<D: Disk> Contents<D> {
     fn list_checkpoints(&mut self, disk: &D, layout: &Layout, identity: &Identity) -> Result<(), OpenError> {
         let dir = &layout.checkpoints;
         let names = disk.list(dir).map_err(DiskError::at("list", dir))?;
-        self.leftovers.extend(names.iter().filter(|name| is_unfinished(name, checkpoint_lsn)).map(|name| dir.join(name)));
+        self.leftovers.extend(
+            names.iter().filter(|name| is_unfinished(name, checkpoint_lsn)).map(|name| dir.join(name)),
+        );
         for lsn in names.iter().rev().filter_map(|name| checkpoint_lsn(name)) {
             if self.checkpoint.is_none() {
                 match checkpoint::load(disk, layout, identity.shard_tag(), lsn) {

@@ -13,7 +13,11 @@ use crate::prepare::write_zeroes;
 const FIRST_ZEROES: u64 = 4 << 20;
 
 /// Formats the directory. Gives its identity, and how far segment 0 was written with zeroes.
-pub(super) fn format<D: Disk>(disk: &D, layout: &Layout, options: &Options) -> Result<(Identity, u64), OpenError> {
+pub(super) fn format<D: Disk>(
+    disk: &D,
+    layout: &Layout,
+    options: &Options,
+) -> Result<(Identity, u64), OpenError> {
     if has_data(disk, layout)? {
         return Err(OpenError::IdentityMissing(layout.dir.clone()));
     }
@@ -24,7 +28,8 @@ pub(super) fn format<D: Disk>(disk: &D, layout: &Layout, options: &Options) -> R
         store_id: StoreId(rand::random()),
         segment_bytes: options.segment_bytes,
     };
-    let zeroed = if disk.has_background() { FIRST_ZEROES.min(options.segment_bytes) } else { options.segment_bytes };
+    let zeroed =
+        if disk.has_background() { FIRST_ZEROES.min(options.segment_bytes) } else { options.segment_bytes };
     let path = layout.segment(0);
     let tmp = unfinished(&path);
     let file = disk.open(&tmp, OpenMode::Create).map_err(DiskError::at("create", &tmp))?;

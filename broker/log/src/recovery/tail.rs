@@ -128,7 +128,8 @@ impl<D: Disk> Recovery<D> {
 
 fn read_range<D: Disk>(segment: &Segment<D>, from: u64, to: u64) -> Result<Vec<u8>, DiskError> {
     let mut bytes = vec![0; (to - from) as usize];
-    read_exact_at(&segment.file, &mut bytes, from - segment.base).map_err(DiskError::at("read", &segment.path))?;
+    read_exact_at(&segment.file, &mut bytes, from - segment.base)
+        .map_err(DiskError::at("read", &segment.path))?;
     Ok(bytes)
 }
 
