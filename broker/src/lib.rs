@@ -1,3 +1,4 @@
 //! The broker.
 
 pub mod engine;
+pub mod wire;
