@@ -1,2 +1,71 @@
-//! rq.
-fn main() {}
+//! `rq`: topics, groups, messages, measurement and inspection of a ReliableQueue broker.
+//!
+//! Only parses, starts the runtime and turns the outcome into an exit code; each command has its own module.
+
+mod admin;
+mod args;
+mod bench;
+mod client;
+mod consume;
+mod dlq;
+mod endpoint;
+mod failure;
+mod group;
+mod log;
+mod message_id;
+mod output;
+mod produce;
+mod status;
+mod topic;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Args, Command};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("rq: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    let threads = match &args.command {
+        Command::Bench(bench) => bench.threads,
+        Command::BenchNull(null) => null.threads,
+        _ => 1,
+    };
+    let mut runtime = if threads > 1 {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let runtime = runtime.worker_threads(threads).enable_all().build().map_err(Failure::Runtime)?;
+    let outcome = runtime.block_on(command(args));
+    // A blocked read of standard input must not keep the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn command(args: Args) -> Result<(), Failure> {
+    let global = args.global;
+    match args.command {
+        Command::Topic(command) => topic::run(&global, command).await,
+        Command::Group(command) => group::run(&global, command).await,
+        Command::Produce(command) => produce::run(&global, command).await,
+        Command::Consume(command) => consume::run(&global, command).await,
+        Command::Dlq(command) => dlq::run(&global, command).await,
+        Command::Status => status::run(&global).await,
+        Command::Log(command) => log::run(&global, command),
+        Command::Bench(command) => bench::run(&global, *command).await,
+        Command::BenchNull(command) => bench::null::run(command).await,
+    }
+}

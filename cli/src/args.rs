@@ -1,0 +1,125 @@
+//! The command line: global options and the list of commands. What a command takes stands in its own module.
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::endpoint::Endpoint;
+use crate::output::Output;
+use crate::{bench, consume, dlq, group, log, produce, topic};
+
+const AFTER_HELP: &str = "\
+Examples:
+  rq topic create orders --type fifo
+  rq group create billing --fifo --max-attempts 5 --retry-delay 3s
+  rq produce orders --body 'hello' --message-group customer-7
+  rq consume orders --group billing --follow
+  rq dlq count billing
+  rq status -o json
+
+Exit codes:
+  0  done
+  1  failed: the broker refused, or a file could not be read or written
+  2  wrong use of the command line
+  3  not found: no such topic or consumer group
+  4  the broker cannot be reached or did not answer in time";
+
+/// The tool of ReliableQueue: a message broker that never loses an acknowledged message.
+#[derive(Parser)]
+#[command(name = "rq", version, after_help = AFTER_HELP, max_term_width = 100, subcommand_required = true)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(clap::Args)]
+pub(crate) struct Global {
+    /// Address of the broker
+    #[arg(
+        long,
+        global = true,
+        env = "RQ_ENDPOINT",
+        default_value = "127.0.0.1:8081",
+        value_name = "HOST:PORT"
+    )]
+    pub(crate) endpoint: Endpoint,
+    /// Tables for people, or JSON for programs
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    pub(crate) output: Output,
+    /// Longest wait for the broker's answer to one call
+    #[arg(long, global = true, default_value = "10s", value_parser = duration, value_name = "DURATION")]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Create, list, describe and delete topics
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
+    /// Create, list, describe and delete consumer groups
+    #[command(subcommand)]
+    Group(group::GroupCommand),
+    /// Send messages: from the command line, a file, or the lines of standard input
+    Produce(produce::Produce),
+    /// Receive messages, print them and acknowledge them
+    Consume(consume::Consume),
+    /// Look at the dead letters of a consumer group
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
+    /// Show the state of the broker
+    Status,
+    /// Look into the log of a data directory, without a broker
+    #[command(subcommand)]
+    Log(log::LogCommand),
+    /// Measure a broker: throughput and latency under a closed or an open loop
+    Bench(Box<bench::Bench>),
+    /// Answer sends without storing anything: the yardstick of `rq bench`
+    #[command(hide = true)]
+    BenchNull(bench::null::BenchNull),
+}
+
+/// A duration as people write it: `3s`, `500ms`, `1h 30m`; a bare number is seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
+    match text.parse::<u64>() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => humantime::parse_duration(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        assert_eq!(duration("3s").unwrap(), Duration::from_secs(3));
+        assert_eq!(duration("1h 30m").unwrap(), Duration::from_secs(5400));
+        assert_eq!(duration("7").unwrap(), Duration::from_secs(7));
+        assert!(duration("soon").is_err());
+    }
+
+    #[test]
+    fn global_options_may_follow_the_command() {
+        let args =
+            Args::try_parse_from(["rq", "dlq", "count", "billing", "--endpoint", "rq.example:9000"]).unwrap();
+        assert_eq!(args.global.endpoint.to_string(), "rq.example:9000");
+    }
+
+    #[test]
+    fn wrong_use_ends_with_code_2() {
+        let Err(error) = Args::try_parse_from(["rq", "topic", "create"]) else {
+            panic!("a topic needs a name")
+        };
+        assert_eq!(error.exit_code(), 2);
+    }
+}

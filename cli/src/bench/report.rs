@@ -1,0 +1,201 @@
+//! The outcome of a measurement, for people and for programs. Latencies are in microseconds in JSON.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::bench::run::{Run, Tally};
+use crate::bench::{Bench, Call, Measured};
+use crate::failure::Failure;
+use crate::output::{self, Output};
+
+/// All figures of a run.
+#[derive(Serialize)]
+pub(super) struct Report {
+    call: &'static str,
+    r#loop: &'static str,
+    senders: u32,
+    rate_wanted: Option<f64>,
+    consumers: u32,
+    inflight: u32,
+    size: u32,
+    connections: u32,
+    seconds: f64,
+    /// Open loop: sends that were due and never began.
+    late: u64,
+    send: Operation,
+    receive: Operation,
+    ack: Operation,
+    end_to_end_us: Latency,
+    /// Processor time for each successful call of the senders (of the consumers, where there are no senders).
+    driver_cpu_us_per_message: Option<f64>,
+    server_cpu_us_per_message: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Operation {
+    ok: u64,
+    failed: u64,
+    unknown: u64,
+    per_second: f64,
+    latency_us: Latency,
+    errors: BTreeMap<String, u64>,
+}
+
+#[derive(Serialize)]
+struct Latency {
+    min: f64,
+    mean: f64,
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    p99_9: f64,
+    max: f64,
+}
+
+impl Report {
+    pub(super) fn new(bench: &Bench, run: &Run, measured: Measured) -> Self {
+        let operation = |tally: &Tally| Operation::of(tally, measured.seconds);
+        let (send, receive, ack) = (operation(&run.sends), operation(&run.receives), operation(&run.acks));
+        let messages = if bench.senders > 0 { send.ok } else { ack.ok };
+        let each = |cpu: Option<Duration>| Some(micros(cpu?.as_nanos() as f64) / messages.max(1) as f64);
+        Self {
+            call: if bench.call == Call::Send { "send" } else { "empty" },
+            r#loop: if bench.rate.is_some() { "open" } else { "closed" },
+            senders: bench.senders,
+            rate_wanted: bench.rate,
+            consumers: bench.consumers,
+            inflight: bench.inflight,
+            size: bench.size,
+            connections: bench.connections,
+            seconds: measured.seconds,
+            late: run.late(),
+            send,
+            receive,
+            ack,
+            end_to_end_us: Latency::of(&run.end_to_end.latency()),
+            driver_cpu_us_per_message: each(measured.driver_cpu),
+            server_cpu_us_per_message: each(measured.server_cpu),
+        }
+    }
+
+    pub(super) fn print(&self, output: Output) -> Result<(), Failure> {
+        if output == Output::Json {
+            return output::json(self);
+        }
+        let call = if self.call == "send" { "send" } else { "empty call" };
+        let lines = [
+            (call, &self.send, self.senders > 0),
+            ("receive", &self.receive, self.consumers > 0),
+            ("ack", &self.ack, self.consumers > 0),
+        ];
+        let rows =
+            lines.into_iter().filter(|(_, _, shown)| *shown).map(|(name, operation, _)| operation.row(name));
+        let header = ["CALL", "OK", "FAILED", "UNKNOWN", "PER SECOND", "P50", "P90", "P99", "P99.9", "MAX"];
+        let end_to_end = self.consumers > 0 && self.end_to_end_us.max > 0.0;
+        let last = end_to_end.then(|| {
+            let blank = std::iter::repeat_n(String::new(), 4);
+            std::iter::once("send to receipt".to_owned())
+                .chain(blank)
+                .chain(self.end_to_end_us.cells())
+                .collect()
+        });
+        output::table(&header, rows.chain(last))?;
+        for (name, operation, _) in lines {
+            for (error, count) in &operation.errors {
+                output::line(&format!("{name}: {count} times {error}"))?;
+            }
+        }
+        if self.late > 0 {
+            output::line(&format!(
+                "{} sends were due and never began: the broker did not keep up",
+                self.late
+            ))?;
+        }
+        for (whose, cpu) in
+            [("driver", self.driver_cpu_us_per_message), ("broker", self.server_cpu_us_per_message)]
+        {
+            if let Some(micros) = cpu {
+                output::line(&format!("processor time of the {whose}: {micros:.1} µs a message"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Operation {
+    fn of(tally: &Tally, seconds: f64) -> Self {
+        Self {
+            ok: tally.ok(),
+            failed: tally.failed(),
+            unknown: tally.unknown(),
+            per_second: tally.ok() as f64 / seconds.max(1e-9),
+            latency_us: Latency::of(&tally.latency()),
+            errors: tally.errors(),
+        }
+    }
+
+    fn row(&self, name: &str) -> Vec<String> {
+        let counts = [self.ok, self.failed, self.unknown].map(|count| count.to_string());
+        let rate = format!("{:.0}", self.per_second);
+        let head = std::iter::once(name.to_owned()).chain(counts).chain([rate]);
+        head.chain(self.latency_us.cells()).collect()
+    }
+}
+
+impl Latency {
+    fn of(nanos: &Histogram<u64>) -> Self {
+        let at = |quantile| micros(nanos.value_at_quantile(quantile) as f64);
+        Self {
+            min: micros(nanos.min() as f64),
+            mean: micros(nanos.mean()),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p99_9: at(0.999),
+            max: micros(nanos.max() as f64),
+        }
+    }
+
+    fn cells(&self) -> [String; 5] {
+        [self.p50, self.p90, self.p99, self.p99_9, self.max].map(shown)
+    }
+}
+
+fn micros(nanos: f64) -> f64 {
+    nanos / 1000.0
+}
+
+/// Microseconds as people read them.
+fn shown(micros: f64) -> String {
+    match micros {
+        micros if micros < 1000.0 => format!("{micros:.0} µs"),
+        micros if micros < 1_000_000.0 => format!("{:.2} ms", micros / 1000.0),
+        micros => format!("{:.2} s", micros / 1_000_000.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_are_shown_in_the_unit_that_fits() {
+        assert_eq!(shown(999.4), "999 µs");
+        assert_eq!(shown(1500.0), "1.50 ms");
+        assert_eq!(shown(2_500_000.0), "2.50 s");
+    }
+
+    #[test]
+    fn quantiles_are_in_microseconds() {
+        let mut nanos = Histogram::new(3).unwrap();
+        for value in 1..=1000_u64 {
+            nanos.record(value * 1000).unwrap();
+        }
+        let latency = Latency::of(&nanos);
+        assert!((latency.p50 - 500.0).abs() < 2.0, "{}", latency.p50);
+        assert!((latency.p99 - 990.0).abs() < 2.0, "{}", latency.p99);
+    }
+}

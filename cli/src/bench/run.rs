@@ -1,0 +1,224 @@
+//! What senders and consumers of one measurement share: the clock, the window that is measured, the pace, and the
+//! tallies. Nothing here waits for the broker.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hdrhistogram::Histogram;
+use tokio::sync::Semaphore;
+
+use crate::bench::Bench;
+use crate::bench::history::Recorder;
+use crate::client::{CallError, Fate};
+
+/// Longest latency told apart: one minute. What takes longer counts as that.
+const LATENCY_MAX_NS: u64 = 60_000_000_000;
+/// The pacer of an open loop sleeps no shorter than this: what is due meanwhile begins together.
+const PACE_STEP: Duration = Duration::from_micros(50);
+
+/// One measurement.
+pub(super) struct Run {
+    anchor: (Instant, u64),
+    /// Where the measured window begins.
+    pub(super) from: Instant,
+    to: Option<Instant>,
+    ended: Mutex<Option<Instant>>,
+    interrupted: AtomicBool,
+    tickets: Tickets,
+    sends_done: AtomicBool,
+    drain: AtomicBool,
+    pub(super) sends: Tally,
+    pub(super) receives: Tally,
+    pub(super) acks: Tally,
+    /// From the send of a message to its receipt.
+    pub(super) end_to_end: Tally,
+    pub(super) history: Recorder,
+}
+
+/// Permits to begin a send.
+struct Tickets {
+    /// Sends of this run, if it has a number.
+    count: u64,
+    next: AtomicU64,
+    /// Open loop: the rate, and what is due.
+    pace: Option<(f64, Arc<Semaphore>)>,
+    start: Instant,
+}
+
+impl Run {
+    /// Begins now.
+    pub(super) fn start(bench: &Bench, history: Recorder) -> Self {
+        let start = Instant::now();
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
+        let from = if bench.count.is_some() { start } else { start + bench.warmup };
+        let pace = bench.rate.map(|rate| (rate, pacer(rate, start)));
+        Self {
+            anchor: (start, wall),
+            from,
+            to: bench.count.is_none().then(|| from + bench.duration),
+            ended: Mutex::new(None),
+            interrupted: AtomicBool::new(false),
+            tickets: Tickets { count: bench.count.unwrap_or(u64::MAX), next: AtomicU64::new(0), pace, start },
+            sends_done: AtomicBool::new(false),
+            drain: AtomicBool::new(false),
+            sends: Tally::new(),
+            receives: Tally::new(),
+            acks: Tally::new(),
+            end_to_end: Tally::new(),
+            history,
+        }
+    }
+
+    /// Nanoseconds since 1970 of a moment of this run; never goes back.
+    pub(super) fn nanos(&self, at: Instant) -> u64 {
+        self.anchor.1 + at.saturating_duration_since(self.anchor.0).as_nanos() as u64
+    }
+
+    /// Waits until the next send is to begin; the moment it was due. None: no more.
+    pub(super) async fn ticket(&self) -> Option<Instant> {
+        if self.is_over() {
+            return None;
+        }
+        let due = match &self.tickets.pace {
+            None => {
+                let number = self.tickets.next.fetch_add(1, Ordering::Relaxed);
+                return (number < self.tickets.count).then(Instant::now);
+            }
+            Some((rate, due)) => {
+                let left = self.left();
+                tokio::time::timeout(left, due.acquire()).await.ok()?.ok()?.forget();
+                let number = self.tickets.next.fetch_add(1, Ordering::Relaxed);
+                (number < self.tickets.count).then(|| Duration::from_secs_f64(number as f64 / rate))?
+            }
+        };
+        Some(self.tickets.start + due)
+    }
+
+    /// Open loop: sends that were due and never began.
+    pub(super) fn late(&self) -> u64 {
+        self.tickets.pace.as_ref().map_or(0, |(_, due)| due.available_permits() as u64)
+    }
+
+    /// Is a completion at this moment to be counted?
+    pub(super) fn counts(&self, at: Instant) -> bool {
+        at >= self.from && self.to.is_none_or(|to| at < to)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed) || self.to.is_some_and(|to| Instant::now() >= to)
+    }
+
+    pub(super) fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::Relaxed);
+    }
+
+    /// Time until the window closes.
+    pub(super) fn left(&self) -> Duration {
+        self.to.map_or(Duration::MAX / 2, |to| to.saturating_duration_since(Instant::now()))
+    }
+
+    /// Time since the window opened.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.from.elapsed()
+    }
+
+    /// Closes the window, if nothing did before; its length.
+    pub(super) fn end(&self) -> Duration {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let end = *ended.get_or_insert(self.to.map_or(now, |to| to.min(now)));
+        end.saturating_duration_since(self.from)
+    }
+
+    /// No send will follow: consumers end, at once or when nothing is left.
+    pub(super) fn senders_done(&self, drain: bool) {
+        self.drain.store(drain, Ordering::Relaxed);
+        self.sends_done.store(true, Ordering::Release);
+    }
+
+    /// Should a consumer end, whose last receive found this?
+    pub(super) fn consumer_ends(&self, found_nothing: bool) -> bool {
+        self.sends_done.load(Ordering::Acquire) && (found_nothing || !self.drain.load(Ordering::Relaxed))
+    }
+}
+
+/// Adds a permit for each send at its moment, from a thread of its own: timers of the runtime are too coarse.
+fn pacer(rate: f64, start: Instant) -> Arc<Semaphore> {
+    let due = Arc::new(Semaphore::new(0));
+    let permits = Arc::downgrade(&due);
+    std::thread::spawn(move || {
+        let mut issued = 0_u64;
+        while let Some(permits) = permits.upgrade() {
+            #[allow(clippy::cast_sign_loss, reason = "neither time nor rate is negative")]
+            let wanted = (start.elapsed().as_secs_f64() * rate) as u64 + 1;
+            permits.add_permits((wanted - issued) as usize);
+            issued = wanted;
+            drop(permits);
+            let next = start + Duration::from_secs_f64(wanted as f64 / rate);
+            // An hour-long pause would outlive the run.
+            std::thread::sleep(
+                next.saturating_duration_since(Instant::now()).clamp(PACE_STEP, Duration::from_secs(1)),
+            );
+        }
+    });
+    due
+}
+
+/// Outcomes and latencies of one kind of operation within the window.
+pub(super) struct Tally {
+    ok: AtomicU64,
+    failed: AtomicU64,
+    unknown: AtomicU64,
+    latency: Mutex<Histogram<u64>>,
+    errors: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Tally {
+    fn new() -> Self {
+        let latency = Histogram::new_with_bounds(1_000, LATENCY_MAX_NS, 3)
+            .unwrap_or_else(|_| unreachable!("the bounds are constants that fit"));
+        Self {
+            ok: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            unknown: AtomicU64::new(0),
+            latency: Mutex::new(latency),
+            errors: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// Counts a success.
+    pub(super) fn succeed(&self, latency: Duration) {
+        self.ok.fetch_add(1, Ordering::Relaxed);
+        let nanos = latency.as_nanos() as u64;
+        self.latency.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(nanos);
+    }
+
+    /// Counts a failure.
+    pub(super) fn fail(&self, error: &CallError) {
+        let tally = if error.fate() == Fate::NotDone { &self.failed } else { &self.unknown };
+        tally.fetch_add(1, Ordering::Relaxed);
+        *self.errors.lock().unwrap_or_else(PoisonError::into_inner).entry(error.name()).or_default() += 1;
+    }
+
+    pub(super) fn ok(&self) -> u64 {
+        self.ok.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn unknown(&self) -> u64 {
+        self.unknown.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn latency(&self) -> Histogram<u64> {
+        self.latency.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn errors(&self) -> BTreeMap<String, u64> {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,102 @@
+//! Where the broker is, and how to connect to it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use thiserror::Error;
+use tonic::transport::Channel;
+
+use crate::failure::Failure;
+
+/// HTTP/2 windows of a connection and of a stream: as large as a full batch of answers to be read at once.
+const WINDOW_BYTES: u32 = 4 << 20;
+
+/// Address of a broker, `HOST:PORT`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Endpoint {
+    host: String,
+    port: u16,
+}
+
+/// What is wrong with an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub(crate) enum EndpointError {
+    #[error("give HOST:PORT, for example 127.0.0.1:8081")]
+    Form,
+    #[error("the port is a number from 1 to 65535")]
+    Port,
+    #[error("TLS is not supported yet: give HOST:PORT of a plaintext listener")]
+    Tls,
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        if text.starts_with("https://") {
+            return Err(EndpointError::Tls);
+        }
+        let text = text.strip_prefix("http://").unwrap_or(text);
+        let (host, port) = text.rsplit_once(':').ok_or(EndpointError::Form)?;
+        let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
+        if host.is_empty() || bare_v6 || host.contains(['/', ' ', '@']) {
+            return Err(EndpointError::Form);
+        }
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or(EndpointError::Port)?;
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl Endpoint {
+    /// Connects; the channel reconnects by itself later on.
+    pub(crate) async fn connect(&self, timeout: Duration) -> Result<Channel, Failure> {
+        let unreachable = |reason: String| Failure::Unreachable { endpoint: self.to_string(), reason };
+        let endpoint = Channel::from_shared(format!("http://{self}"))
+            .map_err(|error| unreachable(error.to_string()))?
+            .connect_timeout(timeout)
+            .tcp_nodelay(true)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES);
+        endpoint.connect().await.map_err(|error| unreachable(innermost(&error)))
+    }
+}
+
+/// The first cause of an error: what the system said, without the layers above.
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_shown_alike() {
+        for text in ["127.0.0.1:8081", "rq.example:1", "[::1]:8081"] {
+            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
+        }
+        assert_eq!("http://a:80".parse::<Endpoint>().unwrap().to_string(), "a:80");
+    }
+
+    #[test]
+    fn wrong_addresses_are_told_apart() {
+        assert_eq!("localhost".parse::<Endpoint>(), Err(EndpointError::Form));
+        assert_eq!(":8081".parse::<Endpoint>(), Err(EndpointError::Form));
+        assert_eq!("::1:8081".parse::<Endpoint>(), Err(EndpointError::Form));
+        assert_eq!("a:b".parse::<Endpoint>(), Err(EndpointError::Port));
+        assert_eq!("a:0".parse::<Endpoint>(), Err(EndpointError::Port));
+        assert_eq!("a:65536".parse::<Endpoint>(), Err(EndpointError::Port));
+        assert_eq!("https://a:8081".parse::<Endpoint>(), Err(EndpointError::Tls));
+    }
+}

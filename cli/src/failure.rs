@@ -1,0 +1,146 @@
+//! Why a command failed, what to do about it, and with which code the process ends.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use rq_proto::rocketmq::Code;
+use thiserror::Error;
+
+use crate::client::CallError;
+
+/// The end of a command that did not do what it was asked for.
+#[derive(Debug, Error)]
+pub(crate) enum Failure {
+    /// No connection.
+    #[error(
+        "cannot reach a broker at {endpoint}: {reason}; start one with `rq-broker --data DIR`, or say where it is with --endpoint or RQ_ENDPOINT"
+    )]
+    Unreachable { endpoint: String, reason: String },
+    /// A call of the RocketMQ API.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A call of the Admin service.
+    #[error("{}", admin_text(.0))]
+    Admin(Box<tonic::Status>),
+    /// Some messages were not acknowledged.
+    #[error(
+        "{sent} messages sent, {failed} not ({may_be_stored} of them may be stored all the same): {error}"
+    )]
+    NotSent { sent: u64, failed: u64, may_be_stored: u64, error: CallError },
+    /// A message may not have been consumed for good.
+    #[error("{0} messages were received but could not be acknowledged: they will be delivered again")]
+    NotAcked(u64),
+    /// Options that do not go together.
+    #[error("{0}")]
+    Usage(String),
+    /// A file of the user's.
+    #[error("cannot {doing} {path}: {source}")]
+    File { doing: &'static str, path: PathBuf, source: io::Error },
+    /// Standard input or output.
+    #[error("cannot {doing}: {source}")]
+    Stream { doing: &'static str, source: io::Error },
+    /// The log has a damaged place.
+    #[error("the log is damaged: {0}")]
+    DamagedLog(String),
+    /// Not a data directory, or not one that can be read.
+    #[error("cannot inspect {path}: {reason}")]
+    Inspect { path: PathBuf, reason: String },
+    /// What the library or the system reports of itself.
+    #[error("the asynchronous runtime did not start: {0}")]
+    Runtime(io::Error),
+    /// A server of ours could not listen.
+    #[error("cannot serve on {listen}: {reason}")]
+    Listen { listen: String, reason: String },
+}
+
+impl Failure {
+    /// 1 failed, 2 usage, 3 not found, 4 unreachable; clap itself ends with 2.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        const FAILED: u8 = 1;
+        const USAGE: u8 = 2;
+        const NOT_FOUND: u8 = 3;
+        const UNREACHABLE: u8 = 4;
+        ExitCode::from(match self {
+            Self::Unreachable { .. } => UNREACHABLE,
+            Self::Usage(_) => USAGE,
+            Self::Call(error) | Self::NotSent { error, .. } => match error {
+                CallError::Unreachable { .. } | CallError::NoAnswer(_) => UNREACHABLE,
+                CallError::Refused { code, .. } if is_not_found(*code) => NOT_FOUND,
+                _ => FAILED,
+            },
+            Self::Admin(status) => match status.code() {
+                tonic::Code::NotFound => NOT_FOUND,
+                tonic::Code::DeadlineExceeded => UNREACHABLE,
+                tonic::Code::Unavailable if is_transport(status) => UNREACHABLE,
+                _ => FAILED,
+            },
+            _ => FAILED,
+        })
+    }
+
+    /// The reader of our output has seen enough (`rq … | head`): no failure of ours.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Stream { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl From<tonic::Status> for Failure {
+    fn from(status: tonic::Status) -> Self {
+        Self::Admin(Box::new(status))
+    }
+}
+
+fn is_not_found(code: i32) -> bool {
+    matches!(
+        Code::try_from(code),
+        Ok(Code::NotFound | Code::TopicNotFound | Code::ConsumerGroupNotFound | Code::MessageNotFound)
+    )
+}
+
+/// Did the connection fail, rather than the broker answer?
+fn is_transport(status: &tonic::Status) -> bool {
+    std::error::Error::source(status).is_some()
+}
+
+/// The broker's own words where they suffice; otherwise the name of the gRPC code with them.
+fn admin_text(status: &tonic::Status) -> String {
+    use tonic::Code as Grpc;
+    match status.code() {
+        Grpc::NotFound | Grpc::InvalidArgument | Grpc::AlreadyExists | Grpc::FailedPrecondition => {
+            status.message().to_owned()
+        }
+        Grpc::DeadlineExceeded => {
+            "the broker did not answer in time: try again, or raise --timeout".to_owned()
+        }
+        Grpc::Unimplemented => {
+            "what answers there has no Admin service: is it a ReliableQueue broker?".to_owned()
+        }
+        code => format!("{code:?}: {}", status.message()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: Code) -> CallError {
+        CallError::Refused { code: code.into(), message: "m".to_owned() }
+    }
+
+    #[test]
+    fn exit_codes_tell_what_kind_of_failure_it_was() {
+        let code = |failure: Failure| failure.exit_code();
+        assert_eq!(code(Failure::Usage("x".to_owned())), ExitCode::from(2));
+        assert_eq!(code(Failure::Call(refused(Code::TopicNotFound))), ExitCode::from(3));
+        assert_eq!(code(Failure::from(tonic::Status::not_found("no topic"))), ExitCode::from(3));
+        assert_eq!(code(Failure::Call(refused(Code::MessageBodyEmpty))), ExitCode::from(1));
+        let unreachable = Failure::Unreachable { endpoint: "a:1".to_owned(), reason: "refused".to_owned() };
+        assert_eq!(code(unreachable), ExitCode::from(4));
+    }
+
+    #[test]
+    fn a_refusal_names_its_code() {
+        assert_eq!(Failure::Call(refused(Code::MessageBodyEmpty)).to_string(), "MESSAGE_BODY_EMPTY: m");
+    }
+}

@@ -1,0 +1,272 @@
+//! `rq group`: create, list, describe and delete consumer groups.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use rq_proto::admin as pb;
+use serde::Serialize;
+
+use crate::admin::{Admin, call};
+use crate::args::{Global, duration};
+use crate::failure::Failure;
+use crate::output::{self, Output};
+
+const AFTER_HELP: &str = "\
+Examples:
+  rq group create billing
+  rq group create billing --fifo --max-attempts 5 --retry-delay 3s
+  rq group create audit --retry-delay 1s,10s,1m --start latest
+  rq group describe billing
+  rq group delete billing";
+
+/// `rq group …`.
+#[derive(Subcommand)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) enum GroupCommand {
+    /// Create a consumer group; done already is fine, if with the same settings
+    Create(Create),
+    /// List consumer groups with their backlogs
+    List {
+        /// Only names that contain this text
+        #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+        name_contains: String,
+    },
+    /// Show one consumer group with its progress in each queue
+    Describe {
+        /// Name of the consumer group
+        name: String,
+    },
+    /// Delete a consumer group with its positions; messages stay
+    Delete {
+        /// Name of the consumer group
+        name: String,
+    },
+}
+
+/// `rq group create`.
+#[derive(Args)]
+pub(crate) struct Create {
+    /// Name of the consumer group: letters, digits, `-`, `_`, `%`
+    name: String,
+    /// Deliver messages of one message group one after the other, in their order
+    #[arg(long)]
+    fifo: bool,
+    /// Deliveries of a message before it becomes a dead letter, 1 to 1000 [default: the broker's]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "N")]
+    max_attempts: Option<u32>,
+    /// Delay before the next delivery of a failed message; several, separated by commas, are for the first,
+    /// the second… failure, the last one for all further [default: the broker's, growing]
+    #[arg(long, value_delimiter = ',', value_parser = duration, value_name = "DURATION")]
+    retry_delay: Vec<Duration>,
+    /// Where the group begins in a topic that it never consumed
+    #[arg(long, value_enum, default_value_t)]
+    start: Start,
+}
+
+/// Where a new group begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Start {
+    /// At the oldest message kept
+    #[default]
+    Earliest,
+    /// At the next message to come
+    Latest,
+}
+
+/// A group as it is shown.
+#[derive(Serialize)]
+struct Shown {
+    name: String,
+    fifo: bool,
+    max_attempts: u32,
+    retry: Option<Retry>,
+    start: Start,
+    backlog: u64,
+    dead_letters: u64,
+    progress: Vec<Progress>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Retry {
+    Exponential { initial_ms: u64, max_ms: u64, multiplier: f64 },
+    Customized { delays_ms: Vec<u64> },
+}
+
+#[derive(Serialize)]
+struct Progress {
+    topic: String,
+    queue: u32,
+    next_offset: i64,
+    ready: u64,
+    in_flight: u64,
+    waiting: u64,
+}
+
+/// Runs the command.
+pub(crate) async fn run(global: &Global, command: GroupCommand) -> Result<(), Failure> {
+    let admin = Admin::connect(global).await?;
+    match command {
+        GroupCommand::Create(create) => {
+            let group = Shown::from(call!(admin.create_group(create.request()))?);
+            match global.output {
+                Output::Json => output::json(&group),
+                Output::Table => output::line(&format!(
+                    "consumer group {} is there: {}, {} attempts, retry {}",
+                    group.name,
+                    order(group.fifo),
+                    group.max_attempts,
+                    retry(group.retry.as_ref())
+                )),
+            }
+        }
+        GroupCommand::List { name_contains } => {
+            let listed = call!(admin.list_groups(pb::ListGroupsRequest { name_contains }))?;
+            list(global.output, listed.groups.into_iter().map(Shown::from).collect())
+        }
+        GroupCommand::Describe { name } => {
+            let group = call!(admin.describe_group(pb::DescribeGroupRequest { name }))?;
+            describe(global.output, Shown::from(group))
+        }
+        GroupCommand::Delete { name } => {
+            call!(admin.delete_group(pb::DeleteGroupRequest { name: name.clone() }))?;
+            match global.output {
+                Output::Json => output::json(&serde_json::json!({ "name": name, "deleted": true })),
+                Output::Table => output::line(&format!("consumer group {name} is deleted")),
+            }
+        }
+    }
+}
+
+impl Create {
+    fn request(self) -> pb::CreateGroupRequest {
+        let delays_ms: Vec<u64> = self.retry_delay.iter().map(|delay| delay.as_millis() as u64).collect();
+        let customized = pb::create_group_request::Retry::Customized(pb::CustomizedRetry { delays_ms });
+        let start = match self.start {
+            Start::Earliest => pb::StartFrom::Earliest,
+            Start::Latest => pb::StartFrom::Latest,
+        };
+        pb::CreateGroupRequest {
+            name: self.name,
+            fifo: self.fifo,
+            max_attempts: self.max_attempts.unwrap_or(0),
+            retry: (!self.retry_delay.is_empty()).then_some(customized),
+            start_from: start.into(),
+        }
+    }
+}
+
+fn list(output: Output, groups: Vec<Shown>) -> Result<(), Failure> {
+    if output == Output::Json {
+        return output::json(&groups);
+    }
+    let rows = groups.into_iter().map(|group| {
+        let in_flight: u64 = group.progress.iter().map(|queue| queue.in_flight).sum();
+        let order = order(group.fifo).to_owned();
+        let figures = [u64::from(group.max_attempts), group.backlog, in_flight, group.dead_letters];
+        [group.name, order].into_iter().chain(figures.map(|figure| figure.to_string())).collect()
+    });
+    output::table(&["NAME", "ORDER", "MAX ATTEMPTS", "BACKLOG", "IN FLIGHT", "DEAD LETTERS"], rows)
+}
+
+fn describe(output: Output, group: Shown) -> Result<(), Failure> {
+    if output == Output::Json {
+        return output::json(&group);
+    }
+    output::fields(&[
+        ("name", group.name),
+        ("order", order(group.fifo).to_owned()),
+        ("max attempts", group.max_attempts.to_string()),
+        ("retry", retry(group.retry.as_ref())),
+        ("starts at", format!("{:?}", group.start).to_lowercase()),
+        ("backlog", group.backlog.to_string()),
+        ("dead letters", group.dead_letters.to_string()),
+    ])?;
+    output::line("")?;
+    let rows = group.progress.into_iter().map(|row| {
+        let figures = [row.ready, row.in_flight, row.waiting].map(|figure| figure.to_string());
+        [row.topic, row.queue.to_string(), row.next_offset.to_string()].into_iter().chain(figures).collect()
+    });
+    output::table(&["TOPIC", "QUEUE", "NEXT OFFSET", "READY", "IN FLIGHT", "WAITING"], rows)
+}
+
+fn order(fifo: bool) -> &'static str {
+    if fifo { "fifo" } else { "none" }
+}
+
+fn retry(retry: Option<&Retry>) -> String {
+    let shown = |millis: &u64| humantime::format_duration(Duration::from_millis(*millis)).to_string();
+    match retry {
+        None => "-".to_owned(),
+        Some(Retry::Exponential { initial_ms, max_ms, multiplier }) => {
+            format!("after {}, times {multiplier}, at most {}", shown(initial_ms), shown(max_ms))
+        }
+        Some(Retry::Customized { delays_ms }) => {
+            format!("after {}", delays_ms.iter().map(shown).collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+impl From<pb::Group> for Shown {
+    fn from(group: pb::Group) -> Self {
+        let start = match group.start_from() {
+            pb::StartFrom::Unspecified | pb::StartFrom::Earliest => Start::Earliest,
+            pb::StartFrom::Latest => Start::Latest,
+        };
+        let retry = group.retry.map(|retry| match retry {
+            pb::group::Retry::Exponential(policy) => Retry::Exponential {
+                initial_ms: policy.initial_ms,
+                max_ms: policy.max_ms,
+                multiplier: policy.multiplier,
+            },
+            pb::group::Retry::Customized(policy) => Retry::Customized { delays_ms: policy.delays_ms },
+        });
+        let progress = group.progress.into_iter().map(|row| Progress {
+            topic: row.topic,
+            queue: row.queue,
+            next_offset: row.next_offset,
+            ready: row.ready,
+            in_flight: row.in_flight,
+            waiting: row.waiting,
+        });
+        Self {
+            name: group.name,
+            fifo: group.fifo,
+            max_attempts: group.max_attempts,
+            retry,
+            start,
+            backlog: group.backlog,
+            dead_letters: group.dead_letters,
+            progress: progress.collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_retry_delay_is_a_customized_policy_of_one() {
+        let create = Create {
+            name: "g".to_owned(),
+            fifo: false,
+            max_attempts: None,
+            retry_delay: vec![Duration::from_secs(3)],
+            start: Start::Latest,
+        };
+        let request = create.request();
+        let policy = pb::CustomizedRetry { delays_ms: vec![3000] };
+        assert_eq!(request.retry, Some(pb::create_group_request::Retry::Customized(policy)));
+        assert_eq!(request.start_from(), pb::StartFrom::Latest);
+        assert_eq!(request.max_attempts, 0, "0 takes the broker's default");
+    }
+
+    #[test]
+    fn retry_policies_read_as_sentences() {
+        let exponential = Retry::Exponential { initial_ms: 5000, max_ms: 7_200_000, multiplier: 2.0 };
+        assert_eq!(retry(Some(&exponential)), "after 5s, times 2, at most 2h");
+        assert_eq!(retry(Some(&Retry::Customized { delays_ms: vec![1000, 60_000] })), "after 1s, 1m");
+    }
+}

@@ -1,0 +1,151 @@
+//! What the commands print: tables for people, JSON for programs. The only place that writes to standard output.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// How to print.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(crate) enum Output {
+    /// Tables and sentences
+    #[default]
+    Table,
+    /// One JSON value; a list command prints one array, a stream one object a line
+    Json,
+}
+
+/// Writes one line.
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(stream)
+}
+
+/// Writes one value as indented JSON.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    line(&serde_json::to_string_pretty(value).map_err(|error| stream(error.into()))?)
+}
+
+/// Writes one value as a line of JSON.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
+    line(&serde_json::to_string(value).map_err(|error| stream(error.into()))?)
+}
+
+/// Writes a table; without rows its header alone, so that emptiness is seen.
+pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Result<(), Failure> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    if io::stdout().is_terminal() {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    table.set_header(header.iter().copied());
+    table.add_rows(rows);
+    let text = table.to_string();
+    let lines: Vec<&str> =
+        text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end()).collect();
+    line(&lines.join("\n"))
+}
+
+/// Writes names with their values, one a line.
+pub(crate) fn fields(fields: &[(&str, String)]) -> Result<(), Failure> {
+    let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let lines: Vec<String> = fields.iter().map(|(name, value)| format!("{name:<width$}  {value}")).collect();
+    line(&lines.join("\n"))
+}
+
+fn stream(source: io::Error) -> Failure {
+    Failure::Stream { doing: "write to standard output", source }
+}
+
+/// A bar on standard error where that is a terminal, else nothing. Without a length it only counts.
+pub(crate) fn progress(length: Option<u64>, what: &'static str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match length {
+        Some(length) => (ProgressBar::new(length), "{bar:30} {pos}/{len} {msg}  {per_sec}  {eta} left"),
+        None => (ProgressBar::new_spinner(), "{spinner} {pos} {msg}  {per_sec}"),
+    };
+    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.set_message(what);
+    bar
+}
+
+/// Bytes as people read them.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// A time in milliseconds since 1970 as people read it, in UTC.
+pub(crate) fn time(millis: i64) -> String {
+    match u64::try_from(millis) {
+        Ok(millis) if millis > 0 => {
+            let time = std::time::UNIX_EPOCH.checked_add(Duration::from_millis(millis));
+            time.map_or_else(|| "-".to_owned(), |time| humantime::format_rfc3339_millis(time).to_string())
+        }
+        _ => "-".to_owned(),
+    }
+}
+
+/// The text, or a dash where there is none.
+pub(crate) fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
+
+/// A body on one line: control characters escaped, what is no UTF-8 replaced, cut after `limit` characters.
+pub(crate) fn body(body: &[u8], limit: usize) -> String {
+    let text = String::from_utf8_lossy(body);
+    let mut shown: String = text.chars().take(limit).flat_map(escape).collect();
+    if text.chars().nth(limit).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+fn escape(character: char) -> impl Iterator<Item = char> {
+    let escaped = if character.is_control() { Some(character.escape_default()) } else { None };
+    let plain = escaped.is_none().then_some(character);
+    escaped.into_iter().flatten().chain(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_carry_the_largest_unit_that_fits() {
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(5 << 30), "5.0 GiB");
+        assert_eq!(bytes(u64::MAX), "16777216.0 TiB");
+    }
+
+    #[test]
+    fn a_body_never_breaks_the_line_or_the_terminal() {
+        assert_eq!(body(b"a\nb\x1b[31m", 100), "a\\nb\\u{1b}[31m");
+        assert_eq!(body("höher".as_bytes(), 2), "hö…");
+        assert_eq!(body(&[b'a', 0xff], 10), "a\u{fffd}");
+    }
+
+    #[test]
+    fn times_are_in_utc_and_absent_ones_a_dash() {
+        assert_eq!(time(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
+        assert_eq!(time(0), "-");
+        assert_eq!(time(-5), "-");
+    }
+}

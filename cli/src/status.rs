@@ -1,0 +1,88 @@
+//! `rq status`: the state of the broker.
+
+use std::time::Duration;
+
+use rq_proto::admin as pb;
+use serde::Serialize;
+
+use crate::admin::{Admin, call};
+use crate::args::Global;
+use crate::failure::Failure;
+use crate::output::{self, Output};
+
+/// The state as it is shown.
+#[derive(Serialize)]
+struct Shown {
+    version: String,
+    cluster: String,
+    shard: String,
+    store_id: String,
+    epoch: u32,
+    accepts_messages: bool,
+    log_start_lsn: u64,
+    durable_lsn: u64,
+    commit_lsn: u64,
+    checkpoint_lsn: u64,
+    disk_free_bytes: u64,
+    disk_total_bytes: u64,
+    topics: u64,
+    groups: u64,
+    clients: u64,
+    uptime_ms: u64,
+    log_time_ms: i64,
+    data_dir: String,
+}
+
+/// Runs the command.
+pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
+    let admin = Admin::connect(global).await?;
+    let status = Shown::from(call!(admin.status(pb::StatusRequest {}))?);
+    if global.output == Output::Json {
+        return output::json(&status);
+    }
+    let accepts = if status.accepts_messages { "yes" } else { "NO: the disk is too full for new messages" };
+    let uptime = Duration::from_secs(status.uptime_ms / 1000);
+    let (free, total) = (output::bytes(status.disk_free_bytes), output::bytes(status.disk_total_bytes));
+    let log = output::bytes(status.durable_lsn.saturating_sub(status.log_start_lsn));
+    output::fields(&[
+        ("broker", format!("{} ({})", global.endpoint, status.version)),
+        ("cluster", status.cluster),
+        ("shard", format!("{}, epoch {}, store {}", status.shard, status.epoch, status.store_id)),
+        ("accepts messages", accepts.to_owned()),
+        ("log", format!("{log}, {} to {}", status.log_start_lsn, status.durable_lsn)),
+        ("committed", status.commit_lsn.to_string()),
+        ("checkpoint", status.checkpoint_lsn.to_string()),
+        ("log time", output::time(status.log_time_ms)),
+        ("disk", format!("{free} free of {total}")),
+        ("data directory", status.data_dir),
+        ("topics", status.topics.to_string()),
+        ("consumer groups", status.groups.to_string()),
+        ("clients", status.clients.to_string()),
+        ("up", humantime::format_duration(uptime).to_string()),
+    ])
+}
+
+impl From<pb::StatusResponse> for Shown {
+    fn from(status: pb::StatusResponse) -> Self {
+        Self {
+            version: status.version,
+            cluster: status.cluster,
+            shard: status.shard,
+            store_id: status.store_id,
+            epoch: status.epoch,
+            accepts_messages: status.accepts_messages,
+            log_start_lsn: status.log_start_lsn,
+            durable_lsn: status.durable_lsn,
+            commit_lsn: status.commit_lsn,
+            checkpoint_lsn: status.checkpoint_lsn,
+            disk_free_bytes: status.disk_free_bytes,
+            disk_total_bytes: status.disk_total_bytes,
+            topics: status.topics,
+            groups: status.groups,
+            clients: status.clients,
+            uptime_ms: status.uptime_ms,
+            log_time_ms: status.log_time_ms,
+            data_dir: status.data_dir,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! `rq topic`: create, list, describe and delete topics.
+
+use clap::{Args, Subcommand, ValueEnum};
+use rq_proto::admin as pb;
+use serde::Serialize;
+
+use crate::admin::{Admin, call};
+use crate::args::Global;
+use crate::failure::Failure;
+use crate::output::{self, Output};
+
+const AFTER_HELP: &str = "\
+Examples:
+  rq topic create orders
+  rq topic create orders --type fifo --queues 16
+  rq topic list --name-contains ord
+  rq topic describe orders -o json
+  rq topic delete orders";
+
+/// `rq topic …`.
+#[derive(Subcommand)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) enum TopicCommand {
+    /// Create a topic; done already is fine, if with the same settings
+    Create(Create),
+    /// List topics with their figures
+    List {
+        /// Only names that contain this text
+        #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+        name_contains: String,
+    },
+    /// Show one topic with its queues and consumer groups
+    Describe {
+        /// Name of the topic
+        name: String,
+    },
+    /// Delete a topic with all its messages
+    Delete {
+        /// Name of the topic
+        name: String,
+    },
+}
+
+/// `rq topic create`.
+#[derive(Args)]
+pub(crate) struct Create {
+    /// Name of the topic: letters, digits, `-`, `_`, `%`
+    name: String,
+    /// Which messages it takes
+    #[arg(long = "type", value_enum, default_value_t)]
+    kind: Kind,
+    /// Number of message queues, 1 to 256 [default: the broker's]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256), value_name = "N")]
+    queues: Option<u32>,
+}
+
+/// Type of a topic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    /// Messages without order, delay or transaction
+    #[default]
+    Normal,
+    /// Messages of a message group are delivered in their order (to FIFO groups)
+    Fifo,
+    /// Messages with a delivery time
+    Delay,
+    /// Half messages, committed or rolled back
+    Transaction,
+}
+
+/// A topic as it is shown.
+#[derive(Serialize)]
+struct Shown {
+    name: String,
+    r#type: Kind,
+    topic_id: u32,
+    messages: u64,
+    queues: Vec<ShownQueue>,
+    groups: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ShownQueue {
+    id: u32,
+    min_offset: i64,
+    next_offset: i64,
+}
+
+/// Runs the command.
+pub(crate) async fn run(global: &Global, command: TopicCommand) -> Result<(), Failure> {
+    let admin = Admin::connect(global).await?;
+    match command {
+        TopicCommand::Create(create) => {
+            let topic = Shown::from(call!(admin.create_topic(create.request()))?);
+            match global.output {
+                Output::Json => output::json(&topic),
+                Output::Table => output::line(&format!(
+                    "topic {} is there: type {}, {} queues",
+                    topic.name,
+                    topic.r#type.name(),
+                    topic.queues.len()
+                )),
+            }
+        }
+        TopicCommand::List { name_contains } => {
+            let listed = call!(admin.list_topics(pb::ListTopicsRequest { name_contains }))?;
+            list(global.output, listed.topics.into_iter().map(Shown::from).collect())
+        }
+        TopicCommand::Describe { name } => {
+            let topic = call!(admin.describe_topic(pb::DescribeTopicRequest { name }))?;
+            describe(global.output, &Shown::from(topic))
+        }
+        TopicCommand::Delete { name } => {
+            call!(admin.delete_topic(pb::DeleteTopicRequest { name: name.clone() }))?;
+            match global.output {
+                Output::Json => output::json(&serde_json::json!({ "name": name, "deleted": true })),
+                Output::Table => output::line(&format!("topic {name} is deleted")),
+            }
+        }
+    }
+}
+
+impl Create {
+    fn request(self) -> pb::CreateTopicRequest {
+        let kind = match self.kind {
+            Kind::Normal => pb::TopicType::Normal,
+            Kind::Fifo => pb::TopicType::Fifo,
+            Kind::Delay => pb::TopicType::Delay,
+            Kind::Transaction => pb::TopicType::Transaction,
+        };
+        pb::CreateTopicRequest { name: self.name, r#type: kind.into(), queues: self.queues.unwrap_or(0) }
+    }
+}
+
+fn list(output: Output, topics: Vec<Shown>) -> Result<(), Failure> {
+    if output == Output::Json {
+        return output::json(&topics);
+    }
+    let rows = topics.into_iter().map(|topic| {
+        let groups = topic.groups.len().to_string();
+        let (queues, messages) = (topic.queues.len().to_string(), topic.messages.to_string());
+        vec![topic.name, topic.r#type.name().to_owned(), queues, messages, groups]
+    });
+    output::table(&["NAME", "TYPE", "QUEUES", "MESSAGES", "GROUPS"], rows)
+}
+
+fn describe(output: Output, topic: &Shown) -> Result<(), Failure> {
+    if output == Output::Json {
+        return output::json(topic);
+    }
+    output::fields(&[
+        ("name", topic.name.clone()),
+        ("type", topic.r#type.name().to_owned()),
+        ("id", topic.topic_id.to_string()),
+        ("messages", topic.messages.to_string()),
+        ("groups", output::or_dash(&topic.groups.join(", "))),
+    ])?;
+    output::line("")?;
+    let rows = topic.queues.iter().map(|queue| {
+        let kept = queue.next_offset - queue.min_offset;
+        [i64::from(queue.id), queue.min_offset, queue.next_offset, kept].map(|cell| cell.to_string()).to_vec()
+    });
+    output::table(&["QUEUE", "MIN OFFSET", "NEXT OFFSET", "MESSAGES"], rows)
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Fifo => "fifo",
+            Self::Delay => "delay",
+            Self::Transaction => "transaction",
+        }
+    }
+}
+
+impl From<pb::Topic> for Shown {
+    fn from(topic: pb::Topic) -> Self {
+        let kind = match topic.r#type() {
+            pb::TopicType::Unspecified | pb::TopicType::Normal => Kind::Normal,
+            pb::TopicType::Fifo => Kind::Fifo,
+            pb::TopicType::Delay => Kind::Delay,
+            pb::TopicType::Transaction => Kind::Transaction,
+        };
+        let queues = topic.queues.into_iter().map(|queue| ShownQueue {
+            id: queue.id,
+            min_offset: queue.min_offset,
+            next_offset: queue.next_offset,
+        });
+        Self {
+            name: topic.name,
+            r#type: kind,
+            topic_id: topic.topic_id,
+            messages: topic.messages,
+            queues: queues.collect(),
+            groups: topic.groups,
+        }
+    }
+}
