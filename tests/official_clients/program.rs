@@ -1,0 +1,131 @@
+//! Runs a client program against the broker and collects what it reports: one line of JSON a feature.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rq_proto::admin::CountDeadLettersRequest;
+use rq_proto::admin::admin_client::AdminClient;
+use rq_tests::broker::Broker;
+use serde::Deserialize;
+use tokio::process::Command;
+
+use crate::features::{self, DEAD_LETTER, FEATURES};
+use crate::language::{Build, Language};
+
+/// Until a program has ended. Its features end sooner, each by its own deadline.
+const DEADLINE: Duration = Duration::from_mins(4);
+
+/// What came of a feature.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+pub(crate) enum Verdict {
+    #[serde(rename = "pass")]
+    Pass,
+    #[serde(rename = "fail")]
+    Fail,
+    /// The released client does not have it.
+    #[serde(rename = "n/a")]
+    Absent,
+}
+
+/// A line that a program printed.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Report {
+    feature: String,
+    /// What came of it.
+    pub(crate) result: Verdict,
+    /// What is worth telling, what failed, or why it is absent.
+    pub(crate) detail: String,
+}
+
+/// All that a program reported.
+pub(crate) struct Findings {
+    /// Which client.
+    pub(crate) language: &'static Language,
+    reports: BTreeMap<String, Report>,
+}
+
+impl Findings {
+    /// What came of a feature; silence is a failure.
+    pub(crate) fn report(&self, feature: &str) -> Report {
+        let silence = || Report {
+            feature: feature.to_string(),
+            result: Verdict::Fail,
+            detail: "the program said nothing about it".to_string(),
+        };
+        self.reports.get(feature).cloned().unwrap_or_else(silence)
+    }
+
+    /// A line for each feature that failed.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let failed = |report: &Report| report.result == Verdict::Fail;
+        let line = |report: Report| format!("{}, {}: {}", self.language.label, report.feature, report.detail);
+        FEATURES.iter().map(|feature| self.report(feature.name)).filter(failed).map(line).collect()
+    }
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for feature in &FEATURES {
+            let Report { result, detail, .. } = self.report(feature.name);
+            writeln!(f, "{:8} {:40} {result:?}: {detail}", self.language.label, feature.name)?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs all features of a client.
+pub(crate) async fn run(language: &'static Language, build: &Build, broker: &Broker) -> Result<Findings> {
+    let mut admin = AdminClient::connect(broker.endpoint()).await.context("connect for administration")?;
+    let run = format!("{}-{:08x}", language.folder, rand::random::<u32>());
+    features::prepare(&mut admin, &run).await?;
+    let mut findings = Findings { language, reports: reports(build, &broker.address(), &run).await? };
+    if let Some(report) = findings.reports.get_mut(DEAD_LETTER)
+        && report.result == Verdict::Pass
+    {
+        let group = format!("{run}-{DEAD_LETTER}");
+        let count = admin.count_dead_letters(CountDeadLettersRequest { group }).await?.into_inner().count;
+        if count != 1 {
+            report.result = Verdict::Fail;
+            report.detail = format!("the broker counts {count} dead letters instead of 1");
+        }
+    }
+    Ok(findings)
+}
+
+async fn reports(build: &Build, address: &str, run: &str) -> Result<BTreeMap<String, Report>> {
+    // The clients write logs under the user's home.
+    let home = tempfile::tempdir()?;
+    let (program, arguments) = build.command.split_first().context("an empty command")?;
+    let child = Command::new(program)
+        .args(arguments)
+        .args(["--endpoint", address, "--run-id", run])
+        .env("HOME", home.path())
+        .env("JAVA_TOOL_OPTIONS", format!("-Duser.home={}", home.path().display()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("start {}", program.display()))?;
+    let output = tokio::time::timeout(DEADLINE, child.wait_with_output())
+        .await
+        .with_context(|| format!("{} did not end within {DEADLINE:?}", program.display()))??;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let reports: BTreeMap<String, Report> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Report>(line).ok())
+        .map(|report| (report.feature.clone(), report))
+        .collect();
+    let failed = reports.values().any(|report| report.result == Verdict::Fail);
+    anyhow::ensure!(
+        output.status.success() || failed,
+        "{} ended with {} though no feature failed:\n{text}{}",
+        program.display(),
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(reports)
+}
