@@ -1,0 +1,73 @@
+# The commands of the project; CI calls nothing else. `make` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run build release lint test soak bench audit fix tools-rust tools-disk tools-clients
+
+# Where the build goes: inside the clone unless said otherwise.
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+# Tests are built in one profile, so that nothing is compiled twice.
+TESTED := $(CARGO_TARGET_DIR)/debug
+RELEASE := $(CARGO_TARGET_DIR)/release
+# Address of the broker that `make run` starts, and its data directory.
+LISTEN ?= 127.0.0.1:8081
+HTTP ?= 127.0.0.1:8082
+DATA ?= $(CURDIR)/data
+
+# $(call stage,NAME,COMMAND): runs a command and prints how long it took.
+define stage
+@echo "=== $(1)"; started=$$SECONDS; $(2); status=$$?; \
+	echo "=== $(1): $$((SECONDS - started)) s"; exit $$status
+endef
+
+help: ## List the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+run: release ## Start a broker on 127.0.0.1:8081 that creates topics on first use; Ctrl-C stops it
+	@echo "rq-broker on $(LISTEN), metrics on http://$(HTTP)/metrics, data in $(DATA)"
+	@exec $(RELEASE)/rq-broker --data $(DATA) --listen $(LISTEN) --http $(HTTP) --auto-create --allow-unsafe-filesystem
+
+release: tools-rust ## Build rq-broker and rq for use
+	@cargo build --release --locked -p rq-broker -p rq-cli
+
+build: tools-rust ## Build rq-broker and rq as they are tested
+	$(call stage,build,cargo build --locked -p rq-broker -p rq-cli)
+
+lint: tools-rust ## Check formatting and lints; changes nothing
+	$(call stage,format,cargo fmt --all --check)
+	$(call stage,clippy,cargo clippy --locked --workspace --all-targets --all-features -- -D warnings)
+
+test: build tools-disk tools-clients ## Run every suite with few rounds
+	$(call stage,unit and property tests,cargo test --locked --workspace --exclude rq-tests --all-features)
+	$(call stage,process tests: crash$(,) power loss$(,) failing disks,cargo test --locked -p rq-tests --lib --test process)
+	$(call stage,official clients,cargo test --locked -p rq-tests --test official_clients)
+
+soak: build tools-disk tools-clients ## Run every suite with many rounds; takes hours
+	$(call stage,unit and property tests,PROPTEST_CASES=20000 cargo test --locked --workspace --exclude rq-tests --all-features)
+	$(call stage,process tests,RQ_SOAK=1 cargo test --locked -p rq-tests --lib --test process)
+	$(call stage,official clients,RQ_SOAK=1 cargo test --locked -p rq-tests --test official_clients)
+
+bench: release ## Measure against a server that stores nothing; prints the table of docs/performance.md
+	@tests/bench/run $(RELEASE)
+
+audit: tools-rust ## Check licences, sources and advisories of the dependencies (needs cargo-deny)
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install --locked cargo-deny"; exit 1; }
+	@cargo deny check
+
+fix: tools-rust ## Format, and apply what clippy can mend by itself
+	@cargo fmt --all
+	@cargo clippy --workspace --all-targets --all-features --fix --allow-dirty --allow-staged
+
+tools-rust:
+	@command -v cargo >/dev/null || { echo "Rust is missing: install rustup, then run this again (the toolchain is pinned in rust-toolchain.toml)"; exit 1; }
+
+# What the tests on real disks need besides the toolchain.
+tools-disk:
+	@missing=; for tool in strace:strace mkfs.ext4:e2fsprogs losetup:mount; do \
+		command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
+	if [ -n "$$missing" ]; then echo "installing$$missing"; \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends $$missing >/dev/null; fi
+
+tools-clients:
+	@tests/clients/install.sh
+
+, := ,
