@@ -15,7 +15,13 @@ use crate::root;
 const PACKAGE: &str = "apache.rocketmq.v2";
 
 /// What we have and the package, which is older, does not.
-const NEWER_THAN_THE_PACKAGE: [&str; 0] = [];
+const NEWER_THAN_THE_PACKAGE: [&str; 5] = [
+    "apache.rocketmq.v2.Code.INVALID_CLIENT_PROPERTIES",
+    "apache.rocketmq.v2.Settings.ClientPropertiesEntry",
+    "apache.rocketmq.v2.Settings.ClientPropertiesEntry.key",
+    "apache.rocketmq.v2.Settings.ClientPropertiesEntry.value",
+    "apache.rocketmq.v2.Settings.client_properties",
+];
 
 /// Facts of the wire: the full name of a thing and its number, type and shape.
 type Facts = BTreeMap<String, String>;
