@@ -153,16 +153,21 @@ func fifoOrder(s *scene) (string, error) {
 	}
 }
 
-func longHandler(s *scene) (string, error) {
+// handlerTime is how long the long handler takes: longer than a lease.
+func handlerTime() time.Duration {
 	seconds, err := strconv.Atoi(os.Getenv("RQ_LONG_HANDLER_SECONDS"))
 	if err != nil {
 		seconds = 50
 	}
+	return time.Duration(seconds) * time.Second
+}
+
+func longHandler(s *scene) (string, error) {
 	starts := make(chan struct{}, 10)
 	done := make(chan struct{}, 10)
-	_, err = s.push(func(m *rmq.MessageView) rmq.ConsumerResult {
+	_, err := s.push(func(m *rmq.MessageView) rmq.ConsumerResult {
 		starts <- struct{}{}
-		time.Sleep(time.Duration(seconds) * time.Second)
+		time.Sleep(handlerTime())
 		done <- struct{}{}
 		return rmq.SUCCESS
 	})
@@ -174,11 +179,11 @@ func longHandler(s *scene) (string, error) {
 	}
 	select {
 	case <-done:
-	case <-time.After(patience + time.Duration(seconds)*time.Second):
+	case <-time.After(patience + handlerTime()):
 		return "", fmt.Errorf("the handler did not end")
 	}
 	time.Sleep(quiet)
-	return fmt.Sprintf("%d s in the handler, one delivery", seconds), check(len(starts) == 1, "%d deliveries", len(starts))
+	return fmt.Sprintf("%v in the handler, one delivery", handlerTime()), check(len(starts) == 1, "%d deliveries", len(starts))
 }
 
 // consumerKilled kills a consumer in the middle of a message: another one must get it.

@@ -8,6 +8,9 @@ import { LEASE_MS, PATIENCE_MS, QUIET_MS, receive, require, sleep, startPush, un
 
 const { ConsumeResult } = rocketmq;
 
+// How long the long handler takes: longer than a lease.
+export const HANDLER_MS = Number(process.env.RQ_LONG_HANDLER_SECONDS ?? 50) * 1000;
+
 export async function pushConsumer(scene) {
   const count = 20;
   const seen = [];
@@ -77,20 +80,19 @@ export async function fifoOrder(scene) {
 }
 
 export async function longHandler(scene) {
-  const seconds = Number(process.env.RQ_LONG_HANDLER_SECONDS ?? 50);
   let deliveries = 0;
   let ended = false;
   await scene.push(async () => {
     deliveries++;
-    await sleep(seconds * 1000);
+    await sleep(HANDLER_MS);
     ended = true;
     return ConsumeResult.SUCCESS;
   });
   await scene.send('long work');
-  await until(() => ended, () => 'the handler did not end', PATIENCE_MS + seconds * 1000);
+  await until(() => ended, () => 'the handler did not end', PATIENCE_MS + HANDLER_MS);
   await sleep(QUIET_MS);
   require(deliveries === 1, `${deliveries} deliveries`);
-  return `${seconds} s in the handler, one delivery`;
+  return `${HANDLER_MS} ms in the handler, one delivery`;
 }
 
 /** Kills a consumer in the middle of a message: another one must get it. */

@@ -15,7 +15,7 @@ import simple_features as simple
 from scene import Scene, new_producer
 
 # How long one feature may take, in seconds, before it counts as failed.
-FEATURE_DEADLINE = 150
+FEATURE_DEADLINE = 150 + push.HANDLER_TIME
 
 FEATURES = {
     "send-receive-ack": simple.send_receive_ack,

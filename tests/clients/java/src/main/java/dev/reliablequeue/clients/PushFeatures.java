@@ -27,6 +27,9 @@ import org.apache.rocketmq.client.apis.message.MessageView;
 
 /** Features of the push consumer, and the consumer that is killed. */
 final class PushFeatures {
+    /** How long the long handler takes: longer than a lease. */
+    static final long HANDLER_SECONDS = Long.parseLong(System.getenv().getOrDefault("RQ_LONG_HANDLER_SECONDS", "50"));
+
     private PushFeatures() {
     }
 
@@ -131,13 +134,12 @@ final class PushFeatures {
     }
 
     static String longHandler(Scene scene) throws Exception {
-        long seconds = Long.parseLong(System.getenv().getOrDefault("RQ_LONG_HANDLER_SECONDS", "50"));
         AtomicInteger deliveries = new AtomicInteger();
         CountDownLatch done = new CountDownLatch(1);
         PushConsumer consumer = scene.push(message -> {
             deliveries.incrementAndGet();
             try {
-                TimeUnit.SECONDS.sleep(seconds);
+                TimeUnit.SECONDS.sleep(HANDLER_SECONDS);
             } catch (InterruptedException e) {
                 return ConsumeResult.FAILURE;
             }
@@ -145,11 +147,11 @@ final class PushFeatures {
             return ConsumeResult.SUCCESS;
         });
         scene.send("long work");
-        require(done.await(PATIENCE.toSeconds() + seconds, TimeUnit.SECONDS), "the handler did not end");
+        require(done.await(PATIENCE.toSeconds() + HANDLER_SECONDS, TimeUnit.SECONDS), "the handler did not end");
         TimeUnit.SECONDS.sleep(Scene.QUIET.toSeconds());
         require(deliveries.get() == 1, "%d deliveries", deliveries.get());
         consumer.close();
-        return seconds + " s in the handler, one delivery";
+        return HANDLER_SECONDS + " s in the handler, one delivery";
     }
 
     /** Kills a consumer in the middle of a message: another one must get it. */
