@@ -17,6 +17,7 @@ mod prepare;
 mod reader;
 mod recovery;
 mod scan;
+mod sealed;
 mod shared;
 mod superblock;
 
@@ -29,4 +30,5 @@ pub use inspect::{Inspection, inspect};
 pub use log::{Log, RECORD_LIMIT, Space, UNSYNCED_LIMIT};
 pub use reader::LogReader;
 pub use recovery::{MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES, Options, Recovery, open};
+pub use sealed::Sealed;
 pub use superblock::Superblock;

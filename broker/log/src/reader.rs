@@ -18,7 +18,7 @@ const FIRST_READ: u64 = 8 << 10;
 
 /// Reads records. Cheap to clone.
 pub struct LogReader<D: Disk> {
-    shared: Arc<Shared<D>>,
+    pub(crate) shared: Arc<Shared<D>>,
 }
 
 impl<D: Disk> Clone for LogReader<D> {

@@ -60,7 +60,7 @@ impl<D: Disk> Recovery<D> {
             // A header may lie across two chunks.
             let from = at - overlap.len() as u64;
             overlap.extend_from_slice(&bytes);
-            if let Some(proof) = self.later_frame(&overlap, from, tail.end) {
+            if let Some(proof) = self.later_frame(&overlap, from, Some(tail.end)) {
                 let proven = format!("{fault}, but the frame at {proof} says that it was durable");
                 return Err(damaged(proven));
             }
@@ -70,7 +70,7 @@ impl<D: Disk> Recovery<D> {
         }
         if let Some(next) = self.segments.get(&(base + self.identity.segment_bytes)) {
             let bytes = read_range(next, next.base, next.base + HEADER_LEN as u64)?;
-            if self.later_frame(&bytes, next.base, Lsn(0)).is_some() {
+            if self.later_frame(&bytes, next.base, None).is_some() {
                 return Err(damaged(format!("{fault}, but the log goes on in {}", next.path.display())));
             }
         }
@@ -80,8 +80,8 @@ impl<D: Disk> Recovery<D> {
         Ok(tail)
     }
 
-    /// A frame in `bytes` (which lie at `from`) that was written when everything up to beyond `end` was durable.
-    fn later_frame(&self, bytes: &[u8], from: u64, end: Lsn) -> Option<Lsn> {
+    /// A frame in `bytes` (which lie at `from`), or one that was written when more than what is below `end` was durable.
+    fn later_frame(&self, bytes: &[u8], from: u64, end: Option<Lsn>) -> Option<Lsn> {
         let starts = (0..bytes.len().saturating_sub(HEADER_LEN - 1)).step_by(ALIGNMENT);
         starts.into_iter().find_map(|start| {
             let bytes = bytes[start..start + HEADER_LEN].first_chunk::<HEADER_LEN>()?;
@@ -91,7 +91,7 @@ impl<D: Disk> Recovery<D> {
             let (header, _) = Header::decode(bytes).ok()?;
             let lsn = Lsn(from + start as u64);
             let ours = header.lsn == lsn && header.shard_tag == self.shard_tag;
-            (ours && (header.commit_lsn > end || end == Lsn(0))).then_some(lsn)
+            (ours && end.is_none_or(|end| header.commit_lsn > end)).then_some(lsn)
         })
     }
 

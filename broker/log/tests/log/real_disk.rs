@@ -1,0 +1,151 @@
+//! On a real directory, with its threads and maps.
+
+use std::time::{Duration, Instant};
+
+use rq_core::ids::{Epoch, Lsn};
+use rq_log::inspect::SegmentState;
+use rq_log::{Inspection, OpenError, Options, ReadError, StdDisk, inspect, open};
+
+use crate::{append, options, reopen};
+
+#[test]
+fn what_was_synced_is_there_after_opening_again_across_segments_and_checkpoints() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, records) = reopen(&StdDisk, dir.path()).unwrap();
+    assert!(records.is_empty());
+    let mut written = Vec::new();
+    for number in 0..400_u32 {
+        let record = number.to_le_bytes().repeat(2500);
+        written.push((append(&mut log, &record).unwrap(), record));
+        log.sync().unwrap();
+    }
+    for (lsn, record) in &written {
+        assert_eq!(&log.reader().read_record(*lsn).unwrap(), record);
+    }
+    drop(log);
+    let (log, records) = reopen(&StdDisk, dir.path()).unwrap();
+    assert_eq!(records, written);
+    for (lsn, record) in &written {
+        assert!(log.reader().cached(*lsn).is_none());
+        assert_eq!(&log.reader().read_record(*lsn).unwrap(), record);
+    }
+    log.close().unwrap();
+    let (mut log, records) = reopen(&StdDisk, dir.path()).unwrap();
+    assert_eq!(records, written);
+    let reader = log.reader();
+    let end = log.end();
+    log.checkpoints().write(end, |file| file.write_all(b"state")).unwrap();
+    assert_eq!(log.drop_below(end).unwrap(), Lsn(0), "one checkpoint alone lets nothing go");
+    let more = append(&mut log, b"more").unwrap();
+    let end = log.sync().unwrap();
+    log.checkpoints().write(end, |file| file.write_all(b"state2")).unwrap();
+    assert_eq!(log.drop_below(end).unwrap(), Lsn(3 << 20));
+    assert!(matches!(reader.read_record(written[0].0), Err(ReadError::Dropped { .. })));
+    assert!(matches!(reader.read_record(end), Err(ReadError::BeyondEnd { .. })));
+    drop((log, reader));
+    let mut recovery = open(StdDisk, dir.path(), options()).unwrap();
+    let checkpoint = recovery.checkpoint().unwrap().unwrap();
+    assert_eq!((checkpoint.lsn, checkpoint.state.as_ref()), (end, &b"state2"[..]));
+    let log = recovery.finish().unwrap();
+    assert_eq!((log.end(), log.start()), (end, Lsn(3 << 20)));
+    assert_eq!(log.reader().read_record(more).unwrap(), &b"more"[..]);
+}
+
+#[test]
+fn a_fresh_log_of_full_size_serves_at_once_and_is_not_overwritten_by_its_preparation() {
+    let dir = tempfile::tempdir().unwrap();
+    let started = Instant::now();
+    let sized = Options { segment_bytes: 64 << 20, ..options() };
+    let mut log = open(StdDisk, dir.path(), sized.clone()).unwrap().finish().unwrap();
+    let record = vec![0xa5; 1 << 20];
+    let first = append(&mut log, &record).unwrap();
+    log.sync().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(5), "took {:?}", started.elapsed());
+    let mut positions = vec![first];
+    positions.extend((0..50).map(|_| append(&mut log, &record).unwrap()));
+    log.sync().unwrap();
+    drop(log);
+    let log = open(StdDisk, dir.path(), sized).unwrap().finish().unwrap();
+    for lsn in positions {
+        assert_eq!(log.reader().read_record(lsn).unwrap(), record);
+    }
+}
+
+#[test]
+fn a_second_process_on_one_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = reopen(&StdDisk, dir.path()).unwrap();
+    assert!(matches!(open(StdDisk, dir.path(), options()), Err(OpenError::Locked(_))));
+    drop(log);
+    assert!(open(StdDisk, dir.path(), options()).is_ok());
+}
+
+#[test]
+fn a_file_system_that_forgets_is_refused_unless_allowed() {
+    let Ok(dir) = tempfile::tempdir_in("/dev/shm") else {
+        assert!(std::env::var_os("CI").is_none(), "this test needs a tmpfs at /dev/shm");
+        return;
+    };
+    let careful = Options { allow_unsafe_filesystem: false, ..options() };
+    let refused = open(StdDisk, dir.path(), careful).map(drop).unwrap_err();
+    assert!(matches!(&refused, OpenError::UnsafeFilesystem { file_system, .. } if file_system == "tmpfs"));
+    assert!(open(StdDisk, dir.path(), options()).is_ok());
+}
+
+#[test]
+fn an_inspection_tells_what_is_in_a_directory_beside_a_running_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, _) = reopen(&StdDisk, dir.path()).unwrap();
+    let record = vec![7; 300_000];
+    let written: Vec<_> = (0..5).map(|_| append(&mut log, &record).unwrap()).collect();
+    log.sync().unwrap();
+    let inspection: Inspection = inspect(dir.path()).unwrap();
+    assert_eq!(inspection.identity, *log.identity());
+    let reports: Vec<_> = inspection.segments.iter().map(|file| inspection.examine(file).unwrap()).collect();
+    assert_eq!(reports[0].state, SegmentState::Full);
+    assert_eq!((reports[0].frames, reports[0].records), (3, 3));
+    assert_eq!(reports[1].state, SegmentState::Active);
+    assert_eq!((reports[1].end, reports[1].first.unwrap().epoch), (log.end(), Epoch(1)));
+    assert!(reports.iter().all(|report| report.damage.is_none()));
+    let frames: Vec<_> = inspection.frames(Lsn(0)).map(|frame| frame.unwrap()).collect();
+    let found: Vec<_> = frames.iter().flat_map(|frame| frame.frame().records().map(|(lsn, _)| lsn)).collect();
+    assert_eq!(found, written);
+}
+
+/// Not a check but a measurement: `cargo test --release -p rq-log -- --ignored --nocapture recovery_speed`.
+#[test]
+#[ignore = "a measurement"]
+fn recovery_speed() {
+    let dir = tempfile::tempdir().unwrap();
+    let sized = Options { segment_bytes: 256 << 20, ..options() };
+    let mut log = open(StdDisk, dir.path(), sized.clone()).unwrap().finish().unwrap();
+    let record = vec![0x5a; 1024];
+    while log.end() < Lsn(900 << 20) {
+        let mut frame = log.begin(Epoch(1), rq_core::ids::LogTime(1), record.len()).unwrap();
+        while frame.fits(record.len()) && frame.frame_len() < 64 << 10 {
+            frame.push(&record);
+        }
+        log.append(frame, log.durable()).unwrap();
+    }
+    let end = log.sync().unwrap();
+    drop(log);
+    for _ in 0..3 {
+        let started = Instant::now();
+        let mut recovery = open(StdDisk, dir.path(), sized.clone()).unwrap();
+        let mut records = 0_u64;
+        recovery
+            .replay(|frame| {
+                records += frame.records().count() as u64;
+                Ok::<_, std::convert::Infallible>(())
+            })
+            .unwrap();
+        let replayed = started.elapsed();
+        drop(recovery.finish().unwrap());
+        let mib = end.0 as f64 / f64::from(1 << 20);
+        eprintln!(
+            "{records} records, {mib:.0} MiB: replay {:.0} MiB/s, open to serving {:?}",
+            mib / replayed.as_secs_f64(),
+            started.elapsed()
+        );
+    }
+}
