@@ -1,4 +1,18 @@
-//! The broker.
+//! The broker: one process that serves the RocketMQ 5 API on a commit log of its own.
+//!
+//! ```text
+//!  clients ──► grpc (calls) ──► wire (checks, conversion) ──► engine (log thread, rq-core, rq-log)
+//!  people  ──► http (metrics, health)
+//! ```
 
+pub mod clients;
+pub mod config;
 pub mod engine;
+pub mod grpc;
+pub mod http;
+pub mod metrics;
+mod run;
+pub mod shutdown;
 pub mod wire;
+
+pub use run::{Listeners, RunError, run};

@@ -1,2 +1,30 @@
-//! rq.
-fn main() {}
+//! The process: reads its configuration, binds its sockets, runs the broker until it is told to stop.
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use rq_broker::config::{Args, Config, LogFormat};
+use rq_broker::{Listeners, run, shutdown};
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let config = Config::load(&Args::parse())?;
+    let filter = EnvFilter::try_new(&config.log).context("the log filter cannot be read: try --log info")?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    let bind = async |address| {
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    };
+    let listeners = Listeners { clients: bind(config.listen).await?, http: bind(config.http).await? };
+    run(config, listeners, async {
+        if let Err(error) = shutdown::requested().await {
+            tracing::error!(%error, "signals cannot be received");
+        }
+    })
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,280 @@
+//! What the broker is told: flags, over environment variables, over a TOML file, over defaults. Checked as a whole
+//! before anything is opened; an unknown key is an error.
+
+pub mod limits;
+pub mod units;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use figment::Figment;
+use figment::providers::{Format as _, Serialized, Toml};
+use rq_core::ids::ShardId;
+use rq_core::queue::{Limits as ShardLimits, retention};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use self::limits::{LimitArgs, Limits};
+use crate::engine::EngineOptions;
+use crate::grpc::GatewayOptions;
+use crate::grpc::server::ServerLimits;
+use crate::wire::receive::ReceiveLimits;
+use crate::wire::send::MessageLimits;
+use crate::wire::settings::SettingsLimits;
+
+/// What a request takes besides its largest body.
+const REQUEST_OVERHEAD_BYTES: u64 = 64 << 10;
+
+/// The ReliableQueue message broker: never loses an acknowledged message, speaks the RocketMQ 5 gRPC API.
+#[derive(Clone, Debug, Default, Parser, Serialize)]
+#[command(name = "rq-broker", version, after_help = EXAMPLES)]
+#[serde(rename_all = "kebab-case")]
+pub struct Args {
+    /// TOML file with any of these settings: the same names, limits under [limits].
+    #[arg(long, env = "RQ_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Data directory; formatted if it is empty.
+    #[arg(long, env = "RQ_DATA", value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<PathBuf>,
+    /// Address for clients [default: 127.0.0.1:8081].
+    #[arg(long, env = "RQ_LISTEN", value_name = "IP:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<SocketAddr>,
+    /// Address for /metrics, /healthz and /readyz [default: 127.0.0.1:8082].
+    #[arg(long, env = "RQ_HTTP", value_name = "IP:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<SocketAddr>,
+    /// Name of the cluster; the data directory remembers it [default: reliablequeue].
+    #[arg(long, env = "RQ_CLUSTER", value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<String>,
+    /// Make topics and consumer groups on first use.
+    #[arg(long, env = "RQ_AUTO_CREATE", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auto_create: Option<bool>,
+    /// Use a file system that may lose what was flushed to it (overlay, tmpfs, NFS).
+    #[arg(long, env = "RQ_ALLOW_UNSAFE_FILESYSTEM", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allow_unsafe_filesystem: Option<bool>,
+    /// What to log: a level, or a filter such as info,rq_broker=debug [default: info].
+    #[arg(long, env = "RQ_LOG", value_name = "FILTER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<String>,
+    /// How to log [default: text].
+    #[arg(long, env = "RQ_LOG_FORMAT", value_name = "FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_format: Option<LogFormat>,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  rq-broker --data /var/lib/rq
+  rq-broker --data ./data --listen 0.0.0.0:8081 --auto-create
+  rq-broker --config /etc/rq-broker.toml
+
+A flag goes over its environment variable, that over the file, that over the default.";
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What the broker is told, checked.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Config {
+    /// Data directory.
+    pub data: PathBuf,
+    /// Address for clients.
+    pub listen: SocketAddr,
+    /// Address for metrics and health.
+    pub http: SocketAddr,
+    /// Name of the cluster, and of the broker in routes.
+    pub cluster: String,
+    /// Topics and consumer groups are made on first use.
+    pub auto_create: bool,
+    /// File systems that may lose what was flushed are accepted.
+    pub allow_unsafe_filesystem: bool,
+    /// What is logged.
+    pub log: String,
+    /// How it is logged.
+    pub log_format: LogFormat,
+    /// The limits.
+    pub limits: Limits,
+}
+
+/// Why the broker cannot be configured so.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// A file that cannot be read, an unknown key or a value of another kind.
+    #[error("the configuration cannot be read")]
+    Unreadable(#[source] Box<figment::Error>),
+    /// No data directory.
+    #[error("no data directory is given: add --data DIR")]
+    NoData,
+    /// A blank cluster name.
+    #[error("the name of the cluster is blank: give one with --cluster")]
+    NoCluster,
+    /// A limit out of its range.
+    #[error("{limit} is {value}: use {min} to {max}")]
+    OutOfRange {
+        /// Its name.
+        limit: String,
+        /// What was given.
+        value: String,
+        /// Least.
+        min: String,
+        /// Most.
+        max: String,
+    },
+    /// A body that no request can carry.
+    #[error(
+        "max-request ({max_request}) leaves no room for a body of {max_body}: make it at least 64KiB larger"
+    )]
+    RequestTooSmall {
+        /// Largest request.
+        max_request: units::Size,
+        /// Largest body.
+        max_body: units::Size,
+    },
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::new(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            http: SocketAddr::from(([127, 0, 0, 1], 8082)),
+            cluster: "reliablequeue".to_owned(),
+            auto_create: false,
+            allow_unsafe_filesystem: false,
+            log: "info".to_owned(),
+            log_format: LogFormat::Text,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Puts flags, environment (read by clap) and file together, and checks the whole.
+    pub fn load(args: &Args) -> Result<Self, ConfigError> {
+        let mut figment = Figment::new();
+        if let Some(file) = &args.config {
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let config: Self = figment
+            .merge(Serialized::defaults(args))
+            .extract()
+            .map_err(|error| ConfigError::Unreadable(Box::new(error)))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks what no single value shows.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.data.as_os_str().is_empty() {
+            return Err(ConfigError::NoData);
+        }
+        if self.cluster.trim().is_empty() {
+            return Err(ConfigError::NoCluster);
+        }
+        self.limits.check()?;
+        let Limits { max_request, max_body, .. } = self.limits;
+        if max_request.0 < max_body.0 + REQUEST_OVERHEAD_BYTES {
+            return Err(ConfigError::RequestTooSmall { max_request, max_body });
+        }
+        Ok(())
+    }
+
+    /// For the engine.
+    pub fn engine(&self) -> EngineOptions {
+        let limits = &self.limits;
+        EngineOptions {
+            data: self.data.clone(),
+            log: rq_log::Options {
+                cluster: self.cluster.clone(),
+                shard: self.shard(),
+                segment_bytes: limits.segment.0,
+                prepared_segments: limits.prepared_segments as usize,
+                tail_cache_bytes: limits.tail_cache.bytes(),
+                allow_unsafe_filesystem: self.allow_unsafe_filesystem,
+            },
+            limits: ShardLimits {
+                auto_create_topics: self.auto_create,
+                auto_create_groups: self.auto_create,
+                default_queues: limits.default_queues as u16,
+                topics_max: limits.max_topics as usize,
+                groups_max: limits.max_groups as usize,
+                polls_max: limits.max_polls as usize,
+                in_flight_max: limits.max_in_flight as u32,
+                parked_max: limits.max_parked as u32,
+                free_bytes_min: limits.min_free.0,
+            },
+            inbox_bytes: limits.max_waiting.bytes(),
+            checkpoint_bytes: limits.checkpoint_size.0,
+            checkpoint_interval: limits.checkpoint_interval.duration(),
+            retention: retention::Policy {
+                keep_ms: limits.keep.0,
+                keep_bytes: limits.keep_size.0,
+                keep_dead_letters_ms: limits.keep_dead_letters.0,
+                ..Default::default()
+            },
+        }
+    }
+
+    /// For the gateway, whose clients reach it at `address`.
+    pub fn gateway(&self, address: SocketAddr) -> GatewayOptions {
+        let limits = &self.limits;
+        let (body_bytes, batch) = (limits.max_body.bytes(), limits.max_receive_batch as u32);
+        let long_poll = limits.long_poll.duration();
+        GatewayOptions {
+            shard: self.shard(),
+            broker_name: self.cluster.clone(),
+            store_host: address.to_string(),
+            messages: MessageLimits {
+                body_bytes,
+                properties: limits.max_properties as usize,
+                properties_bytes: limits.max_properties_size.bytes(),
+                delay_ms: limits.max_delay.0,
+            },
+            receives: ReceiveLimits {
+                batch,
+                long_poll,
+                default_invisible_ms: limits.default_invisible.0,
+                min_invisible_ms: limits.min_invisible.0,
+                max_invisible_ms: limits.max_invisible.0,
+            },
+            settings: SettingsLimits { body_bytes, batch, long_poll },
+        }
+    }
+
+    /// For the gRPC server.
+    pub fn server(&self) -> ServerLimits {
+        ServerLimits {
+            connections: self.limits.max_connections as usize,
+            request_bytes: self.limits.max_request.bytes(),
+        }
+    }
+
+    /// There is one shard for now.
+    #[expect(clippy::unused_self, reason = "several shards come later, told by the configuration")]
+    const fn shard(&self) -> ShardId {
+        ShardId(0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

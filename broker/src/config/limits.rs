@@ -1,0 +1,113 @@
+//! Every limit of the broker, each with its default and range: a flag, an environment variable and a key under
+//! `[limits]` in the configuration file.
+
+use serde::{Deserialize, Serialize};
+
+use super::ConfigError;
+use super::units::{Size, Span};
+
+/// A number of things.
+pub type Count = u64;
+
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident $env:literal: $unit:ty = $default:expr, $min:expr => $max:expr;)*) => {
+        /// The limits in force.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+        #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+        pub struct Limits {
+            $($(#[doc = $doc])+ pub $name: $unit,)*
+        }
+
+        /// The limits as flags and environment variables give them.
+        #[derive(Clone, Debug, Default, clap::Args, Serialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub struct LimitArgs {
+            $(
+                #[arg(long, env = $env, value_name = stringify!($unit), help_heading = "Limits",
+                    help = format!("{} [default: {}; {} to {}]", concat!($($doc),+).trim(), $default, $min, $max))]
+                #[serde(skip_serializing_if = "Option::is_none")]
+                $name: Option<$unit>,
+            )*
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        impl Limits {
+            /// Checks that each limit is in its range.
+            pub(super) fn check(&self) -> Result<(), ConfigError> {
+                $(
+                    if !($min..=$max).contains(&self.$name) {
+                        return Err(ConfigError::OutOfRange {
+                            limit: stringify!($name).replace('_', "-"),
+                            value: self.$name.to_string(),
+                            min: $min.to_string(),
+                            max: $max.to_string(),
+                        });
+                    }
+                )*
+                Ok(())
+            }
+        }
+    };
+}
+
+limits! {
+    /// Largest message body.
+    max_body "RQ_MAX_BODY": Size = Size::mib(4), Size::kib(1) => Size::mib(16);
+    /// Largest request of a client.
+    max_request "RQ_MAX_REQUEST": Size = Size::mib(16), Size::mib(1) => Size::mib(128);
+    /// Most user properties of a message.
+    max_properties "RQ_MAX_PROPERTIES": Count = 128, 0 => 1_024;
+    /// Most bytes of a message's user properties, tag and keys.
+    max_properties_size "RQ_MAX_PROPERTIES_SIZE": Size = Size::kib(16), Size(0) => Size::mib(1);
+    /// Longest delay of a message.
+    max_delay "RQ_MAX_DELAY": Span = Span::hours(24), Span::secs(1) => Span::hours(960);
+    /// Most messages in a receive.
+    max_receive_batch "RQ_MAX_RECEIVE_BATCH": Count = 32, 1 => 1_024;
+    /// Longest wait of a receive.
+    long_poll "RQ_LONG_POLL": Span = Span::secs(20), Span::secs(1) => Span::secs(29);
+    /// Invisible duration of a receive that names none.
+    default_invisible "RQ_DEFAULT_INVISIBLE": Span = Span::secs(60), Span::secs(1) => Span::hours(12);
+    /// Shortest invisible duration of a receive.
+    min_invisible "RQ_MIN_INVISIBLE": Span = Span::secs(1), Span::millis(1) => Span::secs(60);
+    /// Longest invisible duration.
+    max_invisible "RQ_MAX_INVISIBLE": Span = Span::hours(12), Span::secs(60) => Span::hours(12);
+    /// Most client connections.
+    max_connections "RQ_MAX_CONNECTIONS": Count = 10_000, 1 => 1_000_000;
+    /// Most receives that wait at once.
+    max_polls "RQ_MAX_POLLS": Count = 100_000, 1 => 10_000_000;
+    /// Most topics.
+    max_topics "RQ_MAX_TOPICS": Count = 100_000, 1 => 10_000_000;
+    /// Most consumer groups.
+    max_groups "RQ_MAX_GROUPS": Count = 100_000, 1 => 10_000_000;
+    /// Message queues of a topic made without a number.
+    default_queues "RQ_DEFAULT_QUEUES": Count = 8, 1 => 256;
+    /// Most messages of a queue that a group has in flight.
+    max_in_flight "RQ_MAX_IN_FLIGHT": Count = 20_000, 1 => 1_000_000;
+    /// Most messages of a queue that wait behind their message group for a group.
+    max_parked "RQ_MAX_PARKED": Count = 10_000, 1 => 1_000_000;
+    /// Bytes of requests that may wait for the disk.
+    max_waiting "RQ_MAX_WAITING": Size = Size::mib(64), Size::mib(1) => Size::gib(4);
+    /// New messages are refused while less than this is free on the disk.
+    min_free "RQ_MIN_FREE": Size = Size::mib(64), Size(0) => Size::gib(1 << 10);
+    /// Bytes of a log segment; fixed when a data directory is formatted.
+    segment "RQ_SEGMENT": Size = Size::mib(256), Size::mib(1) => Size::gib(1);
+    /// Log segments prepared ahead.
+    prepared_segments "RQ_PREPARED_SEGMENTS": Count = 2, 1 => 16;
+    /// Bytes of the newest messages kept in memory.
+    tail_cache "RQ_TAIL_CACHE": Size = Size::mib(128), Size::mib(1) => Size::gib(64);
+    /// A checkpoint is written after so many bytes of log.
+    checkpoint_size "RQ_CHECKPOINT_SIZE": Size = Size::mib(256), Size::mib(1) => Size::gib(64);
+    /// A checkpoint is written after this time.
+    checkpoint_interval "RQ_CHECKPOINT_INTERVAL": Span = Span::secs(60), Span::secs(1) => Span::hours(1);
+    /// Messages that no group owes are kept this long.
+    keep "RQ_KEEP": Span = Span::hours(72), Span::secs(1) => Span::hours(87_600);
+    /// They go earlier once the log is larger than this.
+    keep_size "RQ_KEEP_SIZE": Size = Size(u64::MAX), Size::mib(1) => Size(u64::MAX);
+    /// Dead letters are kept this long.
+    keep_dead_letters "RQ_KEEP_DEAD_LETTERS": Span = Span::hours(336), Span::secs(1) => Span::hours(87_600);
+}

@@ -1,0 +1,168 @@
+//! What a call brings besides its message: who calls, over which connection, how long it may take.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rq_core::hash;
+use rq_core::ids::ClientHash;
+use tonic::Request;
+use tonic::metadata::MetadataMap;
+
+use crate::clients::{Calls, OpenPoll};
+use crate::wire::Invalid;
+use crate::wire::settings::Language;
+
+/// Longest client id, in bytes.
+const CLIENT_ID_BYTES_MAX: usize = 255;
+
+const CLIENT_ID: &str = "x-mq-client-id";
+const LANGUAGE: &str = "x-mq-language";
+const NAMESPACE: &str = "x-mq-namespace";
+const TIMEOUT: &str = "grpc-timeout";
+
+/// A connection, as its requests carry it.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    pub(crate) calls: Arc<Calls>,
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) remote: Option<SocketAddr>,
+}
+
+/// One call.
+pub(crate) struct Call {
+    metadata: MetadataMap,
+    connection: Option<Connection>,
+    client: Option<ClientHash>,
+    began: Instant,
+    deadline: Option<Instant>,
+}
+
+impl Call {
+    /// Splits a request into its call and its message. The client counts as alive from here.
+    pub(crate) fn begin<T>(request: Request<T>) -> (Self, T) {
+        let began = Instant::now();
+        let (metadata, extensions, message) = request.into_parts();
+        let connection = extensions.get::<Connection>().cloned();
+        let timeout = metadata.get(TIMEOUT).and_then(|value| parse_timeout(value.as_bytes()));
+        let deadline = timeout.and_then(|timeout| began.checked_add(timeout));
+        let mut call = Self { metadata, connection, client: None, began, deadline };
+        call.client = call.client_id().ok().map(hash::client);
+        call.touch(began);
+        (call, message)
+    }
+
+    /// The client begins something on this call's connection.
+    pub(crate) fn touch(&self, now: Instant) {
+        if let (Some(connection), Some(client)) = (&self.connection, self.client) {
+            connection.calls.begin(client, now);
+        }
+    }
+
+    /// The client's id, which every call must carry.
+    pub(crate) fn client_id(&self) -> Result<&str, Invalid> {
+        let id = self.text(CLIENT_ID);
+        if id.trim().is_empty() {
+            Err(Invalid::ClientIdRequired)
+        } else if id.len() > CLIENT_ID_BYTES_MAX {
+            Err(Invalid::ClientIdTooLong { len: id.len(), limit: CLIENT_ID_BYTES_MAX })
+        } else {
+            Ok(id)
+        }
+    }
+
+    /// Hash of the client's id.
+    pub(crate) fn client(&self) -> Result<ClientHash, Invalid> {
+        match self.client {
+            Some(client) => Ok(client),
+            None => self.client_id().map(hash::client),
+        }
+    }
+
+    pub(crate) fn language(&self) -> Language {
+        Language::of(self.text(LANGUAGE))
+    }
+
+    /// The namespace, for names that carry none.
+    pub(crate) fn namespace(&self) -> &str {
+        self.text(NAMESPACE)
+    }
+
+    pub(crate) const fn connection(&self) -> Option<&Connection> {
+        self.connection.as_ref()
+    }
+
+    pub(crate) fn open_poll(&self) -> Option<OpenPoll> {
+        Some(self.connection.as_ref()?.calls.open_poll(self.client?))
+    }
+
+    pub(crate) const fn began(&self) -> Instant {
+        self.began
+    }
+
+    pub(crate) const fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// A value of the metadata; blank where there is none.
+    fn text(&self, key: &'static str) -> &str {
+        self.metadata.get(key).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+/// The timeout of gRPC over HTTP/2: up to 8 digits and a unit.
+fn parse_timeout(value: &[u8]) -> Option<Duration> {
+    const DIGITS_MAX: usize = 8;
+    let (unit, digits) = value.split_last()?;
+    if digits.is_empty() || digits.len() > DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let amount = digits.iter().fold(0, |amount, digit| amount * 10 + u64::from(digit - b'0'));
+    match unit {
+        b'H' => Some(Duration::from_secs(amount * 3_600)),
+        b'M' => Some(Duration::from_secs(amount * 60)),
+        b'S' => Some(Duration::from_secs(amount)),
+        b'm' => Some(Duration::from_millis(amount)),
+        b'u' => Some(Duration::from_micros(amount)),
+        b'n' => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_unit_of_a_timeout_is_read_and_nonsense_is_none() {
+        let rows: [(&[u8], Option<Duration>); 9] = [
+            (b"3S", Some(Duration::from_secs(3))),
+            (b"3000m", Some(Duration::from_secs(3))),
+            (b"2999979u", Some(Duration::from_micros(2_999_979))),
+            (b"99999999n", Some(Duration::from_nanos(99_999_999))),
+            (b"1H", Some(Duration::from_secs(3_600))),
+            (b"", None),
+            (b"S", None),
+            (b"123456789S", None),
+            (b"-1S", None),
+        ];
+        for (value, expected) in rows {
+            assert_eq!(parse_timeout(value), expected, "{}", String::from_utf8_lossy(value));
+        }
+    }
+
+    #[test]
+    fn a_call_needs_a_client_id_that_is_not_blank_or_huge() {
+        let call = |id: Option<&str>| {
+            let mut request = Request::new(());
+            if let Some(id) = id {
+                request.metadata_mut().insert(CLIENT_ID, id.parse().unwrap());
+            }
+            Call::begin(request).0.client()
+        };
+        assert_eq!(call(Some("host@1@0@abc")), Ok(hash::client("host@1@0@abc")));
+        assert_eq!(call(None), Err(Invalid::ClientIdRequired));
+        assert_eq!(call(Some("  ")), Err(Invalid::ClientIdRequired));
+        assert!(matches!(call(Some(&"c".repeat(256))), Err(Invalid::ClientIdTooLong { .. })));
+    }
+}

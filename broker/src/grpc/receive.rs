@@ -1,0 +1,221 @@
+//! `ReceiveMessage`: waits for messages and streams them. What was popped but never handed to the transport is
+//! taken back; dropping the stream cancels the wait.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::time::Instant;
+
+use futures::Stream;
+use prometheus_client::metrics::gauge::Gauge;
+use rq_core::hash;
+use rq_core::ids::{ConnectionId, Nonce};
+use rq_core::queue::request::{Delivery, Name, Receive, UndoPop};
+use rq_proto::rocketmq::receive_message_response::Content;
+use rq_proto::rocketmq::{Message, ReceiveMessageRequest, ReceiveMessageResponse, Resource, Status};
+
+use super::call::Call;
+use super::refusal::{Refusal, ok};
+use super::{Gateway, wall_clock_ms};
+use crate::engine::EngineError;
+use crate::metrics::Rpc;
+use crate::wire::deliver::{self, Context};
+use crate::wire::{names, receive, time};
+
+/// The frames of an answer: status, messages, delivery timestamp, end.
+pub(super) type Frames = Pin<Box<dyn Stream<Item = Result<ReceiveMessageResponse, tonic::Status>> + Send>>;
+
+/// The answer to a receive, made frame by frame while the client takes it.
+pub(super) fn receive_message(gateway: &Gateway, call: Call, request: ReceiveMessageRequest) -> Frames {
+    let answer = Answer { gateway: gateway.clone(), step: Step::Begin { call: Box::new(call), request } };
+    Box::pin(futures::stream::unfold(answer, |answer| answer.next()))
+}
+
+struct Answer {
+    gateway: Gateway,
+    step: Step,
+}
+
+enum Step {
+    Begin { call: Box<Call>, request: ReceiveMessageRequest },
+    Messages { unwritten: Unwritten, topic: Resource },
+    DeliveryTimestamp,
+    End,
+}
+
+impl Answer {
+    async fn next(mut self) -> Option<(Result<ReceiveMessageResponse, tonic::Status>, Self)> {
+        let content = loop {
+            match self.step {
+                Step::Begin { call, request } => {
+                    let (status, step) = begin(&self.gateway, &call, request).await;
+                    self.gateway.metrics.answered(Rpc::ReceiveMessage, status.code);
+                    self.step = step;
+                    break Content::Status(status);
+                }
+                Step::Messages { mut unwritten, topic } => {
+                    let message = unwritten.next_message(&topic).await;
+                    let Some(message) = message else {
+                        self.step = Step::DeliveryTimestamp;
+                        continue;
+                    };
+                    self.step = Step::Messages { unwritten, topic };
+                    break Content::Message(message);
+                }
+                Step::DeliveryTimestamp => {
+                    self.step = Step::End;
+                    break Content::DeliveryTimestamp(time::timestamp(wall_clock_ms()));
+                }
+                Step::End => return None,
+            }
+        };
+        Some((Ok(ReceiveMessageResponse { content: Some(content) }), self))
+    }
+}
+
+async fn begin(gateway: &Gateway, call: &Call, request: ReceiveMessageRequest) -> (Status, Step) {
+    let received = match wanted(gateway, call, &request) {
+        Ok(receive) => {
+            let group = receive.group.clone();
+            poll(gateway, call, receive).await.map(|deliveries| (group, deliveries))
+        }
+        Err(refusal) => Err(refusal),
+    };
+    match received {
+        Ok((_, deliveries)) if deliveries.is_empty() => {
+            (Refusal::NothingFound.status(), Step::DeliveryTimestamp)
+        }
+        Ok((group, deliveries)) => {
+            let dead_letters = names::is_dead_letter_topic(topic_name(&request));
+            let topic = request.message_queue.and_then(|queue| queue.topic).unwrap_or_default();
+            let deliveries = deliveries.into();
+            let unwritten = Unwritten { gateway: gateway.clone(), group, dead_letters, deliveries };
+            (ok(), Step::Messages { unwritten, topic })
+        }
+        Err(refusal) => (refusal.status(), Step::DeliveryTimestamp),
+    }
+}
+
+fn topic_name(request: &ReceiveMessageRequest) -> &str {
+    let topic = request.message_queue.as_ref().and_then(|queue| queue.topic.as_ref());
+    topic.map_or("", |topic| &topic.name)
+}
+
+/// Checks a request and says it in the shard's words.
+fn wanted(gateway: &Gateway, call: &Call, request: &ReceiveMessageRequest) -> Result<Receive, Refusal> {
+    let limits = &gateway.options.receives;
+    let client = call.client()?;
+    let queue = request.message_queue.as_ref();
+    let topic = names::topic(queue.and_then(|queue| queue.topic.as_ref()))?;
+    let group = names::group(request.group.as_ref(), call.namespace())?;
+    let filter = receive::filter(request.filter_expression.as_ref())?;
+    let invisible_ms = receive::invisible_ms(request, limits)?;
+    let left = call.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let wait = receive::wait(request.long_polling_timeout.as_ref(), left, limits);
+    Ok(Receive {
+        group,
+        topic,
+        filter,
+        batch: receive::batch(request.batch_size, limits),
+        invisible_ms,
+        auto_renew: request.auto_renew,
+        attempt: receive::attempt_id(request)?.map(hash::attempt),
+        client,
+        connection: call.connection().map_or(ConnectionId(0), |connection| connection.calls.id()),
+        nonce: Nonce(rand::random()),
+        wait_ms: wait.as_millis() as u64,
+    })
+}
+
+/// Waits for messages; finds none when the broker stops.
+async fn poll(gateway: &Gateway, call: &Call, receive: Receive) -> Result<Vec<Delivery>, Refusal> {
+    let _open = call.open_poll();
+    let _counted = Counted::new(&gateway.metrics.polls);
+    let received = tokio::select! {
+        received = gateway.engine.receive(receive) => received,
+        () = gateway.stopping.cancelled() => Err(EngineError::Stopping),
+    };
+    match received {
+        Ok(received) => Ok(received?),
+        // Empty rather than an error: the client polls again, at another broker or at this one after its restart.
+        Err(EngineError::Stopping) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Deliveries that were not handed to the transport yet. Dropped with some left, it takes those back.
+struct Unwritten {
+    gateway: Gateway,
+    group: Name,
+    dead_letters: bool,
+    deliveries: VecDeque<Delivery>,
+}
+
+impl Unwritten {
+    /// Reads the next message. A delivery leaves this list only with its message: until then it can be taken
+    /// back. What cannot be read stays leased and comes back later.
+    async fn next_message(&mut self, topic: &Resource) -> Option<Message> {
+        while let Some(delivery) = self.deliveries.front().copied() {
+            let message = self.read(&delivery, topic).await;
+            self.deliveries.pop_front();
+            match message {
+                Ok(message) => {
+                    self.gateway.metrics.messages_out.inc();
+                    self.gateway.metrics.bytes_out.inc_by(message.body.len() as u64);
+                    return Some(message);
+                }
+                Err(error) => {
+                    self.gateway.metrics.unreadable.inc();
+                    let (queue, offset) = (delivery.queue.0, delivery.offset.0);
+                    tracing::error!(%error, topic = topic.name, queue, offset, "a message could not be delivered");
+                }
+            }
+        }
+        None
+    }
+
+    async fn read(&self, delivery: &Delivery, topic: &Resource) -> anyhow::Result<Message> {
+        let stored = self.gateway.engine.read(delivery.lsn).await?;
+        let origin = if self.dead_letters { Some(self.gateway.topic_name(stored.topic).await) } else { None };
+        let context = Context {
+            shard: self.gateway.options.shard,
+            topic,
+            store_host: &self.gateway.options.store_host,
+            origin: origin.as_deref(),
+        };
+        Ok(deliver::message(delivery, &stored, context)?)
+    }
+}
+
+impl Drop for Unwritten {
+    fn drop(&mut self) {
+        if self.deliveries.is_empty() {
+            return;
+        }
+        let handles = self.deliveries.iter().map(deliver::handle).collect();
+        let undo = UndoPop { group: self.group.clone(), handles };
+        let engine = self.gateway.engine.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = engine.undo_pop(undo).await {
+                    tracing::debug!(%error, "undelivered messages come back when their lease is over");
+                }
+            });
+        }
+    }
+}
+
+/// Counts itself in a gauge while it lives.
+pub(super) struct Counted(Gauge);
+
+impl Counted {
+    pub(super) fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,152 @@
+//! Why a call is answered with anything but OK: the one map from the errors of the gateway, the shard and the
+//! engine to RocketMQ's codes.
+
+use rq_core::handle::NotAHandle;
+use rq_core::queue::request::{
+    ChangeInvisibleError, ConsumeError, DiskFull, GroupNotFound, KindMismatch, ReceiveError, SendError,
+    StaleHandle, TooMany, TopicNotFound,
+};
+use rq_proto::rocketmq::{Code, Status};
+use thiserror::Error;
+
+use crate::engine::EngineError;
+use crate::wire::Invalid;
+
+/// Why a call was not carried out. The text is what users see.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub(crate) enum Refusal {
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    #[error(transparent)]
+    NotAHandle(#[from] NotAHandle),
+    #[error(transparent)]
+    TopicNotFound(#[from] TopicNotFound),
+    #[error(transparent)]
+    GroupNotFound(#[from] GroupNotFound),
+    #[error(transparent)]
+    KindMismatch(#[from] KindMismatch),
+    #[error(transparent)]
+    DiskFull(#[from] DiskFull),
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
+    #[error(transparent)]
+    StaleHandle(#[from] StaleHandle),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A send of which nobody knows whether it was stored.
+    #[error("the message may or may not have been stored: send it again with the same message id")]
+    SendUnknown,
+    /// Nothing was found to receive.
+    #[error("no message arrived within the polling time")]
+    NothingFound,
+}
+
+impl Refusal {
+    /// For a send: where the engine does not know, the answer says so.
+    pub(crate) const fn of_send(error: EngineError) -> Self {
+        match error {
+            EngineError::Unknown => Self::SendUnknown,
+            EngineError::Overloaded | EngineError::Stopping => Self::Engine(error),
+        }
+    }
+
+    pub(crate) const fn code(&self) -> Code {
+        match self {
+            Self::Invalid(invalid) => invalid.code(),
+            Self::NotAHandle(NotAHandle) | Self::StaleHandle(StaleHandle) => Code::InvalidReceiptHandle,
+            Self::TopicNotFound(_) => Code::TopicNotFound,
+            Self::GroupNotFound(_) => Code::ConsumerGroupNotFound,
+            Self::KindMismatch(_) => Code::MessagePropertyConflictWithType,
+            // Surely nothing was done: clients back off and try again, and keep the endpoint.
+            Self::DiskFull(_)
+            | Self::TooMany(_)
+            | Self::Engine(EngineError::Overloaded | EngineError::Stopping) => Code::TooManyRequests,
+            Self::Engine(EngineError::Unknown) => Code::InternalServerError,
+            Self::SendUnknown => Code::MasterPersistenceTimeout,
+            Self::NothingFound => Code::MessageNotFound,
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        Status { code: self.code().into(), message: self.to_string() }
+    }
+}
+
+/// The status of success.
+pub(crate) fn ok() -> Status {
+    Status { code: Code::Ok.into(), message: "OK".to_owned() }
+}
+
+impl From<SendError> for Refusal {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::TopicNotFound(error) => error.into(),
+            SendError::KindMismatch(error) => error.into(),
+            SendError::DiskFull(error) => error.into(),
+            SendError::TooMany(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReceiveError> for Refusal {
+    fn from(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::TopicNotFound(error) => error.into(),
+            ReceiveError::GroupNotFound(error) => error.into(),
+            ReceiveError::TooMany(error) => error.into(),
+        }
+    }
+}
+
+impl From<ConsumeError> for Refusal {
+    fn from(error: ConsumeError) -> Self {
+        match error {
+            ConsumeError::GroupNotFound(error) => error.into(),
+            ConsumeError::TooMany(error) => error.into(),
+        }
+    }
+}
+
+impl From<ChangeInvisibleError> for Refusal {
+    fn from(error: ChangeInvisibleError) -> Self {
+        match error {
+            ChangeInvisibleError::GroupNotFound(error) => error.into(),
+            ChangeInvisibleError::StaleHandle(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rq_core::queue::settings::TopicKind;
+
+    use super::*;
+
+    #[test]
+    fn each_error_has_its_code_and_says_what_to_do() {
+        let rows: Vec<(Refusal, Code)> = vec![
+            (Invalid::ClientIdRequired.into(), Code::ClientIdRequired),
+            (NotAHandle.into(), Code::InvalidReceiptHandle),
+            (ReceiveError::from(TopicNotFound { topic: "t".into() }).into(), Code::TopicNotFound),
+            (ConsumeError::from(GroupNotFound { group: "g".into() }).into(), Code::ConsumerGroupNotFound),
+            (
+                SendError::from(KindMismatch { topic: TopicKind::Fifo, message: TopicKind::Normal }).into(),
+                Code::MessagePropertyConflictWithType,
+            ),
+            (SendError::from(DiskFull { free_bytes: 1 }).into(), Code::TooManyRequests),
+            (ReceiveError::from(TooMany { what: "topics", limit: 1 }).into(), Code::TooManyRequests),
+            (ChangeInvisibleError::from(StaleHandle).into(), Code::InvalidReceiptHandle),
+            (EngineError::Overloaded.into(), Code::TooManyRequests),
+            (EngineError::Stopping.into(), Code::TooManyRequests),
+            (EngineError::Unknown.into(), Code::InternalServerError),
+            (Refusal::of_send(EngineError::Unknown), Code::MasterPersistenceTimeout),
+            (Refusal::of_send(EngineError::Overloaded), Code::TooManyRequests),
+            (Refusal::NothingFound, Code::MessageNotFound),
+        ];
+        for (refusal, code) in rows {
+            assert_eq!(refusal.code(), code, "{refusal}");
+            let text = refusal.status().message;
+            assert!(text.starts_with(char::is_lowercase) && !text.ends_with('.'), "{text}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! `SendMessage`: stores messages, all of a request or none, and answers when they are committed.
+
+use std::time::Duration;
+
+use rq_proto::rocketmq::{Message, SendMessageRequest, SendMessageResponse, SendResultEntry};
+
+use super::call::Call;
+use super::refusal::{Refusal, ok};
+use super::{Gateway, wall_clock_ms};
+use crate::wire::send::{self, Sender};
+
+/// The answer leaves so long before the deadline of the call, so that it arrives in time.
+const DEADLINE_MARGIN: Duration = Duration::from_millis(300);
+
+pub(super) async fn send_message(
+    gateway: &Gateway,
+    call: &Call,
+    request: SendMessageRequest,
+) -> Result<SendMessageResponse, Refusal> {
+    let sender = Sender {
+        client_id: call.client_id()?,
+        remote: call.connection().and_then(|connection| connection.remote),
+        now_ms: wall_clock_ms(),
+    };
+    let send = send::send(&request, sender, &gateway.options.messages)?;
+    let stored = gateway.engine.send(send);
+    let stored = match call.deadline().and_then(|deadline| deadline.checked_sub(DEADLINE_MARGIN)) {
+        // It goes on without us: whether it is stored is not known then.
+        Some(until) => {
+            tokio::time::timeout_at(until.into(), stored).await.map_err(|_| Refusal::SendUnknown)?
+        }
+        None => stored.await,
+    };
+    let stored = stored.map_err(Refusal::of_send)??;
+
+    let bytes = request.messages.iter().map(|message| message.body.len() as u64).sum();
+    gateway.metrics.messages_in.inc_by(stored.len() as u64);
+    gateway.metrics.bytes_in.inc_by(bytes);
+    let entry = |(message, sent): (Message, _)| {
+        let rq_core::queue::request::Sent { offset, .. } = sent;
+        SendResultEntry {
+            status: Some(ok()),
+            message_id: message.system_properties.map(|system| system.message_id).unwrap_or_default(),
+            transaction_id: String::new(),
+            offset: offset.0.cast_signed(),
+            recall_handle: String::new(),
+        }
+    };
+    Ok(SendMessageResponse {
+        status: Some(ok()),
+        entries: request.messages.into_iter().zip(stored).map(entry).collect(),
+    })
+}

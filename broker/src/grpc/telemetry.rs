@@ -1,0 +1,120 @@
+//! `Telemetry`: answers each settings frame of a client with the broker's settings. The stream ends when the
+//! client ends its side or the broker stops; nothing depends on it.
+
+use std::pin::Pin;
+use std::time::Instant;
+
+use futures::Stream;
+use rq_core::queue::request::Subscribe;
+use rq_proto::rocketmq::settings::PubSub;
+use rq_proto::rocketmq::telemetry_command::Command;
+use rq_proto::rocketmq::{Publishing, Settings, Subscription, TelemetryCommand};
+use tonic::Streaming;
+
+use super::Gateway;
+use super::call::Call;
+use super::receive::Counted;
+use super::refusal::{Refusal, ok};
+use crate::engine::EngineError;
+use crate::metrics::Rpc;
+use crate::wire::{Invalid, names, settings};
+
+/// What goes to the client.
+pub(super) type Commands = Pin<Box<dyn Stream<Item = Result<TelemetryCommand, tonic::Status>> + Send>>;
+
+/// The broker's side of the stream.
+pub(super) fn telemetry(gateway: &Gateway, call: Call, frames: Streaming<TelemetryCommand>) -> Commands {
+    let open = Counted::new(&gateway.metrics.telemetry_streams);
+    let stream = Conversation { gateway: gateway.clone(), call, frames, phase: Phase::Talking, _open: open };
+    Box::pin(futures::stream::unfold(stream, |stream| stream.next()))
+}
+
+struct Conversation {
+    gateway: Gateway,
+    call: Call,
+    frames: Streaming<TelemetryCommand>,
+    phase: Phase,
+    _open: Counted,
+}
+
+enum Phase {
+    Talking,
+    /// A refusal was said; this status ends the stream.
+    Ending(tonic::Status),
+    Ended,
+}
+
+impl Conversation {
+    async fn next(mut self) -> Option<(Result<TelemetryCommand, tonic::Status>, Self)> {
+        match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Talking => {}
+            Phase::Ending(status) => return Some((Err(status), self)),
+            Phase::Ended => return None,
+        }
+        loop {
+            let frame = tokio::select! {
+                frame = self.frames.message() => frame,
+                () = self.gateway.stopping.cancelled() => return None,
+            };
+            // An error is a client that went away without a word.
+            let command = frame.ok()??.command;
+            self.call.touch(Instant::now());
+            let Some(Command::Settings(sent)) = command else { continue };
+            let (status, command, phase) = match merged(&self.gateway, &self.call, sent).await {
+                Ok(settings) => (ok(), Some(Command::Settings(settings)), Phase::Talking),
+                Err(refusal) => (refusal.status(), None, Phase::Ending(end_after(&refusal))),
+            };
+            self.gateway.metrics.answered(Rpc::Telemetry, status.code);
+            self.phase = phase;
+            return Some((Ok(TelemetryCommand { status: Some(status), command }), self));
+        }
+    }
+}
+
+/// The gRPC status that follows the status frame. Some clients look at the frame, others (Go) only notice an
+/// error of the stream: without it they would wait for ever.
+fn end_after(refusal: &Refusal) -> tonic::Status {
+    let code = match refusal {
+        Refusal::Engine(EngineError::Overloaded | EngineError::Stopping | EngineError::Unknown)
+        | Refusal::TooMany(_)
+        | Refusal::DiskFull(_)
+        | Refusal::SendUnknown
+        | Refusal::NothingFound => tonic::Code::Unavailable,
+        Refusal::TopicNotFound(_) | Refusal::GroupNotFound(_) => tonic::Code::NotFound,
+        Refusal::Invalid(_) | Refusal::NotAHandle(_) | Refusal::KindMismatch(_) | Refusal::StaleHandle(_) => {
+            tonic::Code::InvalidArgument
+        }
+    };
+    tonic::Status::new(code, refusal.to_string())
+}
+
+/// The client's settings with the broker's values over them.
+async fn merged(gateway: &Gateway, call: &Call, sent: Settings) -> Result<Settings, Refusal> {
+    call.client_id()?;
+    settings::check(&sent)?;
+    let limits = &gateway.options.settings;
+    match &sent.pub_sub {
+        Some(PubSub::Publishing(publishing)) => {
+            check_publishing(publishing)?;
+            Ok(settings::for_producer(sent, limits))
+        }
+        Some(PubSub::Subscription(subscription)) => {
+            let subscribe = subscribe(call, subscription)?;
+            let group = gateway.engine.subscribe(subscribe).await??;
+            Ok(settings::for_consumer(sent, &group.settings, call.language(), limits))
+        }
+        None => Err(Invalid::NoPublishingOrSubscription.into()),
+    }
+}
+
+/// No topic at all is fine: some producers learn theirs with the first send.
+fn check_publishing(publishing: &Publishing) -> Result<(), Invalid> {
+    publishing.topics.iter().try_for_each(|topic| names::topic(Some(topic)).map(drop))
+}
+
+/// So that the group exists, and has a position in each topic, before the first message that it is to get.
+fn subscribe(call: &Call, subscription: &Subscription) -> Result<Subscribe, Invalid> {
+    let group = names::group(subscription.group.as_ref(), call.namespace())?;
+    let topics = subscription.subscriptions.iter().map(|entry| names::topic(entry.topic.as_ref()));
+    Ok(Subscribe { group, topics: topics.collect::<Result<_, _>>()? })
+}

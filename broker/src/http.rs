@@ -1,0 +1,82 @@
+//! The HTTP side: `/metrics`, `/healthz` (the process lives) and `/readyz` (clients are served). Serves from the
+//! start of the process, also while the log is recovered. Never changes anything.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::Engine;
+use crate::metrics::Metrics;
+
+/// The log thread answers a readiness probe within this time, or the broker is not ready.
+const READY_WITHIN: Duration = Duration::from_secs(2);
+const TEXT_FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the pages show: nothing until the engine runs.
+#[derive(Clone, Default)]
+pub struct Pages {
+    serving: Arc<OnceLock<Serving>>,
+    stopping: CancellationToken,
+}
+
+struct Serving {
+    engine: Engine,
+    metrics: Arc<Metrics>,
+}
+
+impl Pages {
+    /// Pages that turn "not ready" once `stopping` is cancelled.
+    pub fn new(stopping: CancellationToken) -> Self {
+        Self { serving: Arc::default(), stopping }
+    }
+
+    /// The engine runs and clients are served.
+    pub fn serving(&self, engine: Engine, metrics: Arc<Metrics>) {
+        // Said once at start; a second time would change nothing.
+        let _ = self.serving.set(Serving { engine, metrics });
+    }
+}
+
+/// Serves the pages until `stop` completes.
+pub async fn serve(
+    listener: TcpListener,
+    pages: Pages,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .with_state(pages);
+    axum::serve(listener, router).with_graceful_shutdown(stop).await
+}
+
+async fn metrics(State(pages): State<Pages>) -> Response {
+    match pages.serving.get().map(|serving| serving.metrics.text()) {
+        Some(Ok(text)) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Some(Err(_)) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n").into_response()
+        }
+        None => (StatusCode::SERVICE_UNAVAILABLE, "the log is being recovered\n").into_response(),
+    }
+}
+
+async fn ready(State(pages): State<Pages>) -> Response {
+    let refuse = |why: &'static str| (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    if pages.stopping.is_cancelled() {
+        return refuse("the broker is stopping\n");
+    }
+    let Some(serving) = pages.serving.get() else { return refuse("the log is being recovered\n") };
+    match tokio::time::timeout(READY_WITHIN, serving.engine.inspect(|_| ())).await {
+        Ok(Ok(())) => "ready\n".into_response(),
+        Ok(Err(_)) => refuse("the log thread has ended\n"),
+        Err(_) => refuse("the log thread does not answer\n"),
+    }
+}

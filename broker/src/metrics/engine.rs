@@ -1,0 +1,67 @@
+//! What the engine and the registry of clients tell when they are scraped. Reads published figures only: a scrape
+//! never stops the log thread.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::clients::Clients;
+use crate::engine::Engine;
+
+/// Tells the figures of the moment.
+pub struct EngineFigures {
+    /// The engine.
+    pub engine: Engine,
+    /// Who is connected.
+    pub clients: Arc<Clients>,
+}
+
+impl fmt::Debug for EngineFigures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EngineFigures")
+    }
+}
+
+impl Collector for EngineFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let figures = self.engine.figures();
+        let gauges: [(&str, &str, u64); 9] = [
+            ("connections", "Connections to the client port", self.clients.connections() as u64),
+            (
+                "clients",
+                "Clients of living connections",
+                self.clients.live(std::time::Instant::now()).len() as u64,
+            ),
+            ("log_start_lsn", "Byte position where the log begins", figures.start.0),
+            ("log_durable_lsn", "Byte position below which the log is flushed", figures.durable.0),
+            ("log_commit_lsn", "Byte position below which the log is committed", figures.commit.0),
+            ("checkpoint_lsn", "Byte position that the newest checkpoint covers", figures.checkpoint.0),
+            ("disk_available_bytes", "Bytes left for the log", figures.available_bytes),
+            ("disk_size_bytes", "Size of the log's file system", figures.total_bytes),
+            (
+                "accepts_messages",
+                "1 unless the disk is too full for messages",
+                u64::from(figures.accepts_messages),
+            ),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        let counters: [(&str, &str, u64); 4] = [
+            ("engine_batches", "Batches of requests that the log thread worked off", figures.batches),
+            ("engine_requests", "Requests that the log thread worked off", figures.requests),
+            ("log_flushes", "Flushes of the log", figures.flushes),
+            ("log_flush_microseconds", "Time spent in flushes of the log", figures.flush_us),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! The life of a broker: recover, serve, stop in order. Everything it needs comes from its caller, so that a test
+//! runs it as the process does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::clients::Clients;
+use crate::config::Config;
+use crate::engine::{Engine, StartError};
+use crate::grpc::admin::{AdminOptions, Figures};
+use crate::grpc::{Gateway, server};
+use crate::http::{self, Pages};
+use crate::metrics::{EngineFigures, Metrics};
+
+/// Calls that are not answered so long after the stop was asked for are cut off.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The sockets that a broker serves.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For clients.
+    pub clients: TcpListener,
+    /// For metrics and health.
+    pub http: TcpListener,
+}
+
+/// Why a broker ended other than by being told to.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The engine did not start.
+    #[error("the broker did not start")]
+    Start(#[from] StartError),
+    /// A socket failed.
+    #[error("a listening socket failed")]
+    Socket(#[from] std::io::Error),
+    /// The gRPC server failed.
+    #[error("the gRPC server failed")]
+    Serve(#[from] tonic::transport::Error),
+    /// A task of the broker panicked.
+    #[error("a task of the broker failed")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Runs a broker until `shutdown` completes: then it takes no new work, answers open polls, closes connections
+/// and the log.
+pub async fn run(
+    config: Config,
+    listeners: Listeners,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), RunError> {
+    let stopping = CancellationToken::new();
+    let stopped = CancellationToken::new();
+    let pages = Pages::new(stopping.clone());
+    let http = tokio::spawn(http::serve(listeners.http, pages.clone(), stopped.clone().cancelled_owned()));
+    let watch = tokio::spawn({
+        let stopping = stopping.clone();
+        async move {
+            shutdown.await;
+            stopping.cancel();
+        }
+    });
+
+    let served = serve(&config, listeners.clients, &pages, &stopping).await;
+    watch.abort();
+    stopped.cancel();
+    http.await??;
+    served
+}
+
+async fn serve(
+    config: &Config,
+    listener: TcpListener,
+    pages: &Pages,
+    stopping: &CancellationToken,
+) -> Result<(), RunError> {
+    let options = config.engine();
+    let engine = tokio::task::spawn_blocking(|| Engine::start(options)).await??;
+    let clients = Arc::new(Clients::default());
+    let figures = EngineFigures { engine: engine.clone(), clients: Arc::clone(&clients) };
+    let metrics = Arc::new(Metrics::new(figures));
+    let address = listener.local_addr()?;
+    let admin = admin_options(config, &engine, &clients);
+    let gateway = Gateway::new(
+        engine.clone(),
+        clients,
+        Arc::clone(&metrics),
+        config.gateway(address),
+        stopping.clone(),
+    );
+    pages.serving(engine.clone(), metrics);
+    tracing::info!(%address, data = %config.data.display(), cluster = config.cluster, "serving clients");
+
+    let serving = server::serve(gateway, admin, listener, config.server());
+    let patience = async {
+        stopping.cancelled().await;
+        tokio::time::sleep(STOP_PATIENCE).await;
+    };
+    let served = tokio::select! {
+        served = serving => served,
+        () = patience => {
+            tracing::warn!("some calls did not end in time and were cut off");
+            Ok(())
+        }
+    };
+    engine.stop().await;
+    tracing::info!("stopped");
+    Ok(served?)
+}
+
+fn admin_options(config: &Config, engine: &Engine, clients: &Arc<Clients>) -> AdminOptions {
+    let (engine, clients) = (engine.clone(), Arc::clone(clients));
+    let figures = move || {
+        let (identity, figures) = (engine.identity(), engine.figures());
+        Figures {
+            shard: identity.shard.0,
+            store_id: identity.store.clone(),
+            epoch: identity.epoch.0,
+            log_start: figures.start,
+            durable: figures.durable,
+            commit: figures.commit,
+            checkpoint: figures.checkpoint,
+            disk_free_bytes: figures.available_bytes,
+            disk_total_bytes: figures.total_bytes,
+            accepts_messages: figures.accepts_messages,
+            clients: clients.live(std::time::Instant::now()).len() as u64,
+        }
+    };
+    AdminOptions {
+        cluster: config.cluster.clone(),
+        data_dir: config.data.display().to_string(),
+        default_queues: config.limits.default_queues as u16,
+        figures: Arc::new(figures),
+    }
+}
