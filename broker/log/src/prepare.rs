@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -72,8 +72,8 @@ impl<D: Disk> Workshop<D> {
 
     fn make_at(
         &self,
-        tmp: &PathBuf,
-        path: &PathBuf,
+        tmp: &Path,
+        path: &Path,
         pause: impl FnMut(u64) -> bool,
     ) -> Result<Option<D::File>, DiskError> {
         let file = self.disk.open(tmp, OpenMode::Create).map_err(DiskError::at("create", tmp))?;

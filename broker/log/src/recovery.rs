@@ -188,10 +188,6 @@ impl<D: Disk> Recovery<D> {
     }
 
     /// The newest checkpoint that is whole. Everything below its position is in its state, and nothing else.
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "the checkpoint is verified when the directory is opened, today"
-    )]
     pub fn checkpoint(&mut self) -> Result<Option<Checkpoint>, OpenError> {
         Ok(self.checkpoint.clone())
     }

@@ -84,6 +84,7 @@ impl Disk for StdDisk {
 
     fn file_system(&self, dir: &Path) -> io::Result<FileSystem> {
         // The kernel's type of the field differs between processors; the numbers themselves are 32 bits wide.
+        #[expect(clippy::cast_sign_loss, reason = "a bit pattern")]
         let magic = u64::from(rustix::fs::statfs(dir)?.f_type as u32);
         let known = FILE_SYSTEMS.iter().find(|(number, ..)| *number == magic);
         Ok(known.map_or_else(

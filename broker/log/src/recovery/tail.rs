@@ -108,9 +108,7 @@ impl<D: Disk> Recovery<D> {
                 write_at(segment, &bytes, at)?;
                 at = chunk_end;
             }
-            if end < tail.end.0 {
-                sync(segment)?;
-            }
+            sync(segment)?;
         }
         let segment = self.segment_at(tail.end)?;
         for (from, to) in &tail.stale {

@@ -102,7 +102,7 @@ fn a_log_cut_at_any_byte_is_refused_when_a_checkpoint_or_a_clean_end_proves_more
         let recovered = log.recover(&bytes);
         match first {
             Some(first) => {
-                assert!(matches!(recovered, Err(OpenError::Damaged(_))), "byte {first} is missing")
+                assert!(matches!(recovered, Err(OpenError::Damaged(_))), "byte {first} is missing");
             }
             None => assert_eq!(recovered.unwrap(), log.records),
         }

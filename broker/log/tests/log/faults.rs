@@ -156,7 +156,7 @@ fn a_lost_segment_is_damage_wherever_it_lay() {
         let disk = SimulatedDisk::new(1);
         let (mut log, _) = reopen_simulated(&disk).unwrap();
         while log.end().0 < 2 * SEGMENT + 100 {
-            append(&mut log, &[1; 100_000]).unwrap();
+            append(&mut log, &vec![1; 100_000]).unwrap();
         }
         log.close().unwrap();
         disk.lose(&file(&format!("log/{:020}.seg", lost * SEGMENT)));

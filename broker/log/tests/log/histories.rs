@@ -75,12 +75,11 @@ impl History {
         let mut recovery = open(self.disk.clone(), Path::new(DIR), options())?;
         let seed = self.seed;
         assert!(recovery.promised_epoch() >= self.promised, "seed {seed}: a promise was forgotten");
-        self.promised = recovery.promised_epoch();
+        let promised = recovery.promised_epoch();
         let in_state = match recovery.checkpoint()? {
             None => 0,
             Some(checkpoint) => {
-                let count =
-                    usize::from_str_radix(std::str::from_utf8(&checkpoint.state).unwrap(), 10).unwrap();
+                let count: usize = std::str::from_utf8(&checkpoint.state).unwrap().parse().unwrap();
                 let below = self.written.iter().take_while(|(lsn, _)| *lsn < checkpoint.lsn).count();
                 assert_eq!(count, below, "seed {seed}: the checkpoint is of another position");
                 count
@@ -95,6 +94,7 @@ impl History {
         // From here on recovery has promised what it found.
         self.written.truncate(found);
         self.confirmed = found;
+        self.promised = promised;
         self.end = log.end();
         self.epoch = self.epoch.next();
         Ok(log)

@@ -1,5 +1,7 @@
 //! The log from outside: recovery, faults, damage, and random histories on a simulated disk; a few on the real one.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "all of this crate is a test, its helpers too")]
+
 mod damage;
 mod faults;
 mod fixture;
