@@ -122,13 +122,12 @@ impl Engine {
 
     /// Reads the message delivered at `lsn`: from memory, or else from the disk on a thread that may block.
     pub async fn read(&self, lsn: Lsn) -> Result<StoredMessage, ReadMessageError> {
-        let record = match self.shared.reader.cached(lsn) {
-            Some(record) => Ok(record),
-            None => {
-                let reader = self.shared.reader.clone();
-                let read = tokio::task::spawn_blocking(move || reader.read_record(lsn)).await;
-                read.map_err(|error| damaged(lsn, &error))?
-            }
+        let record = if let Some(record) = self.shared.reader.cached(lsn) {
+            Ok(record)
+        } else {
+            let reader = self.shared.reader.clone();
+            let read = tokio::task::spawn_blocking(move || reader.read_record(lsn)).await;
+            read.map_err(|error| damaged(lsn, &error))?
         };
         let record = record.map_err(|error| match error {
             ReadError::Dropped { .. } => ReadMessageError::Dropped(lsn),

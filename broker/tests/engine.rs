@@ -174,3 +174,68 @@ async fn a_stopped_engine_refuses_and_lets_waiting_receives_go() {
     let refused = engine.send(Send { topic: "orders".into(), messages: vec![message("late")] }).await;
     assert_eq!(refused.map(|_| ()), Err(EngineError::Stopping));
 }
+
+fn retaining_nothing(data: &Path) -> EngineOptions {
+    let mut options = options(data);
+    options.log.segment_bytes = 1 << 20;
+    options.checkpoint_bytes = 256 << 10;
+    options.retention.keep_ms = 0;
+    options
+}
+
+async fn send_body(engine: &Engine, id: &str, bytes: usize) {
+    let body = Bytes::from(vec![b'x'; bytes]);
+    let content = MessageContent { message_id: id, body, ..MessageContent::default() }.encode();
+    let message = NewMessage { content, ..message(id) };
+    engine.send(Send { topic: "orders".into(), messages: vec![message] }).await.unwrap().unwrap();
+}
+
+/// Awaits a condition on the figures of the engine.
+async fn until(engine: &Engine, what: &str, reached: impl Fn(&Engine) -> bool) {
+    let waiting = async {
+        for round in 0.. {
+            if reached(engine) {
+                return;
+            }
+            // Each send may bring the checkpoint and the retention run that the condition waits for.
+            send_body(engine, &format!("filler{round}"), 100_000).await;
+            for (_, delivery) in take(engine, 77, 32, 0).await {
+                ack(engine, &delivery).await;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap_or_else(|_| panic!("{what} in time"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consumed_segments_are_dropped_and_what_is_still_owed_is_moved_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::start(retaining_nothing(dir.path())).unwrap();
+    orders(&engine).await;
+    send(&engine, "owed").await;
+    let owed = take(&engine, 1, 1, 0).await;
+    assert_eq!(owed[0].0, "owed", "leased for a minute, not acked");
+    until(&engine, "the first segments are dropped", |engine| engine.figures().start.0 >= 3 << 20).await;
+    engine.stop().await;
+    drop(engine);
+
+    let engine = Engine::start(retaining_nothing(dir.path())).unwrap();
+    assert!(engine.figures().start.0 >= 3 << 20, "the log begins where it was dropped to");
+    let handle = Handle {
+        topic: owed[0].1.topic,
+        queue: owed[0].1.queue,
+        offset: owed[0].1.offset,
+        nonce: owed[0].1.nonce,
+    };
+    let change = rq_core::queue::request::ChangeInvisible {
+        group: "billing".into(),
+        handle,
+        invisible_ms: 0,
+        suspend: false,
+    };
+    engine.change_invisible(change).await.unwrap().unwrap();
+    let again = take(&engine, 2, 32, 20_000).await;
+    let owed_again = again.iter().find(|(id, _)| id == "owed").unwrap();
+    assert_eq!(owed_again.1.attempt, 2);
+    assert!(owed_again.1.lsn.0 >= 3 << 20, "it was copied to where the log goes on");
+}

@@ -1,4 +1,4 @@
-//! What need not hold up the log thread: writing checkpoints.
+//! What need not hold up the log thread: writing checkpoints, and finding out which segments can go.
 
 use std::io;
 use std::sync::Arc;
@@ -6,16 +6,24 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use rq_core::codec::Write;
+use rq_core::ids::Lsn;
+use rq_core::queue::request::{Relocation, Request, Retain};
+use rq_core::queue::retention::{Owed, Policy, SealedSegment, owed_below};
 use rq_core::queue::{State, checkpoint};
-use rq_log::{Checkpoints, Disk};
+use rq_log::{Checkpoints, Disk, LogReader};
 
 use super::figures::Published;
 use super::frames::fail;
+use super::inbox::{Inbox, Work};
 use super::log_thread::Chore;
 
 /// The housekeeping thread.
 pub(super) struct Housekeeping<D: Disk> {
     pub(super) checkpoints: Checkpoints<D>,
+    pub(super) reader: LogReader<D>,
+    pub(super) segment_bytes: u64,
+    pub(super) retention: Policy,
+    pub(super) inbox: Arc<Inbox>,
     pub(super) published: Arc<Published>,
     pub(super) chores: Receiver<Chore>,
 }
@@ -30,6 +38,7 @@ impl<D: Disk> Housekeeping<D> {
             }
             let Chore::Checkpoint(state) = chore;
             self.checkpoint(&state);
+            self.retain(&state);
         }
     }
 
@@ -54,6 +63,53 @@ impl<D: Disk> Housekeeping<D> {
         }
     }
 }
+
+impl<D: Disk> Housekeeping<D> {
+    /// Proposes to drop the oldest segments that retention lets go of. The log thread checks again.
+    fn retain(&self, state: &State) {
+        let figures = self.published.figures();
+        let disk_full = !figures.accepts_messages;
+        let needed_from = self.checkpoints.oldest_kept();
+        let mut found: Option<(Lsn, Vec<Relocation>)> = None;
+        for segment in self.reader.sealed() {
+            let log_bytes = figures.durable.0.saturating_sub(segment.base.0);
+            let sealed = SealedSegment { end: segment.end, newest: segment.newest };
+            let old = self.retention.lets_go(sealed, state.log_time(), log_bytes, disk_full);
+            if !old || segment.end > needed_from {
+                break;
+            }
+            let Some(relocate) = self.owed(state, segment.end) else { break };
+            found = Some((segment.end, relocate));
+        }
+        if let Some((below, relocate)) = found {
+            tracing::info!(below = below.0, relocated = relocate.len(), "retention lets segments go");
+            let retain = Retain { below, relocate, policy: self.retention };
+            self.inbox.push(Work::Internal(Request::Retain(retain)));
+        }
+    }
+
+    /// What is still owed below a position, with its bytes; None where that is too much to copy.
+    fn owed(&self, state: &State, below: Lsn) -> Option<Vec<Relocation>> {
+        let mut room = self.segment_bytes / 1000 * u64::from(self.retention.relocate_below_permille);
+        let mut relocate = Vec::new();
+        for owed in owed_below(state, below, &self.retention, RELOCATED_MAX)? {
+            let record = match self.reader.read_record(owed.lsn) {
+                Ok(record) => record,
+                Err(error) => {
+                    tracing::error!(lsn = owed.lsn.0, %error, "a message that is still owed cannot be read");
+                    return None;
+                }
+            };
+            room = room.checked_sub(record.len() as u64)?;
+            let Owed { topic, queue, offset, lsn } = owed;
+            relocate.push(Relocation { topic, queue, offset, from: lsn, record });
+        }
+        Some(relocate)
+    }
+}
+
+/// Most messages to copy at a time: they are one batch of the log thread.
+const RELOCATED_MAX: usize = 10_000;
 
 /// Encodes into a file through a buffer, keeping the first error for the end.
 struct Encoding<'a> {

@@ -43,6 +43,8 @@ pub(super) struct LogThread<D: Disk> {
     pub(super) chores: Sender<Chore>,
     pub(super) checkpoints: CheckpointPolicy,
     pub(super) last_checkpoint: (Lsn, Instant),
+    /// Where the log may begin, once that is committed.
+    pub(super) drop_below: Option<Lsn>,
     /// Callers whose receive waits.
     pub(super) waiting: HashMap<Ticket, (Reply, Option<Name>)>,
 }
@@ -128,13 +130,16 @@ impl<D: Disk> LogThread<D> {
         let requests = permits.len();
         drop(permits);
         self.release(releases);
+        self.drop_segments();
         self.published.batch(requests);
     }
 
     /// Pairs answers with their callers.
     fn collect(&mut self, answers: &mut Vec<(Ticket, Answer)>, releases: &mut Vec<Release>) {
         for (ticket, answer) in answers.drain(..) {
-            if let Some((reply, group)) = self.waiting.remove(&ticket) {
+            if let Answer::Retain(retained) = answer {
+                self.drop_below = Some(retained.log_start);
+            } else if let Some((reply, group)) = self.waiting.remove(&ticket) {
                 releases.push(Release { reply, group, answer });
             }
         }
@@ -163,10 +168,21 @@ impl<D: Disk> LogThread<D> {
         }
     }
 
+    /// Removes the segments that a committed record lets go.
+    fn drop_segments(&mut self) {
+        if let Some(below) = self.drop_below.take()
+            && let Err(error) = self.frames.log.drop_below(below)
+        {
+            fail(&error);
+        }
+    }
+
     fn checkpoint_if_due(&mut self) {
         let (lsn, at) = self.last_checkpoint;
         let end = self.frames.end();
-        let due = end.0 - lsn.0 >= self.checkpoints.every_bytes || at.elapsed() >= self.checkpoints.every;
+        // A full disk gets room by checkpoints: segments are dropped only below the older one.
+        let every = if self.shard.accepts_messages() { self.checkpoints.every } else { FULL_DISK_CHECKPOINT };
+        let due = end.0 - lsn.0 >= self.checkpoints.every_bytes || at.elapsed() >= every;
         if end > lsn && due {
             self.last_checkpoint = (end, Instant::now());
             // Durable: `commit` has just flushed all of it.
@@ -174,6 +190,9 @@ impl<D: Disk> LogThread<D> {
         }
     }
 }
+
+/// How often a checkpoint is written while the disk is too full for new messages.
+const FULL_DISK_CHECKPOINT: Duration = Duration::from_secs(1);
 
 /// Ticket of the engine's own requests; callers' begin at 1.
 const INTERNAL: Ticket = Ticket(0);

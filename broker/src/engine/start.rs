@@ -1,7 +1,7 @@
 //! From a data directory to a serving engine: recover, replay, take a new epoch, start the threads.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -86,7 +86,16 @@ impl Engine {
     /// Recovers a data directory and begins to serve it. Blocks while it reads.
     pub fn start(options: EngineOptions) -> Result<Self, StartError> {
         let started = Instant::now();
-        let (mut log, state) = recover(&options)?;
+        let EngineOptions {
+            data,
+            log,
+            limits,
+            inbox_bytes,
+            checkpoint_bytes,
+            checkpoint_interval,
+            retention,
+        } = options;
+        let (mut log, state) = recover(&data, log)?;
         let epoch = Epoch(state.epoch().0.max(log.promised_epoch().0)).next();
         log.promise(epoch)?;
         tracing::info!(
@@ -103,8 +112,9 @@ impl Engine {
             epoch,
         };
         let clock = LogClock::start(state.log_time(), clock::read());
-        let mut shard = Shard::new(state, options.limits.clone());
+        let mut shard = Shard::new(state, limits);
         let (reader, checkpoints) = (log.reader(), log.checkpoints());
+        let segment_bytes = log.identity().segment_bytes;
         let published = Arc::new(Published::default());
         published.checkpointed(checkpoints.newest());
         published.space(log.space(), true);
@@ -119,7 +129,15 @@ impl Engine {
 
         let inbox = Arc::new(Inbox::default());
         let (chores, chores_in) = mpsc::channel();
-        let housekeeping = Housekeeping { checkpoints, published: Arc::clone(&published), chores: chores_in };
+        let housekeeping = Housekeeping {
+            checkpoints,
+            reader: reader.clone(),
+            segment_bytes,
+            retention,
+            inbox: Arc::clone(&inbox),
+            published: Arc::clone(&published),
+            chores: chores_in,
+        };
         let housekeeping = spawn("rq-housekeeping", move || housekeeping.run())?;
         let log_thread = LogThread {
             inbox: Arc::clone(&inbox),
@@ -128,18 +146,16 @@ impl Engine {
             clock,
             published: Arc::clone(&published),
             chores,
-            checkpoints: CheckpointPolicy {
-                every_bytes: options.checkpoint_bytes,
-                every: options.checkpoint_interval,
-            },
+            checkpoints: CheckpointPolicy { every_bytes: checkpoint_bytes, every: checkpoint_interval },
             last_checkpoint,
+            drop_below: None,
             waiting: HashMap::new(),
         };
         let log_thread = spawn("rq-log", move || log_thread.run())?;
         let shared = Shared {
             inbox,
-            room: Arc::new(Semaphore::new(options.inbox_bytes)),
-            room_bytes: options.inbox_bytes,
+            room: Arc::new(Semaphore::new(inbox_bytes)),
+            room_bytes: inbox_bytes,
             next_ticket: AtomicU64::new(1),
             reader,
             published,
@@ -150,8 +166,8 @@ impl Engine {
     }
 }
 
-fn recover(options: &EngineOptions) -> Result<(Log<StdDisk>, State), StartError> {
-    let mut recovery = rq_log::open(StdDisk, &options.data, options.log.clone())?;
+fn recover(data: &Path, options: rq_log::Options) -> Result<(Log<StdDisk>, State), StartError> {
+    let mut recovery = rq_log::open(StdDisk, data, options)?;
     let mut state = match recovery.checkpoint()? {
         Some(found) => checkpoint::decode(&found.state)
             .map_err(|source| StartError::Checkpoint { lsn: found.lsn, source })?,
