@@ -123,6 +123,14 @@ impl<'a> Reader<'a> {
     pub fn u8(&mut self, what: &'static str) -> Result<u8, Malformed> {
         self.array::<1>(what).map(|[byte]| byte)
     }
+    /// Reads one byte that is 0 or 1.
+    pub fn bool(&mut self, what: &'static str) -> Result<bool, Malformed> {
+        match self.u8(what)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.malformed(what)),
+        }
+    }
     /// Reads 2 bytes.
     pub fn u16(&mut self, what: &'static str) -> Result<u16, Malformed> {
         self.array(what).map(u16::from_le_bytes)
@@ -145,7 +153,8 @@ impl<'a> Reader<'a> {
         for shift in (0..64).step_by(7) {
             let byte = self.u8(what)?;
             let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
+            // One value, one encoding: no trailing zero group, nothing beyond 64 bits.
+            if (shift == 63 && bits > 1) || (byte == 0 && shift > 0) {
                 return Err(self.malformed(what));
             }
             value |= bits << shift;

@@ -15,6 +15,8 @@ pub mod retention;
 pub mod settings;
 mod shard;
 mod state;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 pub use self::apply::ApplyError;

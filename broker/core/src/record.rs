@@ -4,15 +4,17 @@
 //! In a frame a record is `len varint | type u8 | version u8 | body`. An unknown type or version is an error that
 //! halts the replica: skipping it would let its state drift from the others'. `docs/formats.md` lists the bytes.
 
-mod bytes;
+mod decode;
+mod encode;
+#[cfg(test)]
+mod tests;
 
-use ::bytes::Bytes;
+use bytes::Bytes;
 
-pub(crate) use self::bytes::{
-    batch_positions, group_settings, put_group_settings, put_topic_settings, relocated_position,
-    topic_settings,
-};
-pub use self::bytes::{decode, decode_message, encode};
+pub use self::decode::{decode, decode_message};
+pub(crate) use self::decode::{group_settings, message, topic_settings};
+pub use self::encode::encode;
+pub(crate) use self::encode::{batch_positions, put_group_settings, put_topic_settings, relocated_position};
 use crate::hash::SendKey;
 use crate::ids::{
     AttemptHash, ClientHash, ConnectionId, Epoch, GroupId, Lane, LogTime, Lsn, Nonce, Offset, QueueId,
@@ -104,6 +106,8 @@ pub enum Record<'a> {
     },
     /// When messages come back was changed: by their consumer, by renewal, or because the consumer left.
     ChangeInvisible(ChangeInvisible),
+    /// A receive attempt was repeated and handed the same deliveries once more.
+    Repeat(Repeat),
     /// Deliveries that never reached their consumer: visible again, not counted.
     UndoPop {
         /// The group.
@@ -228,6 +232,21 @@ pub enum Fate {
     Parked = 3,
 }
 
+/// A receive attempt was repeated: its deliveries were handed out once more, with the same handles and a new lease.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Repeat {
+    /// The group.
+    pub group: GroupId,
+    /// The topic.
+    pub topic: TopicId,
+    /// Over this connection.
+    pub connection: ConnectionId,
+    /// Hidden for this long, in milliseconds, from the record's log time.
+    pub invisible_ms: u64,
+    /// Which messages.
+    pub messages: Vec<(QueueId, Offset)>,
+}
+
 /// When messages come back was changed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ChangeInvisible {
@@ -263,3 +282,32 @@ pub struct StoredMessage {
     /// The encoded [`MessageContent`](crate::message::MessageContent).
     pub content: Bytes,
 }
+
+/// Type numbers of the records. They never change their meaning; new ones are added.
+mod kind {
+    pub(super) const EPOCH_START: u8 = 1;
+    pub(super) const FEATURE_LEVEL: u8 = 2;
+    pub(super) const DUPLICATE_WINDOW: u8 = 3;
+    pub(super) const TOPIC_PUT: u8 = 10;
+    pub(super) const TOPIC_DELETE: u8 = 11;
+    pub(super) const GROUP_PUT: u8 = 12;
+    pub(super) const GROUP_DELETE: u8 = 13;
+    pub(super) const SUBSCRIBE: u8 = 14;
+    pub(super) const MESSAGE: u8 = 20;
+    pub(super) const BATCH: u8 = 21;
+    pub(super) const TRANSACTION_END: u8 = 22;
+    pub(super) const TRANSACTION_CHECK: u8 = 23;
+    pub(super) const TIMER_FIRE: u8 = 24;
+    pub(super) const POP: u8 = 30;
+    pub(super) const ACK: u8 = 31;
+    pub(super) const CHANGE_INVISIBLE: u8 = 32;
+    pub(super) const UNDO_POP: u8 = 33;
+    pub(super) const DEAD_LETTER: u8 = 34;
+    pub(super) const REPEAT: u8 = 35;
+    pub(super) const RELOCATE: u8 = 40;
+    pub(super) const DROP_BELOW: u8 = 41;
+    pub(super) const STATE_HASH: u8 = 42;
+}
+
+/// Version of every record body so far.
+const VERSION: u8 = 1;

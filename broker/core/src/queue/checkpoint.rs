@@ -52,7 +52,7 @@ pub fn encode(state: &State, out: &mut dyn Write) {
     }
 }
 
-/// Reads what [`encode`] wrote.
+/// Reads what [`encode`] wrote; whatever is not the one encoding of a possible state is refused.
 pub fn decode(bytes: &[u8]) -> Result<State, Malformed> {
     let r = &mut Reader::new(bytes);
     if r.u8("checkpoint version")? != VERSION {
@@ -71,12 +71,16 @@ pub fn decode(bytes: &[u8]) -> Result<State, Malformed> {
     for _ in 0..r.count("topics")? {
         let id = TopicId(r.u32("topic")?);
         let topic = topic(r)?;
+        let known = state.topic_names.contains_key(&topic.name);
+        check(r, !known && id <= state.last_topic && last_key(&state.topics) < Some(&id), "topic")?;
         state.topic_names.insert(Arc::clone(&topic.name), id);
         state.topics.insert(id, Arc::new(topic));
     }
     for _ in 0..r.count("groups")? {
         let id = GroupId(r.u32("group")?);
-        let group = group(r)?;
+        let group = group(r, &state.topics)?;
+        let known = state.group_names.contains_key(&group.name);
+        check(r, !known && id <= state.last_group && last_key(&state.groups) < Some(&id), "group")?;
         state.group_names.insert(Arc::clone(&group.name), id);
         state.groups.insert(id, Arc::new(group));
     }
@@ -89,9 +93,20 @@ pub fn decode(bytes: &[u8]) -> Result<State, Malformed> {
     }
     for _ in 0..r.count("held messages")? {
         let (lsn, held) = held(r)?;
+        let queue = state.message_queue(held.topic, held.queue);
+        check(r, queue.is_some() && last_key(&state.held.messages) < Some(&lsn), "held message")?;
         state.held.insert(lsn, held);
     }
     if r.is_empty() { Ok(state) } else { Err(r.malformed("end of checkpoint")) }
+}
+
+fn check(r: &Reader<'_>, holds: bool, what: &'static str) -> Result<(), Malformed> {
+    if holds { Ok(()) } else { Err(r.malformed(what)) }
+}
+
+/// The greatest key so far: the next one must be greater still.
+fn last_key<K: Ord, V>(map: &BTreeMap<K, V>) -> Option<&K> {
+    map.last_key_value().map(|(key, _)| key)
 }
 
 fn put_topic(out: &mut dyn Write, topic: &Topic) {
@@ -112,7 +127,10 @@ fn topic(r: &mut Reader<'_>) -> Result<Topic, Malformed> {
     for queue in &mut topic.queues {
         *queue = message_queue(r)?;
     }
-    for _ in 0..r.count("dead letters")? {
+    let dead_letters = r.count("dead letters")?;
+    let kept = topic.queues.first().map_or(0, MessageQueue::len);
+    check(r, dead_letters as u64 == if topic.dead_letters { kept } else { 0 }, "dead letters")?;
+    for _ in 0..dead_letters {
         topic.dead_since.push_back(LogTime(r.u64("dead letter")?));
     }
     Ok(topic)
@@ -135,18 +153,28 @@ fn put_queue(out: &mut dyn Write, queue: &MessageQueue) {
 fn message_queue(r: &mut Reader<'_>) -> Result<MessageQueue, Malformed> {
     let mut offset = || r.varint("offset of a queue").map(Offset);
     let (min, next, base, ordered_from) = (offset()?, offset()?, offset()?, offset()?);
-    let count = next.0.checked_sub(base.0).ok_or(r.malformed("queue"))?.div_ceil(CHUNK as u64);
+    // Whole chunks below the oldest message are gone, and without a message there is no chunk.
+    let first_chunk = Offset(base.0.saturating_add(CHUNK as u64).min(next.0));
+    let trimmed = if min == next { base == next } else { base <= min && min < first_chunk };
+    check(r, trimmed && ordered_from <= next.next(), "queue")?;
     let mut chunks = VecDeque::new();
-    for _ in 0..count {
+    let mut left = next.0 - base.0;
+    while left > 0 {
         let chunk = Chunk { lsns: column(r)?, tags: column(r)?, lanes: column(r)? };
+        let len = left.min(CHUNK as u64);
+        let fits = |column: &Vec<u64>| {
+            column.is_empty() || column.len() as u64 == len && column != &[0; CHUNK][..column.len()]
+        };
+        check(r, chunk.lsns.len() as u64 == len && fits(&chunk.tags) && fits(&chunk.lanes), "chunk")?;
         chunks.push_back(Arc::new(chunk));
+        left -= len;
     }
     Ok(MessageQueue { min, next, base, ordered_from, chunks })
 }
 
 fn column(r: &mut Reader<'_>) -> Result<Vec<u64>, Malformed> {
     let count = r.count("column")?;
-    let bytes = r.take(count * 8, "column")?;
+    let bytes = r.take(count.saturating_mul(8), "column")?;
     Ok(bytes.chunks_exact(8).map(|value| u64::from_le_bytes(value.try_into().unwrap_or_default())).collect())
 }
 
@@ -172,18 +200,23 @@ fn put_group(out: &mut dyn Write, group: &Group) {
     }
 }
 
-fn group(r: &mut Reader<'_>) -> Result<Group, Malformed> {
+fn group(r: &mut Reader<'_>, topics: &BTreeMap<TopicId, Arc<Topic>>) -> Result<Group, Malformed> {
     let name = Arc::from(r.str("group name")?);
     let settings = group_settings(r)?;
     let mut subscriptions = BTreeMap::new();
     for _ in 0..r.count("subscriptions")? {
         let topic = TopicId(r.u32("topic")?);
+        check(r, last_key(&subscriptions) < Some(&topic), "subscription")?;
+        let queues = topics.get(&topic).map_or(&[][..], |topic| &topic.queues);
+        let count = r.count("queues")?;
+        check(r, count == queues.len() && count > 0, "subscription")?;
         let mut subscription = Subscription::default();
-        for _ in 0..r.count("queues")? {
-            subscription.queues.push(Arc::new(progress(r)?));
+        for queue in queues {
+            subscription.queues.push(Arc::new(progress(r, queue.next)?));
         }
         for _ in 0..r.count("attempts")? {
             let attempt = AttemptHash(r.u64("attempt")?);
+            check(r, last_key(&subscription.attempts) < Some(&attempt), "attempt")?;
             let mut messages = Vec::new();
             for _ in 0..r.count("messages")? {
                 messages.push((QueueId(r.u16("queue")?), Offset(r.varint("offset")?)));
@@ -212,18 +245,27 @@ fn put_progress(out: &mut dyn Write, progress: &Progress) {
     }
 }
 
-fn progress(r: &mut Reader<'_>) -> Result<Progress, Malformed> {
+fn progress(r: &mut Reader<'_>, end: Offset) -> Result<Progress, Malformed> {
     let mut progress = Progress::new(Offset(r.varint("next offset")?));
+    check(r, progress.next <= end, "next offset")?;
     for _ in 0..r.count("pending")? {
         let offset = Offset(r.varint("offset")?);
-        progress.put(offset, pending(r)?);
+        let pending = pending(r)?;
+        check(r, offset < progress.next && last_key(&progress.pending) < Some(&offset), "pending")?;
+        progress.put(offset, pending);
     }
     for _ in 0..r.count("lanes")? {
         let lane = Lane(r.u64("lane")?);
-        progress.lanes.entry(lane).or_default();
+        check(r, lane != Lane(0) && last_key(&progress.lanes) < Some(&lane), "message group")?;
+        let mut waiting = VecDeque::new();
         for _ in 0..r.count("parked")? {
-            progress.park(Offset(r.varint("offset")?), lane);
+            let offset = Offset(r.varint("offset")?);
+            let later = waiting.back() < Some(&offset) && offset < progress.next;
+            check(r, later && !progress.pending.contains_key(&offset), "parked")?;
+            waiting.push_back(offset);
         }
+        progress.parked += waiting.len() as u32;
+        progress.lanes.insert(lane, waiting);
     }
     Ok(progress)
 }
@@ -237,7 +279,10 @@ fn put_pending(out: &mut dyn Write, pending: &Pending) {
         return;
     };
     out.put_u8(
-        1 | u8::from(lease.auto_renew) << 1 | u8::from(lease.confirmed) << 2 | u8::from(lease.held) << 3,
+        1 | u8::from(lease.auto_renew) << 1
+            | u8::from(lease.confirmed) << 2
+            | u8::from(lease.held) << 3
+            | u8::from(lease.repeated) << 4,
     );
     out.put_u64(lease.nonce.0);
     out.put_u64(lease.client.0);
@@ -252,7 +297,8 @@ fn pending(r: &mut Reader<'_>) -> Result<Pending, Malformed> {
     let attempts = u32::try_from(r.varint("attempts")?).map_err(|_| r.malformed("attempts"))?;
     let lane = Lane(r.u64("lane")?);
     let flags = r.u8("lease")?;
-    let lease = if flags & 1 == 0 {
+    check(r, flags == 0 || (flags & 1 == 1 && flags < 32), "lease")?;
+    let lease = if flags == 0 {
         None
     } else {
         Some(Lease {
@@ -265,6 +311,7 @@ fn pending(r: &mut Reader<'_>) -> Result<Pending, Malformed> {
             auto_renew: flags & 2 != 0,
             confirmed: flags & 4 != 0,
             held: flags & 8 != 0,
+            repeated: flags & 16 != 0,
         })
     };
     Ok(Pending { visible_at, attempts, lane, lease })
@@ -284,12 +331,15 @@ fn put_generation(out: &mut dyn Write, generation: &Generation) {
 fn generation(r: &mut Reader<'_>) -> Result<Vec<(u128, LogTime, QueueId, Offset)>, Malformed> {
     let first = LogTime(r.u64("first send")?);
     let count = r.count("sends")?;
-    let mut entries = Vec::with_capacity(count);
+    let mut entries = Vec::new();
     for _ in 0..count {
         let key = r.u128("send key")?;
-        let at = first.plus(u64::from(r.u32("send time")?));
+        let after = u64::from(r.u32("send time")?);
+        let at = first.plus(after);
+        check(r, at.since(first) == after && (after == 0 || !entries.is_empty()), "send time")?;
         entries.push((key, at, QueueId(r.u16("queue")?), Offset(r.varint("offset")?)));
     }
+    check(r, !entries.is_empty(), "sends")?;
     Ok(entries)
 }
 

@@ -42,12 +42,13 @@ impl HeldMessages {
         Some(message)
     }
 
-    /// The producer was asked.
-    pub(crate) fn checked(&mut self, lsn: Lsn, next_check: LogTime) {
-        if let Some(message) = self.messages.get_mut(&lsn) {
-            message.checks += 1;
-            message.hold = Hold::Transaction(next_check);
-        }
+    /// The producer was asked. None where no half message lies there.
+    pub(crate) fn checked(&mut self, lsn: Lsn, next_check: LogTime) -> Option<()> {
+        let message = self.messages.get_mut(&lsn)?;
+        let Hold::Transaction(check) = &mut message.hold else { return None };
+        *check = next_check;
+        message.checks = message.checks.saturating_add(1);
+        Some(())
     }
 
     /// Takes the first message that is due.

@@ -91,14 +91,18 @@ impl MessageQueue {
         self.chunks.get(chunk)?.get(at)
     }
 
-    /// Points a message to where it was copied.
-    pub(crate) fn relocate(&mut self, offset: Offset, lsn: Lsn) {
-        let Some((chunk, at)) = self.position(offset) else { return };
-        let Some(chunk) = self.chunks.get_mut(chunk) else { return };
-        if let Some(place) = Arc::make_mut(chunk).lsns.get_mut(at) {
-            *place = lsn.0;
-            self.ordered_from = self.ordered_from.max(offset.next());
-        }
+    /// Message group of a message; 0 where it has none or is gone.
+    pub(crate) fn lane(&self, offset: Offset) -> Lane {
+        self.get(offset).map_or(Lane(0), |entry| entry.lane)
+    }
+
+    /// Points a message to where it was copied. None where it is not there.
+    pub(crate) fn relocate(&mut self, offset: Offset, lsn: Lsn) -> Option<()> {
+        let (chunk, at) = self.position(offset).filter(|_| offset >= self.min)?;
+        let chunk = self.chunks.get_mut(chunk)?;
+        *Arc::make_mut(chunk).lsns.get_mut(at)? = lsn.0;
+        self.ordered_from = self.ordered_from.max(offset.next());
+        Some(())
     }
 
     /// Forgets all before `offset`.
@@ -160,7 +164,8 @@ mod tests {
             queue.push(entry(number));
         }
         let before = queue.clone();
-        queue.relocate(Offset(2047), Lsn(1));
+        assert_eq!(queue.relocate(Offset(2047), Lsn(1)), Some(()));
+        assert_eq!(queue.relocate(Offset(3000), Lsn(1)), None);
         assert_eq!(queue.get(Offset(2047)).unwrap().lsn, Lsn(1));
         assert_eq!(before.get(Offset(2047)), Some(entry(2047)), "a clone does not see it");
     }

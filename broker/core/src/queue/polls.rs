@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::request::Receive;
-use crate::ids::{GroupId, LogTime, Ticket, TopicId};
+use crate::ids::{AttemptHash, GroupId, LogTime, Ticket, TopicId};
 
 type Key = (TopicId, GroupId);
 
@@ -21,6 +21,7 @@ pub(crate) struct Polls {
     by_ticket: BTreeMap<Ticket, Poll>,
     waiting: BTreeMap<Key, VecDeque<Ticket>>,
     deadlines: BTreeSet<(LogTime, Ticket)>,
+    attempts: BTreeMap<(Key, AttemptHash), Ticket>,
     /// Where something may have become deliverable.
     ready: BTreeSet<Key>,
     /// When something becomes deliverable by time.
@@ -36,12 +37,18 @@ impl Polls {
     pub(crate) fn insert(&mut self, ticket: Ticket, key: Key, until: LogTime, receive: Receive) {
         self.waiting.entry(key).or_default().push_back(ticket);
         self.deadlines.insert((until, ticket));
+        if let Some(attempt) = receive.attempt {
+            self.attempts.insert((key, attempt), ticket);
+        }
         self.by_ticket.insert(ticket, Poll { receive, key, until });
     }
 
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<Receive> {
         let poll = self.by_ticket.remove(&ticket)?;
         self.deadlines.remove(&(poll.until, ticket));
+        if let Some(attempt) = poll.receive.attempt {
+            self.attempts.remove(&(poll.key, attempt));
+        }
         if let Some(waiting) = self.waiting.get_mut(&poll.key) {
             if waiting.front() == Some(&ticket) {
                 waiting.pop_front();
@@ -54,6 +61,12 @@ impl Polls {
             }
         }
         Some(poll.receive)
+    }
+
+    /// Takes the receive that waits for an attempt. There is one at most.
+    pub(crate) fn take_attempt(&mut self, key: Key, attempt: AttemptHash) -> Option<Ticket> {
+        let ticket = *self.attempts.get(&(key, attempt))?;
+        self.remove(ticket).map(|_| ticket)
     }
 
     /// Tickets that wait for one topic and group, in their order.

@@ -23,6 +23,8 @@ pub(crate) struct Lease {
     pub(crate) auto_renew: bool,
     /// Known to have reached the client.
     pub(crate) confirmed: bool,
+    /// Handed out again to a repeat of its receive attempt: that its first answer got lost says nothing any more.
+    pub(crate) repeated: bool,
     /// Being worked on; not so while it waits out a back-off.
     pub(crate) held: bool,
 }
@@ -60,19 +62,23 @@ impl Progress {
         Self { next, ..Self::default() }
     }
 
-    /// Delivers a message, for the first time or again.
-    pub(crate) fn deliver(&mut self, offset: Offset, lane: Lane, visible_at: LogTime, lease: Lease) {
-        let attempts = self.take_out(offset).map_or(0, |before| before.attempts);
+    /// Delivers the message at `next` for the first time. Its lane is 0, or free.
+    pub(crate) fn deliver(&mut self, lane: Lane, visible_at: LogTime, lease: Lease) {
         if lane != Lane(0) {
-            self.lanes.entry(lane).or_default();
+            self.lanes.insert(lane, VecDeque::new());
         }
-        self.put(offset, Pending { visible_at, attempts: attempts + 1, lane, lease: Some(lease) });
+        self.put(self.next, Pending { visible_at, attempts: 1, lane, lease: Some(lease) });
+        self.next = self.next.next();
     }
 
-    /// Leaves a message for later, because its message group has an earlier one pending.
-    pub(crate) fn park(&mut self, offset: Offset, lane: Lane) {
-        self.lanes.entry(lane).or_default().push_back(offset);
+    /// Leaves the message at `next` for later, because its message group has an earlier one pending. False where
+    /// it has none.
+    pub(crate) fn park(&mut self, lane: Lane) -> bool {
+        let Some(waiting) = self.lanes.get_mut(&lane) else { return false };
+        waiting.push_back(self.next);
         self.parked += 1;
+        self.next = self.next.next();
+        true
     }
 
     /// A message is done: acked, dead-lettered or gone. The next of its message group, if any, can be delivered.
@@ -89,26 +95,18 @@ impl Progress {
         Some(done)
     }
 
-    /// Replaces what is known of a pending message.
-    pub(crate) fn change(&mut self, offset: Offset, change: impl FnOnce(&mut Pending)) {
-        if let Some(mut pending) = self.take_out(offset) {
-            change(&mut pending);
-            self.put(offset, pending);
-        }
+    /// Replaces what is known of a pending message. None where it is not pending.
+    pub(crate) fn change(&mut self, offset: Offset, change: impl FnOnce(&mut Pending)) -> Option<()> {
+        let mut pending = self.take_out(offset)?;
+        change(&mut pending);
+        self.put(offset, pending);
+        Some(())
     }
 
-    /// Whether a message was looked at and needs nothing more.
-    pub(crate) fn is_done(&self, offset: Offset) -> bool {
-        offset < self.next && !self.pending.contains_key(&offset) && !self.is_parked(offset)
-    }
-
-    /// Whether the group still needs this message.
-    pub(crate) fn owes(&self, offset: Offset) -> bool {
-        !self.is_done(offset)
-    }
-
-    fn is_parked(&self, offset: Offset) -> bool {
-        self.parked > 0 && self.lanes.values().any(|waiting| waiting.binary_search(&offset).is_ok())
+    /// Whether the group still needs this message, whose message group is `lane`.
+    pub(crate) fn owes(&self, offset: Offset, lane: Lane) -> bool {
+        let parked = || self.lanes.get(&lane).is_some_and(|waiting| waiting.binary_search(&offset).is_ok());
+        offset >= self.next || self.pending.contains_key(&offset) || parked()
     }
 
     fn take_out(&mut self, offset: Offset) -> Option<Pending> {
@@ -118,7 +116,7 @@ impl Progress {
         Some(pending)
     }
 
-    /// Puts a pending message back under its times. The one place where `due` and `in_flight` are kept in step.
+    /// Puts a message under its times. With `take_out` the only place where `due` and `in_flight` are kept in step.
     pub(crate) fn put(&mut self, offset: Offset, pending: Pending) {
         self.due.insert((pending.visible_at, offset));
         self.in_flight += u32::from(pending.lease.is_some_and(|lease| lease.held));

@@ -92,12 +92,12 @@ fn owed_in_queue(
         state.groups.values().filter_map(|group| group.subscriptions.get(&id)?.queues.get(number)).collect();
     let mut offset = messages.min;
     while let Some(entry) = messages.get(offset) {
-        let kept_dead_letter = topic.is_dead_letter() && {
+        let kept_dead_letter = topic.dead_letters && number == 0 && {
             let since = topic.dead_since.get((offset.0 - messages.min.0) as usize);
             since.is_some_and(|since| state.log_time.since(*since) <= policy.keep_dead_letters_ms)
         };
         if entry.lsn < below && entry.lsn >= state.log_start {
-            if kept_dead_letter || progresses.iter().any(|progress| progress.owes(offset)) {
+            if kept_dead_letter || progresses.iter().any(|progress| progress.owes(offset, entry.lane)) {
                 if owed.len() >= limit {
                     return None;
                 }

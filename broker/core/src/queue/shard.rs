@@ -8,14 +8,14 @@ mod receive;
 mod retain;
 mod send;
 mod vouch;
-
-use std::collections::{BTreeMap, BTreeSet};
+mod watch;
 
 pub use self::vouch::RENEWED_LEASE_MS;
+use self::watch::Watch;
 use super::polls::Polls;
 use super::request::{Answer, Request};
 use super::state::State;
-use crate::ids::{ClientHash, Epoch, GroupId, LogTime, Lsn, Offset, QueueId, Ticket, TopicId};
+use crate::ids::{Epoch, GroupId, LogTime, Lsn, Offset, QueueId, Ticket, TopicId};
 use crate::record::Record;
 
 /// Where records go. The driver places each in the log and says where.
@@ -76,10 +76,8 @@ pub struct Shard {
     free_bytes: u64,
     /// Spreads sends without a message group, and the first queue that a receive looks at.
     rotation: u64,
-    /// Leases to renew while their client lives. Rebuilt from the state, not part of it.
-    renewals: BTreeMap<ClientHash, BTreeSet<Place>>,
-    /// Deliveries that were their message's last: a dead letter, should they end by time.
-    last_attempts: BTreeSet<(LogTime, Place)>,
+    /// Rebuilt from the state, not part of it.
+    watch: Watch,
 }
 
 /// One call of [`Shard::step`]: its time, and where records and answers go.
@@ -99,10 +97,9 @@ impl Shard {
             polls: Polls::default(),
             free_bytes: u64::MAX,
             rotation: 0,
-            renewals: BTreeMap::new(),
-            last_attempts: BTreeSet::new(),
+            watch: Watch::default(),
         };
-        shard.watch_leases();
+        shard.watch_all();
         shard
     }
 
@@ -136,8 +133,10 @@ impl Shard {
         let mut answers = Vec::new();
         let mut step = Step { now, log, answers: &mut answers };
         self.append(&mut step, &Record::EpochStart { epoch });
+        // The leases were extended.
+        self.watch_all();
         if self.state.feature_level == 0 {
-            self.append(&mut step, &Record::FeatureLevel(1));
+            self.append(&mut step, &Record::FeatureLevel(super::apply::FEATURE_LEVEL));
             self.append(
                 &mut step,
                 &Record::DuplicateWindow {
@@ -148,7 +147,8 @@ impl Shard {
         }
     }
 
-    /// Carries out one request. Its answer is given now, or later to a receive that waits.
+    /// Carries out one request at log time `now`, which must be the time of the frame that the records go into:
+    /// replicas apply them with that. Its answer is given now, or later to a receive that waits.
     pub fn step(
         &mut self,
         now: LogTime,
@@ -210,7 +210,7 @@ impl Shard {
 
     /// When [`Shard::tick`] has something to do next, should no request come before.
     pub fn next_wakeup(&self) -> Option<LogTime> {
-        let exhausted = self.last_attempts.first().map(|(time, _)| *time);
+        let exhausted = self.watch.exhausted.first().map(|(time, _)| *time);
         [exhausted, self.polls.next_time()].into_iter().flatten().min()
     }
 

@@ -9,7 +9,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::duplicates::Duplicates;
 use super::held::HeldMessages;
-use super::index::MessageQueue;
+use super::index::{Entry, MessageQueue};
 use super::progress::Progress;
 use super::request::{GroupView, Name, TopicView};
 use super::settings::{GroupSettings, TopicSettings};
@@ -22,7 +22,9 @@ pub(crate) struct Topic {
     pub(crate) name: Name,
     pub(crate) settings: TopicSettings,
     pub(crate) queues: Vec<MessageQueue>,
-    /// Of a dead-letter topic: when each kept message became one, oldest first.
+    /// Whether its name is one of a dead-letter topic.
+    pub(crate) dead_letters: bool,
+    /// Of a dead-letter topic: when each kept message came into queue 0, oldest first.
     pub(crate) dead_since: std::collections::VecDeque<LogTime>,
 }
 
@@ -135,6 +137,11 @@ impl State {
         subscription.queues.get(usize::from(queue.0)).map(Arc::as_ref)
     }
 
+    /// A message that is still in the log.
+    pub(crate) fn entry(&self, topic: TopicId, queue: QueueId, offset: Offset) -> Option<Entry> {
+        self.message_queue(topic, queue)?.get(offset).filter(|entry| entry.lsn >= self.log_start)
+    }
+
     pub(crate) fn message_queue(&self, topic: TopicId, queue: QueueId) -> Option<&MessageQueue> {
         self.topics.get(&topic)?.queues.get(usize::from(queue.0))
     }
@@ -143,15 +150,12 @@ impl State {
 impl Topic {
     pub(crate) fn new(name: Name, settings: TopicSettings) -> Self {
         let queues = vec![MessageQueue::default(); usize::from(settings.queues)];
-        Self { name, settings, queues, dead_since: std::collections::VecDeque::new() }
+        let dead_letters = name.starts_with(DEAD_LETTER_PREFIX);
+        Self { name, settings, queues, dead_letters, dead_since: std::collections::VecDeque::new() }
     }
 
     pub(crate) fn view(&self, id: TopicId) -> TopicView {
         TopicView { name: Arc::clone(&self.name), id, settings: self.settings }
-    }
-
-    pub(crate) fn is_dead_letter(&self) -> bool {
-        self.name.starts_with(DEAD_LETTER_PREFIX)
     }
 }
 

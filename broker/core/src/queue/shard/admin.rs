@@ -33,6 +33,7 @@ impl Shard {
     pub(super) fn delete_topic(&mut self, step: &mut Step<'_>, name: &Name) -> Result<(), TopicNotFound> {
         let (id, _) = self.state.topic(name).ok_or_else(|| TopicNotFound { topic: Arc::clone(name) })?;
         self.append(step, &Record::TopicDelete(id));
+        self.forget_watched(|_, topic| topic == id);
         for ticket in self.polls.take_topic(id) {
             let gone = TopicNotFound { topic: Arc::clone(name) };
             step.answers.push((ticket, super::Answer::Receive(Err(gone.into()))));
@@ -60,6 +61,7 @@ impl Shard {
     pub(super) fn delete_group(&mut self, step: &mut Step<'_>, name: &Name) -> Result<(), GroupNotFound> {
         let (id, _) = self.state.group(name).ok_or_else(|| GroupNotFound { group: Arc::clone(name) })?;
         self.append(step, &Record::GroupDelete(id));
+        self.forget_watched(|group, _| group == id);
         for ticket in self.polls.take_group(id) {
             let gone = GroupNotFound { group: Arc::clone(name) };
             step.answers.push((ticket, super::Answer::Receive(Err(gone.into()))));
@@ -140,7 +142,7 @@ impl Shard {
             return;
         }
         // Dead letters are always read from the first: nobody subscribes to them before they are there.
-        let latest = of.settings.start == StartFrom::Latest && !in_topic.is_dead_letter();
+        let latest = of.settings.start == StartFrom::Latest && !in_topic.dead_letters;
         let start: Vec<Offset> =
             in_topic.queues.iter().map(|queue| if latest { queue.next } else { queue.min }).collect();
         self.append(step, &Record::Subscribe { group, topic, start });
@@ -169,6 +171,9 @@ impl Shard {
             return Err(TooMany { what: "topics", limit: self.limits.topics_max });
         }
         let id = TopicId(self.state.last_topic.0 + 1);
+        // The gateway has refused what is out of range. A topic without queues would take no message.
+        let queues = settings.queues.clamp(TopicSettings::QUEUES_MIN, TopicSettings::QUEUES_MAX);
+        let settings = TopicSettings { queues, ..settings };
         self.append(step, &Record::TopicPut { id, name, settings });
         Ok(id)
     }

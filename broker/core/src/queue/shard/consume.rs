@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{Place, Shard, Step};
-use crate::ids::{GroupId, LogTime, Offset, QueueId, TopicId};
+use crate::ids::{GroupId, Offset, QueueId, TopicId};
 use crate::queue::progress::Pending;
 use crate::queue::request::{
     Ack, ChangeInvisible, ChangeInvisibleError, ConsumeError, ForwardToDeadLetters, GroupNotFound, Handle,
@@ -23,9 +23,7 @@ impl Shard {
         for handle in &ack.handles {
             let result = match self.current(group, handle) {
                 Ok(_) => {
-                    let messages = vec![(handle.queue, handle.offset)];
-                    self.append(step, &Record::Ack { group, topic: handle.topic, messages });
-                    self.polls.changed(handle.topic, group);
+                    self.finish(step, group, handle.topic, vec![(handle.queue, handle.offset)]);
                     Ok(())
                 }
                 // Done already: the first ack's answer got lost, or another holder was faster. Either way the
@@ -48,20 +46,19 @@ impl Shard {
         self.current(group, &change.handle)?;
         let visible_at = step.now.plus(change.invisible_ms);
         let handle = &change.handle;
-        self.append(
+        let messages = vec![(handle.queue, handle.offset)];
+        self.change_visible(
             step,
-            &Record::ChangeInvisible(record::ChangeInvisible {
+            record::ChangeInvisible {
                 group,
                 topic: handle.topic,
                 visible_at,
                 held: false,
                 confirmed: true,
                 uncounted: change.suspend,
-                messages: vec![(handle.queue, handle.offset)],
-            }),
+                messages,
+            },
         );
-        self.polls.changed(handle.topic, group);
-        self.watch_last_attempt((group, handle.topic, handle.queue, handle.offset));
         Ok(())
     }
 
@@ -83,66 +80,68 @@ impl Shard {
     pub(super) fn undo_pop(&mut self, step: &mut Step<'_>, undo: &UndoPop) {
         let Some((group, _)) = self.state.group(&undo.group) else { return };
         for handle in &undo.handles {
-            // A repeat of the receive attempt, or an ack, shows that the client has it after all.
-            let current = self.current(group, handle).ok().and_then(|pending| pending.lease);
-            if current.is_some_and(|lease| lease.held && !lease.confirmed) {
-                let messages = vec![(handle.queue, handle.offset)];
-                self.append(step, &Record::UndoPop { group, topic: handle.topic, messages });
-                self.polls.changed(handle.topic, group);
+            // A change by its consumer shows that it arrived, and a repeat of the receive attempt that the client
+            // may have it from there: it was the first answer that got lost.
+            let lease = self.current(group, handle).ok().and_then(|pending| pending.lease);
+            if lease.is_some_and(|lease| lease.held && !lease.confirmed && !lease.repeated) {
+                let (topic, messages) = (handle.topic, vec![(handle.queue, handle.offset)]);
+                let record = Record::UndoPop { group, topic, messages };
+                self.append_for(step, (group, topic), &[(handle.queue, handle.offset)], &record);
+                self.polls.changed(topic, group);
             }
         }
     }
 
     /// Makes dead letters of messages whose last delivery ended by time.
     pub(super) fn bury_exhausted(&mut self, step: &mut Step<'_>) {
-        while let Some((time, place)) = self.last_attempts.first().copied() {
+        while let Some((time, place)) = self.watch.exhausted.first().copied() {
             if time > step.now {
                 return;
             }
-            self.last_attempts.pop_first();
-            let Some(pending) = self.pending(place) else { continue };
-            if self.is_exhausted(place.0, pending) {
-                if pending.visible_at <= step.now {
-                    self.bury(step, place);
-                } else {
-                    self.last_attempts.insert((pending.visible_at, place));
-                }
+            self.watch.exhausted.pop_first();
+            let due =
+                |pending: &Pending| pending.visible_at <= step.now && self.is_exhausted(place.0, pending);
+            if self.pending(place).is_some_and(due) {
+                self.bury(step, place);
             }
         }
     }
 
     /// Makes a dead letter of a pending message.
-    pub(super) fn bury(&mut self, step: &mut Step<'_>, place: Place) {
-        let (group, topic, queue, offset) = place;
-        let gone =
-            self.state.message_queue(topic, queue).is_none_or(|messages| messages.get(offset).is_none());
-        if gone {
-            let messages = vec![(queue, offset)];
-            self.append(step, &Record::Ack { group, topic, messages });
+    fn bury(&mut self, step: &mut Step<'_>, (group, topic, queue, offset): Place) {
+        if self.state.entry(topic, queue, offset).is_none() {
+            self.finish(step, group, topic, vec![(queue, offset)]);
         } else if let Some(into) = self.dead_letter_topic(step, group) {
-            self.append(step, &Record::DeadLetter { group, topic, queue, offset, into });
+            let record = Record::DeadLetter { group, topic, queue, offset, into };
+            self.append_for(step, (group, topic), &[(queue, offset)], &record);
             self.polls.arrived(into);
+            self.polls.changed(topic, group);
+        }
+    }
+
+    /// Ends pending messages for good.
+    pub(super) fn finish(
+        &mut self,
+        step: &mut Step<'_>,
+        group: GroupId,
+        topic: TopicId,
+        messages: Vec<(QueueId, Offset)>,
+    ) {
+        let record = Record::Ack { group, topic, messages };
+        if let Record::Ack { messages, .. } = &record {
+            self.append_for(step, (group, topic), messages, &record);
         }
         self.polls.changed(topic, group);
     }
 
-    /// Whether a message has had all its deliveries.
-    pub(super) fn is_exhausted(&self, group: GroupId, pending: &Pending) -> bool {
-        self.state.groups.get(&group).is_some_and(|group| pending.attempts >= group.settings.max_attempts)
-    }
-
-    /// Remembers to look at a delivery when its time is over, if it was the last one.
-    pub(super) fn watch_last_attempt(&mut self, place: Place) {
-        if let Some(pending) = self.pending(place)
-            && self.is_exhausted(place.0, pending)
-        {
-            let at: LogTime = pending.visible_at;
-            self.last_attempts.insert((at, place));
+    /// Changes when pending messages come back.
+    pub(super) fn change_visible(&mut self, step: &mut Step<'_>, change: record::ChangeInvisible) {
+        let key = (change.group, change.topic);
+        let record = Record::ChangeInvisible(change);
+        if let Record::ChangeInvisible(change) = &record {
+            self.append_for(step, key, &change.messages, &record);
         }
-    }
-
-    pub(super) fn pending(&self, (group, topic, queue, offset): Place) -> Option<&Pending> {
-        self.state.progress(group, topic, queue)?.pending.get(&offset)
+        self.polls.changed(key.1, key.0);
     }
 
     /// The pending message whose current delivery a handle names.
@@ -152,9 +151,15 @@ impl Shard {
         if same { Ok(pending) } else { Err(StaleHandle) }
     }
 
+    fn is_exhausted(&self, group: GroupId, pending: &Pending) -> bool {
+        self.state.groups.get(&group).is_some_and(|group| pending.attempts >= group.settings.max_attempts)
+    }
+
     fn is_done(&self, group: GroupId, handle: &Handle) -> bool {
-        let (topic, queue, offset): (TopicId, QueueId, Offset) = (handle.topic, handle.queue, handle.offset);
-        self.state.progress(group, topic, queue).is_some_and(|progress| progress.is_done(offset))
+        let lane =
+            self.state.message_queue(handle.topic, handle.queue).map(|queue| queue.lane(handle.offset));
+        let progress = self.state.progress(group, handle.topic, handle.queue);
+        lane.zip(progress).is_some_and(|(lane, progress)| !progress.owes(handle.offset, lane))
     }
 
     fn known_group(&self, name: &Name) -> Result<GroupId, GroupNotFound> {

@@ -9,7 +9,7 @@ use crate::queue::index::{Entry, MessageQueue};
 use crate::queue::progress::Progress;
 use crate::queue::request::{ConsumeError, Delivery, Filter, Receive, ReceiveError, TooMany, TopicNotFound};
 use crate::queue::settings::TopicKind;
-use crate::record::{ChangeInvisible, Fate, Pop, PopQueue, Record};
+use crate::record::{Fate, Pop, PopQueue, Record, Repeat};
 
 /// Most messages that one look at a topic goes through. A filter that wants none of them goes on in the next
 /// step, so that nobody else waits for it.
@@ -22,7 +22,7 @@ type Key = (TopicId, GroupId);
 struct Found {
     queues: Vec<PopQueue>,
     deliveries: Vec<(QueueId, Offset, Lsn, u32)>,
-    /// Pending messages that are no longer there.
+    /// Pending messages that are no longer in the log, or that the filter does not want: passed over for good.
     gone: Vec<(QueueId, Offset)>,
     scanned: u32,
 }
@@ -46,6 +46,10 @@ impl Shard {
         let (found, more) = self.take(step, key, &receive);
         if !found.is_empty() || receive.wait_ms == 0 {
             return Some(Ok(found));
+        }
+        if let Some(earlier) = receive.attempt.and_then(|attempt| self.polls.take_attempt(key, attempt)) {
+            // Its client has given it up, or it would not repeat the attempt.
+            step.answers.push((earlier, Answer::Receive(Ok(Vec::new()))));
         }
         if self.polls.len() >= self.limits.polls_max {
             return Some(Err(TooMany { what: "waiting receives", limit: self.limits.polls_max }.into()));
@@ -87,6 +91,8 @@ impl Shard {
                 step.answers.push((ticket, Answer::Receive(Ok(found))));
             } else if more {
                 return true;
+            } else if receive.filter == Filter::All {
+                return false;
             } else {
                 barren.push(receive.filter);
             }
@@ -132,20 +138,11 @@ impl Shard {
             }
         }
         if !deliveries.is_empty() {
-            let messages: Vec<_> =
-                deliveries.iter().map(|delivery| (delivery.queue, delivery.offset)).collect();
-            self.append(
-                step,
-                &Record::ChangeInvisible(ChangeInvisible {
-                    group,
-                    topic,
-                    visible_at: step.now.plus(receive.invisible_ms),
-                    held: true,
-                    confirmed: false,
-                    uncounted: false,
-                    messages,
-                }),
-            );
+            let messages = places(&deliveries);
+            let (connection, invisible_ms) = (receive.connection, receive.invisible_ms);
+            let record =
+                Record::Repeat(Repeat { group, topic, connection, invisible_ms, messages: messages.clone() });
+            self.append_for(step, (group, topic), &messages, &record);
         }
         deliveries
     }
@@ -153,36 +150,38 @@ impl Shard {
     /// Takes what there is, and says whether there is more to look through.
     fn take(&mut self, step: &mut Step<'_>, (topic, group): Key, receive: &Receive) -> (Vec<Delivery>, bool) {
         let found = self.look(step.now, topic, group, receive);
-        if !found.gone.is_empty() {
-            self.append(step, &Record::Ack { group, topic, messages: found.gone });
+        let passed_over = !found.gone.is_empty();
+        if passed_over {
+            let record = Record::Ack { group, topic, messages: found.gone.clone() };
+            self.append_for(step, (group, topic), &found.gone, &record);
         }
+        let (nonce, invisible_ms) = (receive.nonce, receive.invisible_ms);
+        let delivery = |(queue, offset, lsn, attempt)| Delivery {
+            topic,
+            queue,
+            offset,
+            lsn,
+            attempt,
+            nonce,
+            invisible_ms,
+        };
+        let deliveries: Vec<Delivery> = found.deliveries.into_iter().map(delivery).collect();
         if !found.queues.is_empty() {
-            self.append(
-                step,
-                &Record::Pop(Pop {
-                    group,
-                    topic,
-                    nonce: receive.nonce,
-                    client: receive.client,
-                    connection: receive.connection,
-                    attempt: receive.attempt.unwrap_or(AttemptHash(0)),
-                    invisible_ms: receive.invisible_ms,
-                    auto_renew: receive.auto_renew,
-                    queues: found.queues,
-                }),
-            );
+            let record = Record::Pop(Pop {
+                group,
+                topic,
+                nonce,
+                client: receive.client,
+                connection: receive.connection,
+                attempt: receive.attempt.unwrap_or(AttemptHash(0)),
+                invisible_ms,
+                auto_renew: receive.auto_renew,
+                queues: found.queues,
+            });
+            self.append_for(step, (group, topic), &places(&deliveries), &record);
         }
-        let mut deliveries = Vec::with_capacity(found.deliveries.len());
-        for (queue, offset, lsn, attempt) in found.deliveries {
-            let place = (group, topic, queue, offset);
-            if receive.auto_renew {
-                self.watch_renewal(receive.client, place);
-            }
-            self.watch_last_attempt(place);
-            let (nonce, invisible_ms) = (receive.nonce, receive.invisible_ms);
-            deliveries.push(Delivery { topic, queue, offset, lsn, attempt, nonce, invisible_ms });
-        }
-        let more = deliveries.is_empty() && found.scanned >= SCAN_MAX;
+        // What was passed over may have freed the next of its message group.
+        let more = deliveries.is_empty() && (found.scanned >= SCAN_MAX || passed_over);
         (deliveries, more)
     }
 
@@ -195,7 +194,7 @@ impl Shard {
             return found;
         };
         let Some(subscription) = of_group.subscriptions.get(&topic) else { return found };
-        let count = of_topic.queues.len();
+        let (count, batch) = (of_topic.queues.len(), receive.batch.max(1) as usize);
         for turn in 0..count {
             let number = (self.rotation as usize).wrapping_add(turn) % count;
             let (Some(messages), Some(progress)) =
@@ -215,7 +214,10 @@ impl Shard {
                 parked_max: self.limits.parked_max,
                 log_start: self.state.log_start,
             };
-            look.collect(&mut found, receive.batch.max(1) as usize);
+            look.collect(&mut found, batch);
+            if found.deliveries.len() >= batch || found.scanned >= SCAN_MAX {
+                break;
+            }
         }
         found
     }
@@ -262,14 +264,16 @@ impl Look<'_> {
             }
             found.scanned += 1;
             let Some(pending) = self.progress.pending.get(offset) else { continue };
-            let Some(entry) = self.entry(*offset) else {
-                found.gone.push((self.queue, *offset));
-                continue;
-            };
             // One that has had all its deliveries becomes a dead letter at the end of this step.
-            if pending.attempts < self.max_attempts && wants(self.filter, &entry) {
-                part.again.push(*offset);
-                found.deliveries.push((self.queue, *offset, entry.lsn, pending.attempts + 1));
+            if pending.attempts >= self.max_attempts {
+                continue;
+            }
+            match self.entry(*offset).filter(|entry| wants(self.filter, entry)) {
+                Some(entry) => {
+                    part.again.push(*offset);
+                    found.deliveries.push((self.queue, *offset, entry.lsn, pending.attempts + 1));
+                }
+                None => found.gone.push((self.queue, *offset)),
             }
         }
     }
@@ -295,7 +299,9 @@ impl Look<'_> {
                         parked += 1;
                         Fate::Parked
                     } else {
-                        lanes.insert(lane);
+                        if lane != Lane(0) {
+                            lanes.insert(lane);
+                        }
                         in_flight += 1;
                         found.deliveries.push((self.queue, offset, entry.lsn, 1));
                         Fate::Taken
@@ -315,6 +321,10 @@ impl Look<'_> {
     fn entry(&self, offset: Offset) -> Option<Entry> {
         self.messages.get(offset).filter(|entry| entry.lsn >= self.log_start)
     }
+}
+
+fn places(deliveries: &[Delivery]) -> Vec<(QueueId, Offset)> {
+    deliveries.iter().map(|delivery| (delivery.queue, delivery.offset)).collect()
 }
 
 fn wants(filter: &Filter, entry: &Entry) -> bool {

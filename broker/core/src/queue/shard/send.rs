@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Shard, Step};
+use crate::hash::SendKey;
 use crate::ids::{Lane, LogTime, Offset, QueueId, TopicId};
 use crate::queue::duplicates::key_in;
 use crate::queue::request::{DiskFull, KindMismatch, NewMessage, Send, SendError, Sent};
@@ -20,24 +21,28 @@ impl Shard {
         }
         let mut results = Vec::with_capacity(send.messages.len());
         let mut stored: Vec<MessageRecord<'_>> = Vec::with_capacity(send.messages.len());
+        let mut earlier: BTreeMap<SendKey, Sent> = BTreeMap::new();
         let mut next: BTreeMap<QueueId, Offset> = BTreeMap::new();
         for message in &send.messages {
-            let earlier = stored.iter().find(|earlier| earlier.key == message.key);
-            let known = earlier
-                .map(|earlier| (earlier.queue, earlier.offset))
-                .or_else(|| self.state.duplicates.find(key_in(id, message.key), step.now));
-            if let Some((queue, offset)) = known {
+            if let Some(known) = earlier.get(&message.key) {
+                results.push(Sent { duplicate: true, ..*known });
+                continue;
+            }
+            if let Some((queue, offset)) = self.state.duplicates.find(key_in(id, message.key), step.now) {
                 results.push(Sent { queue, offset, duplicate: true });
                 continue;
             }
             let queue = self.pick_queue(message, settings.queues);
-            let visible = self.state.message_queue(id, queue).map_or(Offset(0), |queue| queue.next);
-            let next = next.entry(queue).or_insert(visible);
-            let record = message_record(id, queue, *next, step.now, message);
-            if record.hold == Hold::None {
-                *next = next.next();
+            let end = self.state.message_queue(id, queue).map_or(Offset(0), |queue| queue.next);
+            let offset = next.get(&queue).copied().unwrap_or(end);
+            let record = message_record(id, queue, offset, step.now, message);
+            let sent = Sent { queue, offset: record.offset, duplicate: false };
+            // A message alone has no other to tell its key and its offset to.
+            if send.messages.len() > 1 {
+                earlier.insert(message.key, sent);
+                next.insert(queue, if record.hold == Hold::None { offset.next() } else { offset });
             }
-            results.push(Sent { queue, offset: record.offset, duplicate: false });
+            results.push(sent);
             stored.push(record);
         }
         match <[_; 1]>::try_from(stored) {
