@@ -346,3 +346,70 @@ impl FrameBuilder {
 pub(crate) fn framed_len(filled: usize, record_len: usize) -> u64 {
     (filled + varint_len(record_len as u64) + record_len).next_multiple_of(ALIGNMENT) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TAG: u32 = 7;
+
+    fn sealed(records: &[Vec<u8>]) -> (Frame, u32) {
+        let mut builder = FrameBuilder::new(Epoch(3), LogTime(5), Lsn(4096), 1 << 20, 0);
+        for record in records {
+            builder.push(record);
+        }
+        builder.seal(Lsn(4000), 11, TAG)
+    }
+
+    fn expected() -> Expected {
+        Expected { lsn: Lsn(4096), shard_tag: TAG, chain: Some(11), epoch: Epoch(3), room: 1 << 20 }
+    }
+
+    fn verify(expected: &Expected, bytes: &[u8]) -> Result<Vec<(Lsn, Vec<u8>)>, Fault> {
+        let head = bytes.first_chunk().ok_or(Fault::Length)?;
+        let (header, _) = expected.header(head)?;
+        let payload = bytes.get(HEADER_LEN..header.frame_len() as usize).ok_or(Fault::Length)?;
+        let frame = FrameRef::verify(&header, payload)?;
+        Ok(frame.records().map(|(lsn, record)| (lsn, record.to_vec())).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn records_read_back_from_where_they_were_pushed(records: Vec<Vec<u8>>) {
+            let (frame, _) = sealed(&records);
+            prop_assert!(frame.bytes.len().is_multiple_of(ALIGNMENT));
+            let found = verify(&expected(), &frame.bytes).unwrap();
+            for ((lsn, found), record) in found.iter().zip(&records) {
+                prop_assert_eq!(found, record);
+                let at = (lsn.0 - frame.lsn.0) as usize;
+                prop_assert_eq!(Reader::new(&frame.bytes[at..]).bytes("record").unwrap(), record.as_slice());
+            }
+            prop_assert_eq!(found.len(), records.len());
+        }
+
+        #[test]
+        fn any_bytes_are_no_frame_and_no_panic(bytes: Vec<u8>, magic: bool) {
+            let mut bytes = bytes;
+            if magic && bytes.len() > 8 {
+                bytes[..8].copy_from_slice(&[b'R', b'Q', b'F', b'1', 1, 0, 64, 0]);
+            }
+            prop_assert!(verify(&expected(), &bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn a_frame_is_valid_only_where_it_belongs() {
+        let (frame, _) = sealed(&[b"record".to_vec()]);
+        let fault = |expected: Expected| verify(&expected, &frame.bytes).unwrap_err();
+        assert_eq!(fault(Expected { lsn: Lsn(0), ..expected() }), Fault::Position);
+        assert_eq!(fault(Expected { shard_tag: 8, ..expected() }), Fault::Shard);
+        assert_eq!(fault(Expected { chain: Some(12), ..expected() }), Fault::Chain);
+        assert_eq!(fault(Expected { epoch: Epoch(4), ..expected() }), Fault::Epoch);
+        assert_eq!(fault(Expected { room: 64, ..expected() }), Fault::Length);
+        assert!(
+            verify(&Expected { chain: None, epoch: Epoch(2), room: 72, ..expected() }, &frame.bytes).is_ok()
+        );
+    }
+}

@@ -198,8 +198,10 @@ impl History {
 
 #[test]
 fn random_histories_keep_a_prefix_with_everything_confirmed() {
-    let histories =
-        std::env::var("RQ_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(HISTORIES);
+    let count = |name| std::env::var(name).ok().and_then(|count| count.parse::<u64>().ok());
+    // `make soak` asks all random tests for more cases by this variable; a history takes longer than most cases.
+    let soak = count("PROPTEST_CASES").map(|cases| HISTORIES.max(cases / 10));
+    let histories = count("RQ_HISTORIES").or(soak).unwrap_or(HISTORIES);
     for seed in 0..histories {
         History::new(seed).play();
     }
