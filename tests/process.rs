@@ -19,8 +19,22 @@ mod trace;
 /// For data in a temporary directory, on whatever file system that is: a killed process loses nothing on any.
 const ANY_FILESYSTEM: &str = "--allow-unsafe-filesystem";
 
-/// Small segments: logs roll often, and fit on small disks.
-const SMALL_SEGMENTS: [&str; 2] = ["--segment-bytes", "4194304"];
+/// Everything happens often: segments roll, checkpoints are written, consumed segments are dropped.
+const RESTLESS: [&str; 8] =
+    ["--segment", "4MiB", "--checkpoint-size", "8MiB", "--checkpoint-interval", "2s", "--keep", "5s"];
+
+/// [`RESTLESS`], on [`ANY_FILESYSTEM`].
+const RESTLESS_ANYWHERE: [&str; 9] = [
+    ANY_FILESYSTEM,
+    RESTLESS[0],
+    RESTLESS[1],
+    RESTLESS[2],
+    RESTLESS[3],
+    RESTLESS[4],
+    RESTLESS[5],
+    RESTLESS[6],
+    RESTLESS[7],
+];
 
 /// Until a broker that was brought back serves its clients again.
 const BACK_DEADLINE: std::time::Duration = std::time::Duration::from_mins(1);

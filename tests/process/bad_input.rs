@@ -13,12 +13,13 @@ use rq_tests::client::{Client, Incoming, Outgoing};
 use rq_tests::disk::LoopDisk;
 use rq_tests::requirement::{Requirement, can_run};
 
-use crate::{ANY_FILESYSTEM, SMALL_SEGMENTS};
+use crate::ANY_FILESYSTEM;
 
 const TOPIC: &str = "kept";
 const GROUP: &str = "kept-group";
 const MESSAGES: u32 = 20;
 const ARGUMENTS: [&str; 3] = [ANY_FILESYSTEM, SMALL_SEGMENTS[0], SMALL_SEGMENTS[1]];
+const SMALL_SEGMENTS: [&str; 2] = ["--segment", "4MiB"];
 
 /// A data directory with messages in it, of a broker that was killed.
 struct Kept {

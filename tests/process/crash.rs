@@ -9,7 +9,7 @@ use rq_tests::broker::Broker;
 use rq_tests::run::{randomness, rounds, seed};
 use rq_tests::workload::{Load, Plan, judge};
 
-use crate::{ANY_FILESYSTEM, BACK_DEADLINE, SMALL_SEGMENTS};
+use crate::{BACK_DEADLINE, RESTLESS_ANYWHERE};
 
 /// Kills of one history; the next ones begin with an empty directory.
 const ROUNDS_OF_A_HISTORY: u32 = 10;
@@ -33,8 +33,7 @@ async fn a_killed_broker_keeps_every_promise() -> Result<()> {
 async fn one_history(seed: u64, rounds: u32) -> Result<()> {
     let mut random = randomness(seed, 100);
     let home = tempfile::tempdir()?;
-    let arguments = [ANY_FILESYSTEM, SMALL_SEGMENTS[0], SMALL_SEGMENTS[1]];
-    let mut broker = Broker::start(&home.path().join("data"), &arguments).await?;
+    let mut broker = Broker::start(&home.path().join("data"), &RESTLESS_ANYWHERE).await?;
     let load = Load::start(&broker.endpoint(), Plan::new(seed)).await?;
     for round in 1..=rounds {
         let acknowledged = load.acknowledged();

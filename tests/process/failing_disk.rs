@@ -11,7 +11,7 @@ use rq_tests::run::{randomness, rounds, seed};
 use rq_tests::strace::Strace;
 use rq_tests::workload::{Load, Plan, judge};
 
-use crate::{BACK_DEADLINE, SMALL_SEGMENTS};
+use crate::{BACK_DEADLINE, RESTLESS};
 
 const DISK_MIB: u64 = 1_024;
 /// The failing call is one of the first so many of its thread.
@@ -27,7 +27,7 @@ async fn a_broker_whose_flush_failed_ends_and_keeps_every_promise() -> Result<()
     let rounds = rounds(4, 100);
     let disk = LoopDisk::new(DISK_MIB)?;
     let home = tempfile::tempdir()?;
-    let mut broker = Broker::start(&disk.path().join("data"), &SMALL_SEGMENTS).await?;
+    let mut broker = Broker::start(&disk.path().join("data"), &RESTLESS).await?;
     let load = Load::start(&broker.endpoint(), Plan::new(seed)).await?;
     for round in 1..=rounds {
         let acknowledged = load.acknowledged();

@@ -13,7 +13,7 @@ use rq_tests::run::{randomness, rounds, seed};
 use rq_tests::strace::Strace;
 use rq_tests::workload::{Load, Plan, judge};
 
-use crate::{BACK_DEADLINE, SMALL_SEGMENTS};
+use crate::{BACK_DEADLINE, RESTLESS};
 
 /// Power cuts of one history; the next ones begin with a new disk.
 const ROUNDS_OF_A_HISTORY: u32 = 5;
@@ -47,7 +47,7 @@ async fn a_broker_whose_flushes_do_nothing_is_found_out() -> Result<()> {
     let seed = seed("useless flush");
     let disk = LoopDisk::new(DISK_MIB)?;
     let home = tempfile::tempdir()?;
-    let mut broker = Broker::start(&disk.path().join("data"), &SMALL_SEGMENTS).await?;
+    let mut broker = Broker::start(&disk.path().join("data"), &RESTLESS).await?;
     let plan = Plan { patience: Duration::from_secs(10), ..Plan::new(seed) };
     let load = Load::start(&broker.endpoint(), plan).await?;
     load.wait_until("a first send", BACK_DEADLINE, |load| load.acknowledged() > 0).await?;
@@ -77,7 +77,7 @@ async fn a_broker_whose_flushes_do_nothing_is_found_out() -> Result<()> {
 async fn one_history(seed: u64, rounds: u32) -> Result<()> {
     let mut random = randomness(seed, 101);
     let disk = LoopDisk::new(DISK_MIB)?;
-    let mut broker = Broker::start(&disk.path().join("data"), &SMALL_SEGMENTS).await?;
+    let mut broker = Broker::start(&disk.path().join("data"), &RESTLESS).await?;
     let load = Load::start(&broker.endpoint(), Plan::new(seed)).await?;
     for round in 1..=rounds {
         let acknowledged = load.acknowledged();

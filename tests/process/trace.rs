@@ -12,7 +12,7 @@ use rq_tests::requirement::{Requirement, can_run};
 use rq_tests::strace::Strace;
 use rq_tests::trace::{CALLS, LONGEST_STRING, Trace, body_mark, message_id};
 
-use crate::{ANY_FILESYSTEM, SMALL_SEGMENTS};
+use crate::RESTLESS_ANYWHERE;
 
 const SENDERS: u32 = 8;
 const MESSAGES_OF_A_SENDER: u32 = 40;
@@ -27,7 +27,7 @@ async fn no_answer_leaves_before_its_message_is_flushed() -> Result<()> {
     }
     let home = tempfile::tempdir()?;
     let data = home.path().canonicalize()?.join("data");
-    let broker = Broker::start(&data, &[ANY_FILESYSTEM, SMALL_SEGMENTS[0], SMALL_SEGMENTS[1]]).await?;
+    let broker = Broker::start(&data, &RESTLESS_ANYWHERE).await?;
     Client::new(&broker.endpoint(), "admin")?.create_topic(TOPIC, TopicType::Normal, 4).await?;
 
     let output = home.path().join("strace");
