@@ -1,5 +1,7 @@
 //! The process: reads its configuration, binds its sockets, runs the broker until it is told to stop.
 
+use std::io::IsTerminal as _;
+
 use anyhow::Context as _;
 use clap::Parser as _;
 use rq_broker::config::{Args, Config, LogFormat};
@@ -11,7 +13,9 @@ use tracing_subscriber::EnvFilter;
 async fn main() -> anyhow::Result<()> {
     let config = Config::load(&Args::parse())?;
     let filter = EnvFilter::try_new(&config.log).context("the log filter cannot be read: try --log info")?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().init(),
