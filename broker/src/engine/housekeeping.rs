@@ -90,7 +90,9 @@ impl<D: Disk> Housekeeping<D> {
 
     /// What is still owed below a position, with its bytes; None where that is too much to copy.
     fn owed(&self, state: &State, below: Lsn) -> Option<Vec<Relocation>> {
-        let mut room = self.segment_bytes / 1000 * u64::from(self.retention.relocate_below_permille);
+        let worth_it = self.segment_bytes / 1000 * u64::from(self.retention.relocate_below_permille);
+        // On a full disk the copies must not take what acks need.
+        let mut room = worth_it.min(self.published.figures().available_bytes / 4);
         let mut relocate = Vec::new();
         for owed in owed_below(state, below, &self.retention, RELOCATED_MAX)? {
             let record = match self.reader.read_record(owed.lsn) {

@@ -55,6 +55,17 @@ pub(super) struct Inbox {
 
 /// Most requests of one batch: bounds the time until its first answer.
 const BATCH_MAX: usize = 8192;
+/// A batch ends with the request that reaches this many bytes: bounds what the log must have room for.
+pub(super) const BATCH_BYTES: usize = 4 << 20;
+
+impl Work {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Request { permit, .. } => permit.num_permits(),
+            Self::Internal(_) | Self::Cancel(_) | Self::Inspect(_) => 0,
+        }
+    }
+}
 
 impl Inbox {
     /// Hands in work; false once the inbox is closed.
@@ -87,8 +98,14 @@ impl Inbox {
             };
             waiting.idle = false;
         }
-        let count = waiting.work.len().min(BATCH_MAX);
-        batch.extend(waiting.work.drain(..count));
+        let mut bytes = 0;
+        while bytes < BATCH_BYTES
+            && batch.len() < BATCH_MAX
+            && let Some(work) = waiting.work.pop_front()
+        {
+            bytes += work.bytes();
+            batch.push(work);
+        }
         !(waiting.closed && batch.is_empty())
     }
 

@@ -14,11 +14,14 @@ use rq_log::Disk;
 
 use super::figures::Published;
 use super::frames::{Frames, fail};
-use super::inbox::{Inbox, Reply, Work};
+use super::inbox::{BATCH_BYTES, Inbox, Reply, Work};
 use super::{EngineError, clock};
 
-/// Below this nothing is worked off that needs the log: what is left is for the records of what was admitted.
-const LOG_RESERVE_BYTES: u64 = 48 << 20;
+/// Below this nothing is worked off that needs the log. A batch without new messages fits in it.
+const LOG_RESERVE_BYTES: u64 = 1 << 20;
+/// New messages are refused at the latest when less than this is free: a batch of them, the largest record, and the
+/// reserve fit in it.
+pub(super) const FREE_BYTES_MIN: u64 = BATCH_BYTES as u64 + rq_log::RECORD_LIMIT as u64 + LOG_RESERVE_BYTES;
 
 /// When a checkpoint is due.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +104,8 @@ impl<D: Disk> LogThread<D> {
         let has_room = space.available_bytes >= LOG_RESERVE_BYTES;
         for work in batch.drain(..) {
             match work {
-                Work::Request { reply, .. } if !has_room => {
+                // A send is refused by the shard, which says why.
+                Work::Request { request, reply, .. } if !has_room && !matches!(request, Request::Send(_)) => {
                     let _ = reply.send(Err(EngineError::Overloaded));
                 }
                 Work::Request { ticket, request, reply, group, permit } => {

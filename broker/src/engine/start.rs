@@ -19,7 +19,7 @@ use super::figures::Published;
 use super::frames::Frames;
 use super::housekeeping::Housekeeping;
 use super::inbox::Inbox;
-use super::log_thread::{CheckpointPolicy, LogThread};
+use super::log_thread::{CheckpointPolicy, FREE_BYTES_MIN, LogThread};
 use super::{Engine, Identity, Shared, clock};
 
 /// How an engine is started.
@@ -112,7 +112,8 @@ impl Engine {
             epoch,
         };
         let clock = LogClock::start(state.log_time(), clock::read());
-        let mut shard = Shard::new(state, limits);
+        let mut shard =
+            Shard::new(state, Limits { free_bytes_min: limits.free_bytes_min.max(FREE_BYTES_MIN), ..limits });
         let (reader, checkpoints) = (log.reader(), log.checkpoints());
         let segment_bytes = log.identity().segment_bytes;
         let published = Arc::new(Published::default());
