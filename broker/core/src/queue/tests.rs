@@ -2,8 +2,13 @@
 //! memory. After every step the log's new bytes are applied to a twin, whose state must be the same.
 
 mod dead_letters;
+mod deduplication;
 mod fifo;
+mod held;
 mod leases;
+mod model;
+mod polls;
+mod renewal;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

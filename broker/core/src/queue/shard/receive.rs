@@ -143,6 +143,8 @@ impl Shard {
             let record =
                 Record::Repeat(Repeat { group, topic, connection, invisible_ms, messages: messages.clone() });
             self.append_for(step, (group, topic), &messages, &record);
+            // A shorter lease than before ends earlier than those that wait expect.
+            self.polls.changed(topic, group);
         }
         deliveries
     }

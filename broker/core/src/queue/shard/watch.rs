@@ -92,6 +92,11 @@ impl Shard {
         });
     }
 
+    #[cfg(test)]
+    pub(crate) fn watches_nothing(&self) -> bool {
+        self.watch.renewals.is_empty() && self.watch.exhausted.is_empty()
+    }
+
     pub(super) fn pending(&self, place: Place) -> Option<&Pending> {
         pending(&self.state, place)
     }

@@ -1,0 +1,186 @@
+//! What one consumer group may see of a topic, written down as plainly as possible: one line a message, every
+//! question answered by looking at all of them.
+
+use std::collections::BTreeMap;
+
+use crate::ids::{Lane, LogTime, Offset, QueueId};
+use crate::queue::request::Delivery;
+
+/// A message as one group sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Copy {
+    pub(super) text: String,
+    pub(super) lane: Lane,
+    pub(super) attempts: u32,
+    pub(super) visible_at: LogTime,
+    pub(super) fate: Fate,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fate {
+    Waiting,
+    Delivered(Hold),
+    Acked,
+    Dead,
+}
+
+/// A delivery that has not ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Hold {
+    pub(super) nonce: u64,
+    pub(super) client: u64,
+    pub(super) attempt: Option<u64>,
+    pub(super) since: LogTime,
+    pub(super) length_ms: u64,
+    pub(super) renewed: bool,
+    pub(super) confirmed: bool,
+    pub(super) repeated: bool,
+    pub(super) worked_on: bool,
+}
+
+/// One group, and all messages ever sent, in the order of their sending.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) name: &'static str,
+    pub(super) ordered: bool,
+    pub(super) max_attempts: u32,
+    pub(super) copies: BTreeMap<(QueueId, Offset), Copy>,
+    /// What receives that wait asked for, by ticket.
+    pub(super) waiting: BTreeMap<crate::ids::Ticket, Asked>,
+}
+
+/// A receive.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) batch: usize,
+    pub(super) nonce: u64,
+    pub(super) client: u64,
+    pub(super) attempt: Option<u64>,
+    pub(super) invisible_ms: u64,
+    pub(super) renew: bool,
+}
+
+impl Group {
+    pub(super) fn new(name: &'static str, ordered: bool, max_attempts: u32) -> Self {
+        Self { name, ordered, max_attempts, copies: BTreeMap::new(), waiting: BTreeMap::new() }
+    }
+
+    /// Whether a message may be delivered.
+    fn may_deliver(&self, place: (QueueId, Offset), now: LogTime) -> bool {
+        let copy = &self.copies[&place];
+        let ends = matches!(copy.fate, Fate::Acked | Fate::Dead);
+        let earlier = self.copies.range((place.0, Offset(0))..place);
+        let waits = self.ordered
+            && copy.lane != Lane(0)
+            && earlier
+                .filter(|(_, earlier)| earlier.lane == copy.lane)
+                .any(|(_, earlier)| !matches!(earlier.fate, Fate::Acked | Fate::Dead));
+        !ends && copy.visible_at <= now && copy.attempts < self.max_attempts && !waits
+    }
+
+    pub(super) fn deliverable(&self, now: LogTime) -> Vec<(QueueId, Offset)> {
+        self.copies.keys().copied().filter(|place| self.may_deliver(*place, now)).collect()
+    }
+
+    /// What is held under a receive attempt.
+    pub(super) fn held_by(&self, attempt: Option<u64>) -> Vec<(QueueId, Offset)> {
+        let is_held = |copy: &Copy| match copy.fate {
+            Fate::Delivered(hold) => attempt.is_some() && hold.attempt == attempt && hold.worked_on,
+            _ => false,
+        };
+        self.copies.iter().filter(|(_, copy)| is_held(copy)).map(|(place, _)| *place).collect()
+    }
+
+    /// Checks what a receive got, message by message, and takes note of it.
+    pub(super) fn delivered(&mut self, asked: Asked, got: &[Delivery], now: LogTime) {
+        assert!(got.len() <= asked.batch, "{}: more than was asked for", self.name);
+        for delivery in got {
+            let place = (delivery.queue, delivery.offset);
+            assert!(
+                self.may_deliver(place, now),
+                "{}: {delivery:?} at {now}: {:#?}",
+                self.name,
+                self.copies[&place]
+            );
+            let copy = self.copies.get_mut(&place).unwrap();
+            copy.attempts += 1;
+            assert_eq!(delivery.attempt, copy.attempts, "{}: attempts grow by one", self.name);
+            assert_eq!(delivery.nonce.0, asked.nonce);
+            copy.visible_at = now.plus(asked.invisible_ms);
+            copy.fate = Fate::Delivered(Hold {
+                nonce: asked.nonce,
+                client: asked.client,
+                attempt: asked.attempt,
+                since: now,
+                length_ms: asked.invisible_ms,
+                renewed: asked.renew,
+                confirmed: false,
+                repeated: false,
+                worked_on: true,
+            });
+        }
+        let left = self.deliverable(now);
+        assert!(got.len() == asked.batch || left.is_empty(), "{}: not delivered: {left:?}", self.name);
+    }
+
+    /// Checks what a repeated attempt got.
+    pub(super) fn repeated(&mut self, asked: Asked, got: &[Delivery], now: LogTime) {
+        let mut places: Vec<_> = got.iter().map(|delivery| (delivery.queue, delivery.offset)).collect();
+        places.sort_unstable();
+        assert_eq!(places, self.held_by(asked.attempt), "{}: the batch of a repeated attempt", self.name);
+        for delivery in got {
+            let copy = self.copies.get_mut(&(delivery.queue, delivery.offset)).unwrap();
+            assert_eq!(delivery.attempt, copy.attempts, "a repeat is no further attempt");
+            copy.visible_at = now.plus(asked.invisible_ms);
+            let Fate::Delivered(hold) = &mut copy.fate else { panic!("{copy:?}") };
+            assert_eq!(delivery.nonce.0, hold.nonce, "a repeat has the same handles");
+            (hold.since, hold.length_ms, hold.repeated, hold.confirmed) =
+                (now, asked.invisible_ms, true, false);
+        }
+    }
+
+    /// The copy whose current delivery a handle names.
+    pub(super) fn current(&mut self, delivery: &Delivery) -> Option<&mut Copy> {
+        let copy = self.copies.get_mut(&(delivery.queue, delivery.offset))?;
+        match copy.fate {
+            Fate::Delivered(hold) if hold.nonce == delivery.nonce.0 => Some(copy),
+            _ => None,
+        }
+    }
+
+    /// Changes every delivery that is being worked on.
+    pub(super) fn for_each_hold(&mut self, mut change: impl FnMut(&mut Hold, &mut LogTime)) {
+        for copy in self.copies.values_mut() {
+            if let Fate::Delivered(hold) = &mut copy.fate
+                && hold.worked_on
+            {
+                change(hold, &mut copy.visible_at);
+            }
+        }
+    }
+
+    /// Last deliveries that ran out.
+    pub(super) fn bury(&mut self, now: LogTime) {
+        for copy in self.copies.values_mut() {
+            let out = matches!(copy.fate, Fate::Delivered(_)) && copy.visible_at <= now;
+            if out && copy.attempts >= self.max_attempts {
+                copy.fate = Fate::Dead;
+            }
+        }
+    }
+
+    /// When the next delivery runs out, as far as somebody has to do something then.
+    pub(super) fn next_event(&self) -> Option<LogTime> {
+        let running = self.copies.values().filter(|copy| matches!(copy.fate, Fate::Delivered(_)));
+        let needed = running.filter(|copy| copy.attempts >= self.max_attempts || !self.waiting.is_empty());
+        needed.map(|copy| copy.visible_at).min()
+    }
+
+    pub(super) fn texts_of(&self, fate: Fate) -> Vec<String> {
+        let mut texts: Vec<String> =
+            self.copies.values().filter(|copy| copy.fate == fate).map(|copy| copy.text.clone()).collect();
+        texts.sort_unstable();
+        texts
+    }
+}
