@@ -76,6 +76,8 @@ impl<D: Disk> Log<D> {
         }
         if need > self.room() {
             self.roll(epoch, log_time)?;
+        } else if self.room() < self.shared.identity.segment_bytes / 2 {
+            self.preparer.hurry();
         }
         let capacity = (need as usize).max(self.usual_len.min(FRAME_LIMIT));
         Ok(FrameBuilder::new(epoch, log_time, self.head.end, self.room(), capacity))

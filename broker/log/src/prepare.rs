@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::shared::{Segment, lock};
 const CHUNK: u64 = 1 << 20;
 /// Zeroes flushed at a time.
 const FLUSH: u64 = 16 << 20;
-/// Pause after a chunk while the log still has a segment to go to: keeps the disk free for the log's flushes.
+/// Pause after a chunk unless the log is about to need it: keeps the disk free for the log's flushes.
 const PAUSE: Duration = Duration::from_millis(8);
 /// How soon after a failure preparing is tried again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -127,6 +127,8 @@ struct Bench<D: Disk> {
     changed: Condvar,
     /// How far the active segment of a fresh log has been written with zeroes; the log stays below it.
     zeroed: AtomicU64,
+    /// Whether the log will need the next segment soon, or waits already.
+    hurry: AtomicBool,
 }
 
 /// The stock of prepared segments, and the thread that fills it up.
@@ -158,6 +160,7 @@ impl<D: Disk> Preparer<D> {
             stock: Mutex::new(Stock { ready, next_base, failure: None, stop: false }),
             changed: Condvar::new(),
             zeroed: AtomicU64::new(zeroed),
+            hurry: AtomicBool::new(false),
         });
         let thread = if background {
             let bench = Arc::clone(&bench);
@@ -180,6 +183,7 @@ impl<D: Disk> Preparer<D> {
         let mut stock = lock(&self.bench.stock);
         loop {
             if let Some(segment) = stock.ready.pop_front_if(|segment| segment.base == base) {
+                self.bench.hurry.store(false, Ordering::Relaxed);
                 self.bench.changed.notify_all();
                 return Ok(segment);
             }
@@ -188,6 +192,7 @@ impl<D: Disk> Preparer<D> {
             } else if let Some(failure) = &stock.failure {
                 return Err(failure.to_write_error());
             } else {
+                self.hurry();
                 stock = self.bench.changed.wait(stock).unwrap_or_else(PoisonError::into_inner);
             }
         }
@@ -198,10 +203,16 @@ impl<D: Disk> Preparer<D> {
         if self.bench.zeroed.load(Ordering::Acquire) >= end {
             return;
         }
+        self.hurry();
         let mut stock = lock(&self.bench.stock);
         while self.bench.zeroed.load(Ordering::Acquire) < end {
             stock = self.bench.changed.wait(stock).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Says that the log will need the next segment soon.
+    pub(crate) fn hurry(&self) {
+        self.bench.hurry.store(true, Ordering::Relaxed);
     }
 
     /// How many segments are ready.
@@ -233,7 +244,7 @@ impl<D: Disk> Bench<D> {
             let stock = lock(&self.stock);
             self.zeroed.store(base + at, Ordering::Release);
             self.changed.notify_all();
-            !stock.stop
+            self.pause(stock)
         });
         if let Err(error) = zeroed {
             // Room was reserved, so the log can write there all the same; what is broken it will find out itself.
@@ -262,7 +273,7 @@ impl<D: Disk> Bench<D> {
             }
             let base = stock.next_base;
             drop(stock);
-            let made = self.workshop.make(base, |_| self.pause());
+            let made = self.workshop.make(base, |_| self.pause(lock(&self.stock)));
             stock = lock(&self.stock);
             match made {
                 Ok(Some(segment)) => {
@@ -288,9 +299,8 @@ impl<D: Disk> Bench<D> {
     }
 
     /// Between two chunks: slows down while there is no hurry; `false` ends the work.
-    fn pause(&self) -> bool {
-        let stock = lock(&self.stock);
-        if stock.stop || stock.ready.is_empty() {
+    fn pause(&self, stock: MutexGuard<'_, Stock<D>>) -> bool {
+        if stock.stop || (stock.ready.is_empty() && self.hurry.load(Ordering::Relaxed)) {
             return !stock.stop;
         }
         let (stock, _) = self.changed.wait_timeout(stock, PAUSE).unwrap_or_else(PoisonError::into_inner);

@@ -149,3 +149,54 @@ fn recovery_speed() {
         );
     }
 }
+
+/// Not a check but a measurement: `cargo test --release -p rq-log -- --ignored --nocapture flush_latency`.
+#[test]
+#[ignore = "a measurement"]
+fn flush_latency() {
+    use std::os::unix::fs::FileExt as _;
+    const ROUND: Duration = Duration::from_secs(3);
+    fn report(what: &str, times: &mut [Duration]) {
+        times.sort_unstable();
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+        eprintln!(
+            "{what}: {} times, p50 {:?}, p99 {:?}, p99.9 {:?}",
+            times.len(),
+            at(0.5),
+            at(0.99),
+            at(0.999)
+        );
+    }
+    fn time(mut act: impl FnMut()) -> Duration {
+        let before = Instant::now();
+        act();
+        before.elapsed()
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let bare = std::fs::File::create(dir.path().join("bare")).unwrap();
+    bare.write_all_at(&vec![0; 64 << 20], 0).unwrap();
+    bare.sync_all().unwrap();
+    let sized = Options { segment_bytes: 256 << 20, prepared_segments: 2, ..options() };
+    let started = Instant::now();
+    let mut log = open(StdDisk, &dir.path().join("data"), sized).unwrap().finish().unwrap();
+    eprintln!("fresh log open after {:?}", started.elapsed());
+    let record = vec![1; 1024];
+    let mut at = 0;
+    for round in 0..6 {
+        let (mut log_times, mut bare_times) = (Vec::new(), Vec::new());
+        let started = Instant::now();
+        while started.elapsed() < ROUND {
+            log_times.push(time(|| {
+                append(&mut log, &record).unwrap();
+                log.sync().unwrap();
+            }));
+            bare_times.push(time(|| {
+                bare.write_all_at(&[1; 4096], at).unwrap();
+                bare.sync_data().unwrap();
+            }));
+            at = (at + 4096) % (64 << 20);
+        }
+        report(if round < 3 { "append and sync, preparing" } else { "append and sync" }, &mut log_times);
+        report("bare 4 KiB pwrite and fdatasync", &mut bare_times);
+    }
+}
