@@ -8,6 +8,8 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 # Tests are built in one profile, so that nothing is compiled twice.
 TESTED := $(CARGO_TARGET_DIR)/debug
 RELEASE := $(CARGO_TARGET_DIR)/release
+# Scenarios and options of `make bench`: BENCH="senders-64 --rounds 3", BENCH=--help.
+BENCH ?=
 # Address of the broker that `make run` starts, and its data directory.
 LISTEN ?= 127.0.0.1:8081
 HTTP ?= 127.0.0.1:8082
@@ -47,7 +49,7 @@ soak: build tools-disk tools-clients ## Run every suite with many rounds; takes 
 	$(call stage,official clients,RQ_SOAK=1 cargo test --locked -p rq-tests --test official_clients)
 
 bench: release ## Measure against a server that stores nothing; prints the table of docs/performance.md
-	@tests/bench/run $(RELEASE)
+	@cargo bench --locked -p rq-tests --bench broker -- $(BENCH)
 
 audit: tools-rust ## Check licences, sources and advisories of the dependencies (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install --locked cargo-deny"; exit 1; }

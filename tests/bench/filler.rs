@@ -1,0 +1,106 @@
+//! Fills a topic fast: large batches through the client API, many under way. Nothing here is measured.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
+use indicatif::ProgressBar;
+use rq_proto::rocketmq as wire;
+use rq_proto::rocketmq::messaging_service_client::MessagingServiceClient;
+use tokio::task::JoinSet;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::session;
+
+/// Requests under way.
+const UNDER_WAY: usize = 16;
+/// Bytes of bodies in one request, and messages in one at most.
+const BATCH_BYTES: u64 = 256 << 10;
+const BATCH_MAX: u64 = 256;
+/// A refused or failed batch is sent again so many times.
+const ATTEMPTS: u32 = 100;
+/// Pause before that.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Messages to fill a topic with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Filling {
+    pub(crate) topic: &'static str,
+    pub(crate) messages: u64,
+    pub(crate) body_bytes: u64,
+}
+
+impl Filling {
+    /// Sends them all to the broker at `endpoint`; each is acknowledged when this returns.
+    pub(crate) async fn send(self, endpoint: &str) -> Result<()> {
+        let bar = session::bar(self.messages, &format!("filling {}", self.topic));
+        let next = Arc::new(AtomicU64::new(0));
+        // Ids of another run, or of another filling, are other ids.
+        let run =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock")?.as_nanos() as u64;
+        let mut senders = JoinSet::new();
+        for _ in 0..UNDER_WAY {
+            let channel = Endpoint::from_shared(endpoint.to_owned())?.connect().await.context("connect")?;
+            senders.spawn(self.sender(channel, run, next.clone(), bar.clone()));
+        }
+        while let Some(ended) = senders.join_next().await {
+            ended.context("a sender panicked")??;
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    async fn sender(self, channel: Channel, run: u64, next: Arc<AtomicU64>, bar: ProgressBar) -> Result<()> {
+        let mut client = MessagingServiceClient::new(channel);
+        let batch = (BATCH_BYTES / self.body_bytes).clamp(1, BATCH_MAX);
+        let body = Bytes::from(vec![0x5A; self.body_bytes as usize]);
+        loop {
+            let from = next.fetch_add(batch, Ordering::Relaxed);
+            let to = self.messages.min(from + batch);
+            if from >= to {
+                return Ok(());
+            }
+            let messages = (from..to).map(|number| self.message(run, number, &body)).collect();
+            store(&mut client, wire::SendMessageRequest { messages }).await?;
+            bar.inc(to - from);
+        }
+    }
+
+    fn message(self, run: u64, number: u64, body: &Bytes) -> wire::Message {
+        wire::Message {
+            topic: Some(wire::Resource { name: self.topic.to_owned(), ..Default::default() }),
+            system_properties: Some(wire::SystemProperties {
+                message_id: format!("01{run:016X}{number:016X}"),
+                message_type: wire::MessageType::Normal.into(),
+                body_encoding: wire::Encoding::Identity.into(),
+                born_host: "filler".to_owned(),
+                born_timestamp: Some(SystemTime::now().into()),
+                ..Default::default()
+            }),
+            body: body.clone(),
+            ..Default::default()
+        }
+    }
+}
+
+/// Sends a batch until it is stored: the broker recognises the repetition.
+async fn store(client: &mut MessagingServiceClient<Channel>, batch: wire::SendMessageRequest) -> Result<()> {
+    let mut last = None;
+    for _ in 0..ATTEMPTS {
+        let mut request = tonic::Request::new(batch.clone());
+        request
+            .metadata_mut()
+            .insert("x-mq-client-id", tonic::metadata::MetadataValue::from_static("filler"));
+        match client.send_message(request).await.map(tonic::Response::into_inner) {
+            Ok(answer) => match answer.status {
+                Some(status) if status.code() == wire::Code::Ok => return Ok(()),
+                status => last = Some(format!("{status:?}")),
+            },
+            Err(status) => last = Some(status.to_string()),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    bail!("a batch was not stored: {}", last.unwrap_or_default())
+}
