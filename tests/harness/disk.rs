@@ -82,6 +82,42 @@ impl Drop for LoopDisk {
     }
 }
 
+/// An overlay over a loop disk, as the root of a container is one.
+#[derive(Debug)]
+pub struct Overlay {
+    disk: LoopDisk,
+}
+
+impl Overlay {
+    /// Makes and mounts an overlay.
+    pub fn new() -> Result<Self> {
+        let overlay = Self { disk: LoopDisk::new(128)? };
+        let base = overlay.disk.path();
+        for layer in ["lower", "upper", "work", "merged"] {
+            std::fs::create_dir(base.join(layer)).context("create a layer")?;
+        }
+        let at = |layer: &str| base.join(layer).display().to_string();
+        let layers = format!("lowerdir={},upperdir={},workdir={}", at("lower"), at("upper"), at("work"));
+        run(Command::new("mount").args(["-t", "overlay", "-o", &layers, "overlay"]).arg(overlay.path()))?;
+        Ok(overlay)
+    }
+
+    /// Where it is mounted.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.disk.path().join("merged")
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        // Before the disk below, whose own drop follows.
+        if let Err(error) = unmount(&self.path()) {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
 fn run(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("run {command:?}"))?;
     if !output.status.success() {

@@ -14,6 +14,10 @@ pub enum Requirement {
     LoopDevice,
     /// `strace` on the path.
     Strace,
+    /// A tmpfs on `/dev/shm`.
+    SharedMemory,
+    /// Mounts of overlayfs.
+    Overlay,
 }
 
 impl Requirement {
@@ -26,6 +30,8 @@ impl Requirement {
                     && runs("mount", "-V")
             }
             Requirement::Strace => runs("strace", "-V"),
+            Requirement::SharedMemory => lists("/proc/mounts", " /dev/shm tmpfs "),
+            Requirement::Overlay => lists("/proc/filesystems", "\toverlay"),
         }
     }
 
@@ -36,8 +42,14 @@ impl Requirement {
                 "a loop device: install e2fsprogs and mount, and give access to /dev/loop-control"
             }
             Requirement::Strace => "strace: install the package strace",
+            Requirement::SharedMemory => "a tmpfs on /dev/shm: mount one",
+            Requirement::Overlay => "overlayfs: load the kernel module overlay",
         }
     }
+}
+
+fn lists(file: &str, words: &str) -> bool {
+    std::fs::read_to_string(file).is_ok_and(|text| text.lines().any(|line| line.contains(words)))
 }
 
 fn runs(program: &str, argument: &str) -> bool {

@@ -10,7 +10,7 @@ use rq_core::hash::crc32c;
 use rq_proto::admin::TopicType;
 use rq_tests::broker::Broker;
 use rq_tests::client::{Client, Incoming, Outgoing};
-use rq_tests::disk::LoopDisk;
+use rq_tests::disk::{LoopDisk, Overlay};
 use rq_tests::requirement::{Requirement, can_run};
 
 use crate::ANY_FILESYSTEM;
@@ -197,18 +197,30 @@ async fn a_second_broker_on_one_directory_is_refused() -> Result<()> {
     kept.all_are_there().await
 }
 
+/// Refused by its name, and accepted with the flag.
+async fn is_unsafe(directory: &Path, file_system: &str) -> Result<()> {
+    let data = directory.join("data");
+    let log = Broker::refused(&data, &SMALL_SEGMENTS).await?;
+    says(&log, &[file_system, "ext4 or xfs"])?;
+    Broker::start(&data, &ARGUMENTS).await?.finish().await
+}
+
 #[tokio::test]
-async fn an_unsafe_file_system_is_refused_unless_allowed() -> Result<()> {
-    let memory = Path::new("/dev/shm");
-    if !std::fs::read_to_string("/proc/mounts")?.lines().any(|line| line.contains(" /dev/shm tmpfs ")) {
-        eprintln!("\n!!!! NOT RUN: unsafe file system needs a tmpfs on /dev/shm !!!!\n");
+async fn memory_is_refused_as_a_disk_unless_allowed() -> Result<()> {
+    if !can_run("data in memory", &[Requirement::SharedMemory])? {
         return Ok(());
     }
-    let home = tempfile::tempdir_in(memory)?;
-    let data = home.path().join("data");
-    let log = Broker::refused(&data, &SMALL_SEGMENTS).await?;
-    says(&log, &["tmpfs", "ext4 or xfs"])?;
-    Broker::start(&data, &ARGUMENTS).await?.finish().await
+    let home = tempfile::tempdir_in("/dev/shm")?;
+    is_unsafe(home.path(), "tmpfs").await
+}
+
+#[tokio::test]
+async fn the_layer_of_a_container_is_refused_as_a_disk_unless_allowed() -> Result<()> {
+    if !can_run("data on an overlay", &[Requirement::Root, Requirement::LoopDevice, Requirement::Overlay])? {
+        return Ok(());
+    }
+    let overlay = Overlay::new()?;
+    is_unsafe(&overlay.path(), "overlay").await
 }
 
 #[tokio::test]

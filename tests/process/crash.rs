@@ -1,11 +1,13 @@
-//! The broker is killed with SIGKILL at random moments under load, also while it starts. Nothing acknowledged may be
+//! The broker is killed with SIGKILL at random moments under load, also while it starts; sometimes it is stopped or
+//! frozen instead. Nothing acknowledged may be
 //! missing afterwards, and nothing that was promised may be taken back.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rand::RngExt as _;
-use rq_tests::broker::Broker;
+use rand::rngs::StdRng;
+use rq_tests::broker::{Broker, Signal, signal};
 use rq_tests::run::{randomness, rounds, seed};
 use rq_tests::workload::{Load, Plan, judge};
 
@@ -30,6 +32,50 @@ async fn a_killed_broker_keeps_every_promise() -> Result<()> {
     Ok(())
 }
 
+/// What happens to the broker.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// Killed while it serves.
+    Killed,
+    /// Killed while it serves, and again so long after its next start.
+    KilledTwice(Duration),
+    /// Asked to stop.
+    Stopped,
+    /// Frozen for so long, at most longer than a lease.
+    Frozen(Duration),
+}
+
+impl Fault {
+    fn any(random: &mut StdRng) -> Self {
+        match random.random_range(0..100) {
+            0..55 => Fault::Killed,
+            55..80 => Fault::KilledTwice(Duration::from_millis(random.random_range(0..150))),
+            80..90 => Fault::Stopped,
+            _ => Fault::Frozen(Duration::from_millis(random.random_range(100..4_000))),
+        }
+    }
+
+    async fn strike(self, broker: &mut Broker) -> Result<()> {
+        match self {
+            Fault::Killed => broker.kill()?,
+            Fault::KilledTwice(after) => {
+                broker.kill()?;
+                broker.restart_and_kill_after(after).await?;
+            }
+            Fault::Stopped => {
+                let status = broker.stop().await?;
+                ensure!(status.success(), "the broker ended with {status} when it was asked to stop");
+            }
+            Fault::Frozen(duration) => {
+                signal(broker.pid()?, Signal::STOP)?;
+                tokio::time::sleep(duration).await;
+                return signal(broker.pid()?, Signal::CONT);
+            }
+        }
+        broker.restart().await.map(drop)
+    }
+}
+
 async fn one_history(seed: u64, rounds: u32) -> Result<()> {
     let mut random = randomness(seed, 100);
     let home = tempfile::tempdir()?;
@@ -40,15 +86,9 @@ async fn one_history(seed: u64, rounds: u32) -> Result<()> {
         let working = |load: &Load| load.acknowledged() > acknowledged;
         load.wait_until("a send after the start", BACK_DEADLINE, working).await?;
         tokio::time::sleep(Duration::from_millis(random.random_range(0..1_500))).await;
-        broker.kill()?;
-        if random.random_bool(0.3) {
-            broker.restart_and_kill_after(Duration::from_millis(random.random_range(0..150))).await?;
-        }
-        let took = broker.restart().await.with_context(|| format!("restart of round {round}"))?;
-        eprintln!(
-            "crash: round {round} of {rounds}, {} acknowledged, restarted in {took:?}",
-            load.acknowledged()
-        );
+        let fault = Fault::any(&mut random);
+        eprintln!("crash: round {round} of {rounds}, {} acknowledged, {fault:?}", load.acknowledged());
+        fault.strike(&mut broker).await.with_context(|| format!("round {round}, {fault:?}"))?;
     }
     judge("crash", &load.drain().await?)?;
     broker.finish().await

@@ -1,4 +1,4 @@
-//! One write or flush of the log fails with EIO, at a random call. The broker has to end at once and never to retry: a
+//! One write or flush of the log fails at a random call, with EIO or late ENOSPC. The broker has to end at once and never to retry: a
 //! second flush would succeed without the bytes of the first. The power is cut on top, so that whatever was
 //! acknowledged on the strength of the failed flush is gone and missed.
 
@@ -34,7 +34,8 @@ async fn a_broker_whose_flush_failed_ends_and_keeps_every_promise() -> Result<()
         let working = |load: &Load| load.acknowledged() > acknowledged;
         load.wait_until("a send after the start", BACK_DEADLINE, working).await?;
         let call = if round % 2 == 1 { "fdatasync" } else { "pwrite64" };
-        let inject = format!("inject={call}:error=EIO:when={}", random.random_range(1..LATEST_FAILURE));
+        let error = if random.random_bool(0.7) { "EIO" } else { "ENOSPC" };
+        let inject = format!("inject={call}:error={error}:when={}", random.random_range(1..LATEST_FAILURE));
         eprintln!("failing flush: round {round} of {rounds}, {inject}");
         let trace = format!("trace={call}");
         let output = home.path().join("strace");
