@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn durations_are_read_as_people_write_them() {
         assert_eq!(duration("3s").unwrap(), Duration::from_secs(3));
-        assert_eq!(duration("1h 30m").unwrap(), Duration::from_secs(5400));
+        assert_eq!(duration("1h 30m").unwrap(), Duration::from_mins(90));
         assert_eq!(duration("7").unwrap(), Duration::from_secs(7));
         assert!(duration("soon").is_err());
     }

@@ -120,7 +120,7 @@ pub(crate) struct Bench {
 /// What the senders call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub(crate) enum Call {
-    /// SendMessage
+    /// A send of one message
     #[default]
     Send,
     /// A heartbeat: the cost of a gRPC call that does nothing
@@ -150,7 +150,7 @@ pub(crate) async fn run(global: &Global, bench: Bench) -> Result<(), Failure> {
     let connect = bench.consumers.min(1) * bench.connections;
     let sending = connections(global, bench.connections).await?;
     let receiving = connections(global, connect).await?;
-    let run = Arc::new(Run::start(&bench, history.recorder()));
+    let run = Arc::new(Run::start(&bench, history.recorder())?);
     let mut tasks = JoinSet::new();
     let plan = senders::Plan::new(&bench, global.timeout);
     for index in 0..bench.senders {
@@ -172,7 +172,7 @@ pub(crate) async fn run(global: &Global, bench: Bench) -> Result<(), Failure> {
     run.senders_done(bench.drain);
     finish(&mut consumers).await?;
     history.close(&run)?;
-    Report::new(&bench, &run, measured).print(global.output)
+    Report::new(&bench, &run, &measured).print(global.output)
 }
 
 /// What was measured besides the operations: the time it took and the processor time spent.

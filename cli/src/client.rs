@@ -311,20 +311,26 @@ pub(crate) fn wire_millis(time: Option<&prost_types::Timestamp>) -> i64 {
 mod tests {
     use super::*;
 
-    fn status(code: pb::Code) -> Option<pb::Status> {
-        Some(pb::Status { code: code.into(), message: String::new() })
+    fn status(code: pb::Code) -> pb::Status {
+        pb::Status { code: code.into(), message: String::new() }
     }
 
     #[test]
     fn a_send_counts_only_if_both_levels_say_ok() {
         let answer = |top, entry| pb::SendMessageResponse {
-            status: status(top),
-            entries: vec![pb::SendResultEntry { status: status(entry), offset: 7, ..Default::default() }],
+            status: Some(status(top)),
+            entries: vec![pb::SendResultEntry {
+                status: Some(status(entry)),
+                offset: 7,
+                ..Default::default()
+            }],
         };
         assert_eq!(sent(answer(pb::Code::Ok, pb::Code::Ok)).unwrap(), 7);
         assert!(sent(answer(pb::Code::Ok, pb::Code::HaNotAvailable)).is_err());
         assert!(sent(answer(pb::Code::TooManyRequests, pb::Code::Ok)).is_err());
-        assert!(sent(pb::SendMessageResponse { status: status(pb::Code::Ok), entries: vec![] }).is_err());
+        assert!(
+            sent(pb::SendMessageResponse { status: Some(status(pb::Code::Ok)), entries: vec![] }).is_err()
+        );
         assert!(sent(pb::SendMessageResponse::default()).is_err());
     }
 

@@ -24,9 +24,7 @@ pub(crate) enum Failure {
     #[error("{}", admin_text(.0))]
     Admin(Box<tonic::Status>),
     /// Some messages were not acknowledged.
-    #[error(
-        "{sent} messages sent, {failed} not ({may_be_stored} of them may be stored all the same): {error}"
-    )]
+    #[error("{}: {error}", not_sent(*.sent, *.failed, *.may_be_stored))]
     NotSent { sent: u64, failed: u64, may_be_stored: u64, error: CallError },
     /// A message may not have been consumed for good.
     #[error("{0} messages were received but could not be acknowledged: they will be delivered again")]
@@ -41,14 +39,17 @@ pub(crate) enum Failure {
     #[error("cannot {doing}: {source}")]
     Stream { doing: &'static str, source: io::Error },
     /// The log has a damaged place.
-    #[error("the log is damaged: {0}")]
-    DamagedLog(String),
+    #[error("{file} is damaged at log position {lsn}: {reason}; restore it from a backup or a replica")]
+    DamagedLog { file: PathBuf, lsn: u64, reason: String },
     /// Not a data directory, or not one that can be read.
     #[error("cannot inspect {path}: {reason}")]
     Inspect { path: PathBuf, reason: String },
     /// What the library or the system reports of itself.
     #[error("the asynchronous runtime did not start: {0}")]
     Runtime(io::Error),
+    /// The latencies can not be counted.
+    #[error("no histogram: {0}")]
+    Histogram(#[from] hdrhistogram::CreationError),
     /// A server of ours could not listen.
     #[error("cannot serve on {listen}: {reason}")]
     Listen { listen: String, reason: String },
@@ -88,6 +89,18 @@ impl Failure {
 impl From<tonic::Status> for Failure {
     fn from(status: tonic::Status) -> Self {
         Self::Admin(Box::new(status))
+    }
+}
+
+/// How far a `produce` came.
+fn not_sent(sent: u64, failed: u64, may_be_stored: u64) -> String {
+    match (sent, failed, may_be_stored) {
+        (0, 1, 0) => "the message is not stored".to_owned(),
+        (0, 1, _) => "the message may be stored or not".to_owned(),
+        (_, _, 0) => format!("{sent} messages sent, {failed} not stored"),
+        _ => {
+            format!("{sent} messages sent, {failed} not acknowledged, {may_be_stored} of which may be stored")
+        }
     }
 }
 

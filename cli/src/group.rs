@@ -192,7 +192,7 @@ fn describe(output: Output, group: Shown) -> Result<(), Failure> {
 }
 
 fn order(fifo: bool) -> &'static str {
-    if fifo { "fifo" } else { "none" }
+    if fifo { "fifo" } else { "unordered" }
 }
 
 fn retry(retry: Option<&Retry>) -> String {

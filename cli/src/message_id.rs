@@ -11,7 +11,7 @@ pub(crate) const LEN: usize = 34;
 /// Hex digits of the sequence, at the end.
 const SEQUENCE_DIGITS: usize = 8;
 /// 2021-01-01T00:00:00Z.
-const ORIGIN: Duration = Duration::from_secs(1_609_459_200);
+const ORIGIN: Duration = Duration::from_hours(447_072);
 
 /// Makes ids, each another one for the first 2^32.
 pub(crate) struct MessageIds {

@@ -92,10 +92,10 @@ fn note(
 ) {
     run.history.record(|| Event::receive(run, index, message, (invoked, now), invisible));
     if run.counts(now) {
-        run.receives.succeed(now - invoked);
+        run.receives.succeed(now, now - invoked);
         let since = stamp(&message.body).map(|sent| run.nanos(now).saturating_sub(sent));
         if let Some(nanos) = since {
-            run.end_to_end.succeed(Duration::from_nanos(nanos));
+            run.end_to_end.succeed(now, Duration::from_nanos(nanos));
         }
     }
 }
@@ -110,7 +110,7 @@ async fn ack(client: &Client, index: u32, consumer: &Consumer, message: &pb::Mes
         run.history.record(|| Event::ack(run, index, message, (invoked, now), outcome.as_ref().err()));
         let counts = run.counts(now);
         match outcome {
-            Ok(()) if counts => return run.acks.succeed(now - begun),
+            Ok(()) if counts => return run.acks.succeed(now, now - begun),
             Ok(()) => return,
             Err(error) => {
                 if counts {

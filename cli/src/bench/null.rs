@@ -19,8 +19,10 @@ use crate::output;
 /// Largest request, as in the broker.
 const DECODE_MAX: usize = 16 << 20;
 /// HTTP/2 settings of the broker.
-const WINDOW_BYTES: u32 = 1 << 20;
-const STREAMS_MAX: u32 = 4096;
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+const STREAMS_MAX: u32 = 8_192;
+const RESET_STREAMS_MAX: usize = 8_192;
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
 /// `rq bench-null`.
@@ -46,9 +48,10 @@ pub(crate) async fn run(null: BenchNull) -> Result<(), Failure> {
     output::line(&format!("answering on {} without storing anything", null.listen))?;
     let service = MessagingServiceServer::new(Null).max_decoding_message_size(DECODE_MAX);
     Server::builder()
-        .initial_connection_window_size(WINDOW_BYTES)
-        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .max_concurrent_streams(STREAMS_MAX)
+        .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS_MAX))
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
         .add_service(service)

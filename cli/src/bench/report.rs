@@ -11,6 +11,10 @@ use crate::bench::{Bench, Call, Measured};
 use crate::failure::Failure;
 use crate::output::{self, Output};
 
+/// Sends that never began are mentioned to people if they are more than one in so many: a few are always under way
+/// when the run ends.
+const LATE_SHOWN: u64 = 100;
+
 /// All figures of a run.
 #[derive(Serialize)]
 pub(super) struct Report {
@@ -56,8 +60,8 @@ struct Latency {
 }
 
 impl Report {
-    pub(super) fn new(bench: &Bench, run: &Run, measured: Measured) -> Self {
-        let operation = |tally: &Tally| Operation::of(tally, measured.seconds);
+    pub(super) fn new(bench: &Bench, run: &Run, measured: &Measured) -> Self {
+        let operation = |tally: &Tally| Operation::of(tally, run.seconds(tally));
         let (send, receive, ack) = (operation(&run.sends), operation(&run.receives), operation(&run.acks));
         let messages = if bench.senders > 0 { send.ok } else { ack.ok };
         let each = |cpu: Option<Duration>| Some(micros(cpu?.as_nanos() as f64) / messages.max(1) as f64);
@@ -108,7 +112,7 @@ impl Report {
                 output::line(&format!("{name}: {count} times {error}"))?;
             }
         }
-        if self.late > 0 {
+        if self.late * LATE_SHOWN > self.send.ok {
             output::line(&format!(
                 "{} sends were due and never began: the broker did not keep up",
                 self.late

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use crate::bench::Bench;
 use crate::bench::history::Recorder;
 use crate::client::{CallError, Fate};
+use crate::failure::Failure;
 
 /// Longest latency told apart: one minute. What takes longer counts as that.
 const LATENCY_MAX_NS: u64 = 60_000_000_000;
@@ -49,12 +50,12 @@ struct Tickets {
 
 impl Run {
     /// Begins now.
-    pub(super) fn start(bench: &Bench, history: Recorder) -> Self {
+    pub(super) fn start(bench: &Bench, history: Recorder) -> Result<Self, Failure> {
         let start = Instant::now();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
         let from = if bench.count.is_some() { start } else { start + bench.warmup };
         let pace = bench.rate.map(|rate| (rate, pacer(rate, start)));
-        Self {
+        Ok(Self {
             anchor: (start, wall),
             from,
             to: bench.count.is_none().then(|| from + bench.duration),
@@ -63,12 +64,12 @@ impl Run {
             tickets: Tickets { count: bench.count.unwrap_or(u64::MAX), next: AtomicU64::new(0), pace, start },
             sends_done: AtomicBool::new(false),
             drain: AtomicBool::new(false),
-            sends: Tally::new(),
-            receives: Tally::new(),
-            acks: Tally::new(),
-            end_to_end: Tally::new(),
+            sends: Tally::new()?,
+            receives: Tally::new()?,
+            acks: Tally::new()?,
+            end_to_end: Tally::new()?,
             history,
-        }
+        })
     }
 
     /// Nanoseconds since 1970 of a moment of this run; never goes back.
@@ -132,6 +133,14 @@ impl Run {
         end.saturating_duration_since(self.from)
     }
 
+    /// Seconds in which the counted operations were done: the window, or what consumers needed beyond one that ended
+    /// with the last send.
+    pub(super) fn seconds(&self, tally: &Tally) -> f64 {
+        let window = self.end();
+        let needed = tally.last().map_or(window, |last| last.saturating_duration_since(self.from));
+        window.max(needed).as_secs_f64()
+    }
+
     /// No send will follow: consumers end, at once or when nothing is left.
     pub(super) fn senders_done(&self, drain: bool) {
         self.drain.store(drain, Ordering::Relaxed);
@@ -166,33 +175,39 @@ fn pacer(rate: f64, start: Instant) -> Arc<Semaphore> {
     due
 }
 
+struct Latency {
+    nanos: Histogram<u64>,
+    /// When the newest success was.
+    last: Option<Instant>,
+}
+
 /// Outcomes and latencies of one kind of operation within the window.
 pub(super) struct Tally {
     ok: AtomicU64,
     failed: AtomicU64,
     unknown: AtomicU64,
-    latency: Mutex<Histogram<u64>>,
+    latency: Mutex<Latency>,
     errors: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Tally {
-    fn new() -> Self {
-        let latency = Histogram::new_with_bounds(1_000, LATENCY_MAX_NS, 3)
-            .unwrap_or_else(|_| unreachable!("the bounds are constants that fit"));
-        Self {
+    fn new() -> Result<Self, Failure> {
+        let nanos = Histogram::new_with_bounds(1_000, LATENCY_MAX_NS, 3)?;
+        Ok(Self {
             ok: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
-            latency: Mutex::new(latency),
+            latency: Mutex::new(Latency { nanos, last: None }),
             errors: Mutex::new(BTreeMap::new()),
-        }
+        })
     }
 
     /// Counts a success.
-    pub(super) fn succeed(&self, latency: Duration) {
+    pub(super) fn succeed(&self, now: Instant, latency: Duration) {
         self.ok.fetch_add(1, Ordering::Relaxed);
-        let nanos = latency.as_nanos() as u64;
-        self.latency.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(nanos);
+        let mut tally = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.nanos.saturating_record(latency.as_nanos() as u64);
+        tally.last = Some(now);
     }
 
     /// Counts a failure.
@@ -215,7 +230,12 @@ impl Tally {
     }
 
     pub(super) fn latency(&self) -> Histogram<u64> {
-        self.latency.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.latency.lock().unwrap_or_else(PoisonError::into_inner).nanos.clone()
+    }
+
+    /// When the newest success was.
+    fn last(&self) -> Option<Instant> {
+        self.latency.lock().unwrap_or_else(PoisonError::into_inner).last
     }
 
     pub(super) fn errors(&self) -> BTreeMap<String, u64> {

@@ -91,7 +91,7 @@ impl Sender {
         self.client.heartbeat().await?;
         let now = Instant::now();
         if self.run.counts(now) {
-            self.run.sends.succeed(now - due);
+            self.run.sends.succeed(now, now - due);
         }
         Ok(())
     }
@@ -110,16 +110,14 @@ impl Sender {
             self.run
                 .history
                 .record(|| Event::send(&self.run, self.index, &id, (invoked, now), outcome.as_ref().err()));
-            let error = match outcome {
-                Ok(_) => {
-                    if self.run.counts(now) {
-                        self.run.sends.succeed(now - due);
-                    }
-                    return Ok(());
+            let counts = self.run.counts(now);
+            let Err(error) = outcome else {
+                if counts {
+                    self.run.sends.succeed(now, now - due);
                 }
-                Err(error) => error,
+                return Ok(());
             };
-            if self.run.counts(now) {
+            if counts {
                 self.run.sends.fail(&error);
             }
             if !error.is_temporary() {
