@@ -105,15 +105,17 @@ impl<D: Disk> Checkpoints<D> {
         lock(&self.shared.superblock).update(|superblock| superblock.checkpoint = lsn)?;
         *lock(&self.shared.kept) = Kept { newest: Some(lsn), older: kept.newest };
         if let Some(superseded) = kept.older {
-            let path = layout.checkpoint(superseded);
-            self.shared
-                .disk
-                .remove(&path)
-                .map_err(DiskError::at("remove", &path))
-                .map_err(WriteError::Checkpoint)?;
-            self.sync_dir().map_err(WriteError::Checkpoint)?;
+            self.remove(superseded);
         }
         Ok(bytes)
+    }
+
+    /// Removes a checkpoint that is needed no more; if that fails, the next start does it.
+    fn remove(&self, superseded: Lsn) {
+        let path = self.shared.layout.checkpoint(superseded);
+        if let Err(error) = self.shared.disk.remove(&path) {
+            tracing::warn!(file = %path.display(), %error, "a superseded checkpoint could not be removed");
+        }
     }
 
     fn sync_dir(&self) -> Result<(), DiskError> {

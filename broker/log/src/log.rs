@@ -83,8 +83,9 @@ impl<D: Disk> Log<D> {
         Ok(FrameBuilder::new(epoch, log_time, self.head.end, self.room(), capacity))
     }
 
-    /// Writes a frame at its place. `commit` is everything that is known to be committed; the header carries it so
-    /// that recovery knows what can only be missing by damage. Durable after the next [`Log::sync`].
+    /// Writes a frame at its place. `commit` is everything that is known to be committed; the header carries it (no
+    /// more of it than is durable here) so that recovery knows what can only be missing by damage. Durable after the
+    /// next [`Log::sync`].
     pub fn append(&mut self, frame: FrameBuilder, commit: Lsn) -> Result<Frame, WriteError> {
         self.check()?;
         if frame.lsn != self.head.end {

@@ -25,7 +25,8 @@ const PAUSE: Duration = Duration::from_millis(8);
 /// How soon after a failure preparing is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
-static ZEROES: [u8; CHUNK as usize] = [0; CHUNK as usize];
+/// What unwritten parts of the log consist of.
+pub(crate) static ZEROES: [u8; CHUNK as usize] = [0; CHUNK as usize];
 
 /// Writes zeroes from `from` to `to`; `pause` is called after each chunk and stops the work by saying `false`.
 pub(crate) fn write_zeroes<F: DiskFile>(

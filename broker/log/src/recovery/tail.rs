@@ -9,6 +9,7 @@ use super::{Damaged, Disk, DiskError, OpenError, Recovery};
 use crate::disk::{DiskFile as _, read_exact_at};
 use crate::frame::{ALIGNMENT, Fault, HEADER_LEN, Header};
 use crate::log::UNSYNCED_LIMIT;
+use crate::prepare::ZEROES;
 use crate::shared::Segment;
 
 /// Bytes looked at, and written, at a time.
@@ -21,7 +22,7 @@ pub(super) struct Tail {
     pub(super) chain: u32,
     /// Everything below was known to be durable.
     known: Lsn,
-    /// Positions of chunks behind the end that are not all zero, with their ends.
+    /// Positions of chunks behind the end that may not be all zero, with their ends.
     stale: Vec<(u64, u64)>,
 }
 
@@ -54,9 +55,11 @@ impl<D: Disk> Recovery<D> {
         while at < window_end {
             let chunk_end = (at - at % CHUNK + CHUNK).min(window_end);
             let bytes = read_range(segment, at, chunk_end)?;
-            if bytes.iter().any(|byte| *byte != 0) {
-                tail.stale.push((at, chunk_end));
+            if bytes[..] == ZEROES[..bytes.len()] && overlap.is_empty() {
+                at = chunk_end;
+                continue;
             }
+            tail.stale.push((at, chunk_end));
             // A header may lie across two chunks.
             let from = at - overlap.len() as u64;
             overlap.extend_from_slice(&bytes);
@@ -66,6 +69,9 @@ impl<D: Disk> Recovery<D> {
             }
             let keep = overlap.len().min(HEADER_LEN - ALIGNMENT);
             overlap.drain(..overlap.len() - keep);
+            if overlap.iter().all(|byte| *byte == 0) {
+                overlap.clear();
+            }
             at = chunk_end;
         }
         if let Some(next) = self.segments.get(&(base + self.identity.segment_bytes)) {
@@ -74,8 +80,8 @@ impl<D: Disk> Recovery<D> {
                 return Err(damaged(format!("{fault}, but the log goes on in {}", next.path.display())));
             }
         }
-        if tail.stale.iter().any(|_| fault != Fault::Blank) {
-            tracing::warn!(position = %tail.end, %fault, "the log ends in a torn frame, which was never acknowledged");
+        if fault != Fault::Blank {
+            tracing::warn!(position = %tail.end, %fault, "the log ends in a torn frame, which is cut off: nothing says that it was durable");
         }
         Ok(tail)
     }

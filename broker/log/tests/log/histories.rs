@@ -12,7 +12,7 @@ use rq_log::{Log, OpenError, WriteError, open};
 use crate::{DIR, Records, options, replay};
 
 /// Histories in a run of the suite; `RQ_HISTORIES` asks for more.
-const HISTORIES: u64 = 60;
+const HISTORIES: u64 = 50;
 /// Lives of the process in a history.
 const LIVES: usize = 12;
 /// Steps of a life at most.

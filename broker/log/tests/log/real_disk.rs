@@ -1,10 +1,12 @@
 //! On a real directory, with its threads and maps.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rq_core::ids::{Epoch, Lsn};
+use rq_core::ids::{Epoch, LogTime, Lsn};
 use rq_log::inspect::SegmentState;
-use rq_log::{Inspection, OpenError, Options, ReadError, StdDisk, inspect, open};
+use rq_log::{HEADER_LEN, Inspection, LogReader, OpenError, Options, ReadError, StdDisk, inspect, open};
 
 use crate::{append, options, reopen};
 
@@ -112,6 +114,96 @@ fn an_inspection_tells_what_is_in_a_directory_beside_a_running_log() {
     assert_eq!(found, written);
 }
 
+#[test]
+fn readers_in_other_threads_find_every_record_that_is_not_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, _) = reopen(&StdDisk, dir.path()).unwrap();
+    let written: Mutex<Vec<Lsn>> = Mutex::new(Vec::new());
+    let (writing, dropped) = (AtomicBool::new(true), AtomicU64::new(0));
+    let record = |lsn: Lsn| lsn.0.to_le_bytes().repeat(1000);
+    let read_on = |reader: LogReader<StdDisk>| {
+        let mut found = 0_u64;
+        for turn in 1_usize.. {
+            if !writing.load(Ordering::Acquire) && found > 1000 {
+                break;
+            }
+            let position = {
+                let written = written.lock().unwrap();
+                written.get((turn * 7919) % written.len().max(1)).copied()
+            };
+            match position.map(|lsn| (lsn, reader.read_record(lsn))) {
+                None => {}
+                Some((lsn, Ok(bytes))) => {
+                    assert_eq!(bytes, record(lsn));
+                    found += 1;
+                }
+                Some((lsn, Err(ReadError::Dropped { .. }))) => {
+                    assert!(lsn.0 < dropped.load(Ordering::Acquire), "{lsn} was not dropped");
+                }
+                Some((_, Err(error))) => panic!("{error}"),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let readers = [log.reader(), log.reader()].map(|reader| scope.spawn(|| read_on(reader)));
+        for turn in 0..3000 {
+            let mut frame = log.begin(Epoch(1), LogTime(turn), 8000).unwrap();
+            let lsn = Lsn(log.end().0 + HEADER_LEN as u64);
+            assert_eq!(frame.push(&record(lsn)), lsn);
+            log.append(frame, log.durable()).unwrap();
+            written.lock().unwrap().push(lsn);
+            if turn % 100 == 99 {
+                let end = log.sync().unwrap();
+                log.checkpoints().write(end, |file| file.write_all(b"state")).unwrap();
+                let below = Lsn(end.0.saturating_sub(8 << 20));
+                // Before the log says so, for the readers' check.
+                dropped.store(below.0, Ordering::Release);
+                log.drop_below(below).unwrap();
+            }
+        }
+        writing.store(false, Ordering::Release);
+        for reader in readers {
+            reader.join().unwrap();
+        }
+    });
+    let sealed = log.reader().sealed();
+    assert_eq!(sealed.first().map(|segment| segment.base), Some(log.start()));
+    assert!(sealed.is_sorted_by_key(|segment| (segment.base, segment.newest)));
+}
+
+#[test]
+fn an_inspection_tells_damage_from_a_torn_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, _) = reopen(&StdDisk, dir.path()).unwrap();
+    let written: Vec<_> = (0..3)
+        .map(|_| {
+            let lsn = append(&mut log, &[1; 1000]).unwrap();
+            log.sync().unwrap();
+            lsn
+        })
+        .collect();
+    drop(log);
+    let segment = dir.path().join("log/00000000000000000000.seg");
+    let intact = std::fs::read(&segment).unwrap();
+    let examine = |wrong: Lsn| {
+        let mut bytes = intact.clone();
+        bytes[wrong.0 as usize + 9] ^= 1;
+        std::fs::write(&segment, &bytes).unwrap();
+        let inspection = inspect(dir.path()).unwrap();
+        let whole = inspection.frames(Lsn(0)).filter(Result::is_ok).count();
+        (inspection.examine(&inspection.segments[0]).unwrap(), whole)
+    };
+    let (torn, whole) = examine(written[2]);
+    assert_eq!((torn.state, torn.frames, whole), (SegmentState::Active, 2, 2));
+    assert!(torn.damage.unwrap().position >= torn.known_durable);
+    std::fs::write(dir.path().join("META.b"), b"").unwrap();
+    std::fs::write(&segment, &intact[..1 << 19]).unwrap();
+    let inspection = inspect(dir.path()).unwrap();
+    let cut_short = inspection.examine(&inspection.segments[0]).unwrap();
+    assert_eq!((cut_short.state, cut_short.frames), (SegmentState::Damaged, 3));
+    assert!(cut_short.damage.unwrap().reason.contains("524288 bytes"));
+}
+
 /// Not a check but a measurement: `cargo test --release -p rq-log -- --ignored --nocapture recovery_speed`.
 #[test]
 #[ignore = "a measurement"]
@@ -121,7 +213,7 @@ fn recovery_speed() {
     let mut log = open(StdDisk, dir.path(), sized.clone()).unwrap().finish().unwrap();
     let record = vec![0x5a; 1024];
     while log.end() < Lsn(900 << 20) {
-        let mut frame = log.begin(Epoch(1), rq_core::ids::LogTime(1), record.len()).unwrap();
+        let mut frame = log.begin(Epoch(1), LogTime(1), record.len()).unwrap();
         while frame.fits(record.len()) && frame.frame_len() < 64 << 10 {
             frame.push(&record);
         }
