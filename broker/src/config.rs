@@ -61,7 +61,7 @@ pub struct Args {
         default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     allow_unsafe_filesystem: Option<bool>,
-    /// What to log: a level, or a filter such as info,rq_broker=debug [default: info].
+    /// What to log: a level, or a filter such as `info,rq_broker=debug` [default: info].
     #[arg(long, env = "RQ_LOG", value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,

@@ -141,6 +141,7 @@ trait Answer: Default {
 
 macro_rules! answers {
     ($($response:ident),* $(,)?) => {$(
+        #[allow(clippy::needless_update, reason = "some responses are nothing but a status")]
         impl Answer for pb::$response {
             fn refused(status: pb::Status) -> Self {
                 Self { status: Some(status), ..Self::default() }

@@ -59,12 +59,18 @@ pub async fn serve(
 }
 
 async fn metrics(State(pages): State<Pages>) -> Response {
-    match pages.serving.get().map(|serving| serving.metrics.text()) {
-        Some(Ok(text)) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
-        Some(Err(_)) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n").into_response()
-        }
-        None => (StatusCode::SERVICE_UNAVAILABLE, "the log is being recovered\n").into_response(),
+    let Some(serving) = pages.serving.get() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the log is being recovered\n").into_response();
+    };
+    // The last known numbers are shown where the log thread does not answer in time.
+    let counts = serving.engine.inspect(|shard| (shard.topic_count(), shard.group_count()));
+    if let Ok(Ok((topics, groups))) = tokio::time::timeout(READY_WITHIN, counts).await {
+        serving.metrics.topics.set(topics.cast_signed() as i64);
+        serving.metrics.groups.set(groups.cast_signed() as i64);
+    }
+    match serving.metrics.text() {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n").into_response(),
     }
 }
 

@@ -76,6 +76,10 @@ pub struct Metrics {
     pub polls: Gauge,
     /// Telemetry streams.
     pub telemetry_streams: Gauge,
+    /// Topics; set before a scrape.
+    pub topics: Gauge,
+    /// Consumer groups; set before a scrape.
+    pub groups: Gauge,
 }
 
 impl Metrics {
@@ -113,6 +117,8 @@ impl Metrics {
         };
         let polls = gauge("receive_polls", "Receives that wait for messages");
         let telemetry_streams = gauge("telemetry_streams", "Open telemetry streams");
+        let topics = gauge("topic_number", "Topics, those of dead letters included");
+        let groups = gauge("consumer_group_number", "Consumer groups");
         registry.register_collector(Box::new(engine));
         Self {
             ok: Rpc::ALL.iter().map(ok).collect(),
@@ -129,6 +135,8 @@ impl Metrics {
             unreadable,
             polls,
             telemetry_streams,
+            topics,
+            groups,
         }
     }
 

@@ -140,7 +140,7 @@ mod tests {
             (b"3000m", Some(Duration::from_secs(3))),
             (b"2999979u", Some(Duration::from_micros(2_999_979))),
             (b"99999999n", Some(Duration::from_nanos(99_999_999))),
-            (b"1H", Some(Duration::from_secs(3_600))),
+            (b"1H", Some(Duration::from_hours(1))),
             (b"", None),
             (b"S", None),
             (b"123456789S", None),

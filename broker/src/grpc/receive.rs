@@ -27,7 +27,7 @@ pub(super) type Frames = Pin<Box<dyn Stream<Item = Result<ReceiveMessageResponse
 /// The answer to a receive, made frame by frame while the client takes it.
 pub(super) fn receive_message(gateway: &Gateway, call: Call, request: ReceiveMessageRequest) -> Frames {
     let answer = Answer { gateway: gateway.clone(), step: Step::Begin { call: Box::new(call), request } };
-    Box::pin(futures::stream::unfold(answer, |answer| answer.next()))
+    Box::pin(futures::stream::unfold(answer, Answer::next))
 }
 
 struct Answer {

@@ -26,7 +26,7 @@ pub(super) type Commands = Pin<Box<dyn Stream<Item = Result<TelemetryCommand, to
 pub(super) fn telemetry(gateway: &Gateway, call: Call, frames: Streaming<TelemetryCommand>) -> Commands {
     let open = Counted::new(&gateway.metrics.telemetry_streams);
     let stream = Conversation { gateway: gateway.clone(), call, frames, phase: Phase::Talking, _open: open };
-    Box::pin(futures::stream::unfold(stream, |stream| stream.next()))
+    Box::pin(futures::stream::unfold(stream, Conversation::next))
 }
 
 struct Conversation {

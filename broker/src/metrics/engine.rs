@@ -5,12 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
 
 use crate::clients::Clients;
-use crate::engine::Engine;
+use crate::engine::{Engine, FLUSH_BUCKETS_US};
+
+const MICROS_A_SECOND: f64 = 1_000_000.0;
 
 /// Tells the figures of the moment.
 pub struct EngineFigures {
@@ -52,16 +56,23 @@ impl Collector for EngineFigures {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
-        let counters: [(&str, &str, u64); 4] = [
+        let counters: [(&str, &str, u64); 2] = [
             ("engine_batches", "Batches of requests that the log thread worked off", figures.batches),
             ("engine_requests", "Requests that the log thread worked off", figures.requests),
-            ("log_flushes", "Flushes of the log", figures.flushes),
-            ("log_flush_microseconds", "Time spent in flushes of the log", figures.flush_us),
         ];
         for (name, help, value) in counters {
             let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
         }
-        Ok(())
+        let bounds = FLUSH_BUCKETS_US.iter().map(|us| *us as f64 / MICROS_A_SECOND).chain([f64::MAX]);
+        let buckets: Vec<_> = bounds.zip(figures.flushes_by_time).collect();
+        let flushes =
+            ("log_flush", "Time of a flush of the log", Some(&Unit::Seconds), MetricType::Histogram);
+        encoder.encode_descriptor(flushes.0, flushes.1, flushes.2, flushes.3)?.encode_histogram::<NoLabelSet>(
+            figures.flush_us as f64 / MICROS_A_SECOND,
+            figures.flushes,
+            &buckets,
+            None,
+        )
     }
 }

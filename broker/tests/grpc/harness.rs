@@ -141,8 +141,8 @@ impl Client {
             batch_size: 32,
             invisible_duration: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
             long_polling_timeout: Some(prost_types::Duration {
-                seconds: wait.as_secs() as i64,
-                nanos: wait.subsec_nanos() as i32,
+                seconds: wait.as_secs().cast_signed(),
+                nanos: wait.subsec_nanos().cast_signed(),
             }),
             ..Default::default()
         }

@@ -1,5 +1,12 @@
 //! The RocketMQ API of a whole broker, run in this process: one test for each promise that clients rely on.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what failed by panicking"
+)]
+
 mod consume;
 mod harness;
 mod lifecycle;

@@ -36,8 +36,12 @@ fn code(change: impl FnOnce(&mut Message, &mut SystemProperties)) -> Code {
     }
 }
 
-fn in_ms(ms: i64) -> Option<prost_types::Timestamp> {
-    Some(time::timestamp(NOW_MS + ms))
+fn in_ms(ms: i64) -> prost_types::Timestamp {
+    time::timestamp(NOW_MS + ms)
+}
+
+fn put(message: &mut Message, key: impl Into<String>, value: impl Into<String>) {
+    message.user_properties.insert(key.into(), value.into());
 }
 
 type Change = Box<dyn FnOnce(&mut Message, &mut SystemProperties)>;
@@ -64,25 +68,17 @@ fn each_rule_for_bodies_and_properties_has_its_code() {
         row(Code::MessagePropertiesTooLarge, |m, _| {
             m.user_properties = (0..129).map(|n| (n.to_string(), String::new())).collect();
         }),
-        row(Code::Ok, |m, _| drop(m.user_properties.insert("k".into(), "v".repeat(16_383)))),
-        row(Code::MessagePropertiesTooLarge, |m, _| {
-            drop(m.user_properties.insert("k".into(), "v".repeat(16_384)))
-        }),
+        row(Code::Ok, |m, _| put(m, "k", "v".repeat(16_383))),
+        row(Code::MessagePropertiesTooLarge, |m, _| put(m, "k", "v".repeat(16_384))),
         row(Code::MessagePropertiesTooLarge, |m, s| {
             m.user_properties.insert("k".into(), "v".repeat(16_383));
             s.tag = Some("t".into());
         }),
         row(Code::MessagePropertiesTooLarge, |_, s| s.trace_context = Some("t".repeat(4_097))),
-        row(Code::IllegalMessagePropertyKey, |m, _| {
-            drop(m.user_properties.insert("KEYS".into(), "v".into()))
-        }),
-        row(Code::IllegalMessagePropertyKey, |m, _| {
-            drop(m.user_properties.insert("a\u{7}".into(), "v".into()))
-        }),
-        row(Code::IllegalMessagePropertyKey, |m, _| drop(m.user_properties.insert("a".into(), "v\n".into()))),
-        row(Code::IllegalMessagePropertyKey, |m, _| {
-            drop(m.user_properties.insert(String::new(), "v".into()))
-        }),
+        row(Code::IllegalMessagePropertyKey, |m, _| put(m, "KEYS", "v")),
+        row(Code::IllegalMessagePropertyKey, |m, _| put(m, "a\u{7}", "v")),
+        row(Code::IllegalMessagePropertyKey, |m, _| put(m, "a", "v\n")),
+        row(Code::IllegalMessagePropertyKey, |m, _| put(m, "", "v")),
     ];
     for (at, (expected, change)) in rows.into_iter().enumerate() {
         assert_eq!(code(change), expected, "row {at}");
@@ -105,7 +101,7 @@ fn each_rule_for_system_properties_has_its_code() {
         row(Code::Ok, |_, s| s.message_group = Some("g".repeat(63))),
         row(Code::IllegalMessageGroup, |_, s| s.message_group = Some("g".repeat(64))),
         row(Code::IllegalMessageGroup, |_, s| s.message_group = Some("g\n".into())),
-        row(Code::IllegalDeliveryTime, |_, s| s.delivery_timestamp = in_ms(86_400_001)),
+        row(Code::IllegalDeliveryTime, |_, s| s.delivery_timestamp = Some(in_ms(86_400_001))),
         row(Code::BadRequest, |_, s| {
             s.orphaned_transaction_recovery_duration = Some(time::duration(3_600_001));
         }),
@@ -129,7 +125,7 @@ fn the_type_follows_from_the_properties_and_a_label_must_agree() {
             s.message_group = Some("g".into());
         }),
         row(Code::MessagePropertyConflictWithType, |_, s| s.set_message_type(MessageType::Delay)),
-        row(Code::NotImplemented, |_, s| s.delivery_timestamp = in_ms(1_000)),
+        row(Code::NotImplemented, |_, s| s.delivery_timestamp = Some(in_ms(1_000))),
         row(Code::NotImplemented, |_, s| s.set_message_type(MessageType::Transaction)),
         row(Code::NotImplemented, |_, s| s.lite_topic = Some("lite".into())),
         row(Code::NotImplemented, |_, s| s.priority = Some(1)),
