@@ -1,8 +1,9 @@
 //! `Telemetry`: answers each settings frame of a client with the broker's settings. The stream ends when the
 //! client ends its side or the broker stops; nothing depends on it.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::Stream;
 use rq_core::queue::request::Subscribe;
@@ -17,6 +18,7 @@ use super::receive::Counted;
 use super::refusal::{Refusal, ok};
 use crate::engine::EngineError;
 use crate::metrics::Rpc;
+use crate::wire::settings::Language;
 use crate::wire::{Invalid, names, settings};
 
 /// What goes to the client.
@@ -25,7 +27,14 @@ pub(super) type Commands = Pin<Box<dyn Stream<Item = Result<TelemetryCommand, to
 /// The broker's side of the stream.
 pub(super) fn telemetry(gateway: &Gateway, call: Call, frames: Streaming<TelemetryCommand>) -> Commands {
     let open = Counted::new(&gateway.metrics.telemetry_streams);
-    let stream = Conversation { gateway: gateway.clone(), call, frames, phase: Phase::Talking, _open: open };
+    let stream = Conversation {
+        gateway: gateway.clone(),
+        call,
+        frames,
+        phase: Phase::Talking,
+        again: Again::default(),
+        _open: open,
+    };
     Box::pin(futures::stream::unfold(stream, Conversation::next))
 }
 
@@ -34,7 +43,34 @@ struct Conversation {
     call: Call,
     frames: Streaming<TelemetryCommand>,
     phase: Phase,
+    again: Again,
     _open: Counted,
+}
+
+/// When settings are said again to a Node.js client. With several topics it begins to wait for its first settings
+/// only after the route of the last topic: an answer that comes before is missed, and its start would hang.
+const AGAIN_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+
+/// Settings to say again.
+#[derive(Default)]
+struct Again {
+    settings: Option<Settings>,
+    at: VecDeque<Instant>,
+}
+
+impl Again {
+    fn plan(&mut self, settings: Settings) {
+        self.settings = Some(settings);
+        self.at = AGAIN_AFTER.iter().map(|after| Instant::now() + *after).collect();
+    }
+
+    /// Waits for the next time; for ever, once there is none.
+    async fn due(&mut self) -> Settings {
+        let Some(at) = self.at.front() else { return std::future::pending().await };
+        tokio::time::sleep_until((*at).into()).await;
+        self.at.pop_front();
+        self.settings.clone().unwrap_or_default()
+    }
 }
 
 enum Phase {
@@ -54,6 +90,11 @@ impl Conversation {
         loop {
             let frame = tokio::select! {
                 frame = self.frames.message() => frame,
+                settings = self.again.due() => {
+                    let command = Some(Command::Settings(settings));
+                    self.phase = Phase::Talking;
+                    return Some((Ok(TelemetryCommand { status: Some(ok()), command }), self));
+                }
                 () = self.gateway.stopping.cancelled() => return None,
             };
             // An error is a client that went away without a word.
@@ -61,7 +102,12 @@ impl Conversation {
             self.call.touch(Instant::now());
             let Some(Command::Settings(sent)) = command else { continue };
             let (status, command, phase) = match merged(&self.gateway, &self.call, sent).await {
-                Ok(settings) => (ok(), Some(Command::Settings(settings)), Phase::Talking),
+                Ok(settings) => {
+                    if self.call.language() == Language::Node {
+                        self.again.plan(settings.clone());
+                    }
+                    (ok(), Some(Command::Settings(settings)), Phase::Talking)
+                }
                 Err(refusal) => (refusal.status(), None, Phase::Ending(end_after(&refusal))),
             };
             self.gateway.metrics.answered(Rpc::Telemetry, status.code);

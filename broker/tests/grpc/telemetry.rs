@@ -90,6 +90,17 @@ async fn a_consumers_settings_follow_its_group_and_language() {
 }
 
 #[tokio::test]
+async fn a_node_client_hears_its_settings_again_since_it_may_have_missed_the_first() {
+    let broker = Broker::start().await;
+    let mut client = broker.client("c").await;
+    client.language = "HTTP";
+    let mut stream = Telemetry::open(&client).await;
+    let first = stream.settings(producer()).await;
+    let again = stream.hear().await.unwrap().unwrap();
+    assert_eq!(again.command, Some(Command::Settings(first)));
+}
+
+#[tokio::test]
 async fn illegal_settings_are_said_in_a_frame_and_end_the_stream_with_an_error() {
     let broker = Broker::start_with(|_| ()).await;
     let client = broker.client("c").await;
