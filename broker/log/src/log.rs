@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rq_core::ids::{Epoch, LogTime, Lsn};
 
 use crate::checkpoint::Checkpoints;
-use crate::disk::{Disk, DiskFile as _};
+use crate::disk::{Disk, DiskFile as _, DiskSpace};
 use crate::error::{DiskError, WriteError};
 use crate::frame::{FRAME_LIMIT, Frame, FrameBuilder, HEADER_LEN, Header, framed_len};
 use crate::identity::Identity;
@@ -33,7 +33,8 @@ const _: () =
 /// Room for the log, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Space {
-    /// What can still be written: the rest of the active segment, prepared segments, and what the file system has left.
+    /// What can still be written: the rest of the active segment, prepared segments, and the whole segments for which the
+    /// file system has room.
     pub available_bytes: u64,
     /// Size of the file system.
     pub total_bytes: u64,
@@ -49,7 +50,15 @@ pub struct Log<D: Disk> {
     /// Length of the last frame: what the next one probably needs.
     usual_len: usize,
     poisoned: bool,
-    space: Option<(Instant, crate::disk::DiskSpace)>,
+    space: Option<AskedSpace>,
+}
+
+/// What the file system said last.
+struct AskedSpace {
+    at: Instant,
+    /// How many segments were prepared then: another number means that the room was used.
+    stocked: u64,
+    disk: DiskSpace,
 }
 
 impl<D: Disk> Log<D> {
@@ -169,26 +178,26 @@ impl<D: Disk> Log<D> {
         Checkpoints::new(Arc::clone(&self.shared))
     }
 
-    /// Room for the log. Asks the file system at most once a second; 0 when it gives no answer.
+    /// Room for the log. Asks the file system about once a second; 0 when it gives no answer.
     pub fn space(&mut self) -> Space {
-        let cached = self.space.filter(|(at, _)| at.elapsed() < SPACE_AGE);
-        let disk = match cached {
-            Some((_, space)) => space,
-            None => self.ask_space(),
-        };
+        let stocked = self.preparer.stocked() as u64;
+        let current = self.space.take_if(|asked| asked.at.elapsed() < SPACE_AGE && asked.stocked == stocked);
+        let asked = current.unwrap_or_else(|| self.ask_space(stocked));
         let segment_bytes = self.shared.identity.segment_bytes;
-        let prepared = self.preparer.ready() as u64 * segment_bytes + self.room();
-        Space { available_bytes: disk.available + prepared, total_bytes: disk.total }
+        // A file system is of use in whole segments only.
+        let unmade = asked.disk.available - asked.disk.available % segment_bytes;
+        let available_bytes = self.room() + stocked * segment_bytes + unmade;
+        let total_bytes = asked.disk.total;
+        self.space = Some(asked);
+        Space { available_bytes, total_bytes }
     }
 
-    fn ask_space(&mut self) -> crate::disk::DiskSpace {
-        let asked = self.shared.disk.space(&self.shared.layout.dir);
-        let space = asked.unwrap_or_else(|error| {
+    fn ask_space(&self, stocked: u64) -> AskedSpace {
+        let disk = self.shared.disk.space(&self.shared.layout.dir).unwrap_or_else(|error| {
             tracing::warn!(%error, "the file system does not tell its free space");
-            crate::disk::DiskSpace { available: 0, total: 0 }
+            DiskSpace { available: 0, total: 0 }
         });
-        self.space = Some((Instant::now(), space));
-        space
+        AskedSpace { at: Instant::now(), stocked, disk }
     }
 
     /// Removes the segments that lie wholly below `lsn`, as far as no checkpoint needs them, and tells where the log

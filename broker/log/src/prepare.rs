@@ -91,6 +91,8 @@ impl<D: Disk> Workshop<D> {
 struct Stock<D: Disk> {
     ready: VecDeque<Arc<Segment<D>>>,
     next_base: u64,
+    /// Whether the next one is being written: its room is taken already.
+    making: bool,
     /// Why there are no more, since the last attempt.
     failure: Option<Failure>,
     stop: bool,
@@ -158,7 +160,7 @@ impl<D: Disk> Preparer<D> {
         let bench = Arc::new(Bench {
             workshop,
             ahead,
-            stock: Mutex::new(Stock { ready, next_base, failure: None, stop: false }),
+            stock: Mutex::new(Stock { ready, next_base, making: false, failure: None, stop: false }),
             changed: Condvar::new(),
             zeroed: AtomicU64::new(zeroed),
             hurry: AtomicBool::new(false),
@@ -216,9 +218,10 @@ impl<D: Disk> Preparer<D> {
         self.bench.hurry.store(true, Ordering::Relaxed);
     }
 
-    /// How many segments are ready.
-    pub(crate) fn ready(&self) -> usize {
-        lock(&self.bench.stock).ready.len()
+    /// How many segments are ready or have their room taken.
+    pub(crate) fn stocked(&self) -> usize {
+        let stock = lock(&self.bench.stock);
+        stock.ready.len() + usize::from(stock.making)
     }
 
     /// Tries again soon: there may be room now.
@@ -274,8 +277,13 @@ impl<D: Disk> Bench<D> {
             }
             let base = stock.next_base;
             drop(stock);
-            let made = self.workshop.make(base, |_| self.pause(lock(&self.stock)));
+            let made = self.workshop.make(base, |_| {
+                let mut stock = lock(&self.stock);
+                stock.making = true;
+                self.pause(stock)
+            });
             stock = lock(&self.stock);
+            stock.making = false;
             match made {
                 Ok(Some(segment)) => {
                     stock.ready.push_back(segment);

@@ -69,6 +69,8 @@ fn a_full_disk_is_a_definite_refusal_and_the_log_goes_on_when_there_is_room() {
         assert!(matches!(refused, WriteError::NoSpace) && refused.is_no_space() && !refused.is_fatal());
     }
     assert_eq!(log.end(), end, "nothing was written");
+    let space = log.space();
+    assert!(space.available_bytes < SEGMENT / 2, "half a segment is of no use: {space:?}");
     written.push(append(&mut log, b"a small one still fits").unwrap());
     log.sync().unwrap();
     let durable = log.durable();

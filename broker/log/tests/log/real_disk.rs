@@ -190,7 +190,7 @@ fn an_inspection_tells_damage_from_a_torn_end() {
         bytes[wrong.0 as usize + 9] ^= 1;
         std::fs::write(&segment, &bytes).unwrap();
         let inspection = inspect(dir.path()).unwrap();
-        let whole = inspection.frames(Lsn(0)).filter(Result::is_ok).count();
+        let whole = inspection.frames(Lsn(0)).flatten().count();
         (inspection.examine(&inspection.segments[0]).unwrap(), whole)
     };
     let (torn, whole) = examine(written[2]);
@@ -250,7 +250,7 @@ fn flush_latency() {
     const ROUND: Duration = Duration::from_secs(3);
     fn report(what: &str, times: &mut [Duration]) {
         times.sort_unstable();
-        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+        let at = |permille: usize| times[(times.len() - 1) * permille / 1000];
         eprintln!(
             "{what}: {} times, p50 {:?}, p99 {:?}, p99.9 {:?}",
             times.len(),
