@@ -251,13 +251,7 @@ fn flush_latency() {
     fn report(what: &str, times: &mut [Duration]) {
         times.sort_unstable();
         let at = |permille: usize| times[(times.len() - 1) * permille / 1000];
-        eprintln!(
-            "{what}: {} times, p50 {:?}, p99 {:?}, p99.9 {:?}",
-            times.len(),
-            at(0.5),
-            at(0.99),
-            at(0.999)
-        );
+        eprintln!("{what}: {} times, p50 {:?}, p99 {:?}, p99.9 {:?}", times.len(), at(500), at(990), at(999));
     }
     fn time(mut act: impl FnMut()) -> Duration {
         let before = Instant::now();
