@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use rq_proto::admin::CountDeadLettersRequest;
 use rq_proto::admin::admin_client::AdminClient;
 use rq_tests::broker::Broker;
 use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 use crate::features::{self, DEAD_LETTER, FEATURES};
@@ -20,6 +22,8 @@ const DEADLINE: Duration = Duration::from_mins(4);
 /// How long the handler takes that must outlive its lease of 45 s: here, and in the soak.
 const HANDLER_SECONDS: u64 = 50;
 const SOAK_HANDLER_SECONDS: u64 = 180;
+/// Lines of its standard error shown when a program died.
+const STANDARD_ERROR_LINES: usize = 40;
 
 /// What came of a feature.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -48,6 +52,8 @@ pub(crate) struct Findings {
     /// Which client.
     pub(crate) language: &'static Language,
     reports: BTreeMap<String, Report>,
+    /// How it ended, if it ended otherwise than its reports explain.
+    death: Option<String>,
 }
 
 impl Findings {
@@ -65,7 +71,9 @@ impl Findings {
     pub(crate) fn failures(&self) -> Vec<String> {
         let failed = |report: &Report| report.result == Verdict::Fail;
         let line = |report: Report| format!("{}, {}: {}", self.language.label, report.feature, report.detail);
-        FEATURES.iter().map(|feature| self.report(feature.name)).filter(failed).map(line).collect()
+        let failures = FEATURES.iter().map(|feature| self.report(feature.name)).filter(failed).map(line);
+        let death = self.death.iter().map(|death| format!("{}: {death}", self.language.label));
+        failures.chain(death).collect()
     }
 }
 
@@ -84,7 +92,8 @@ pub(crate) async fn run(language: &'static Language, build: &Build, broker: &Bro
     let mut admin = AdminClient::connect(broker.endpoint()).await.context("connect for administration")?;
     let run = format!("{}-{:08x}", language.folder, rand::random::<u32>());
     features::prepare(&mut admin, &run).await?;
-    let mut findings = Findings { language, reports: reports(build, &broker.address(), &run).await? };
+    let (reports, death) = reports(build, &broker.address(), &run).await?;
+    let mut findings = Findings { language, reports, death };
     if let Some(report) = findings.reports.get_mut(DEAD_LETTER)
         && report.result == Verdict::Pass
     {
@@ -98,14 +107,19 @@ pub(crate) async fn run(language: &'static Language, build: &Build, broker: &Bro
     Ok(findings)
 }
 
-async fn reports(build: &Build, address: &str, run: &str) -> Result<BTreeMap<String, Report>> {
-    // The clients write logs under the user's home.
+/// Runs the program to its end or deadline, and keeps what it said until then.
+async fn reports(
+    build: &Build,
+    address: &str,
+    run: &str,
+) -> Result<(BTreeMap<String, Report>, Option<String>)> {
+    // The clients write logs under the user's home, and to standard error.
     let home = tempfile::tempdir()?;
+    let errors = home.path().join("standard-error");
     let soak = std::env::var("RQ_SOAK").is_ok_and(|soak| soak == "1");
     let handler = if soak { SOAK_HANDLER_SECONDS } else { HANDLER_SECONDS };
-    let deadline = DEADLINE + Duration::from_secs(handler);
     let (program, arguments) = build.command.split_first().context("an empty command")?;
-    let child = Command::new(program)
+    let mut child = Command::new(program)
         .args(arguments)
         .args(["--endpoint", address, "--run-id", run])
         .env("HOME", home.path())
@@ -113,26 +127,28 @@ async fn reports(build: &Build, address: &str, run: &str) -> Result<BTreeMap<Str
         .env("RQ_LONG_HANDLER_SECONDS", handler.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stderr(File::create(&errors)?)
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("start {}", program.display()))?;
-    let output = tokio::time::timeout(deadline, child.wait_with_output())
-        .await
-        .with_context(|| format!("{} did not end within {deadline:?}", program.display()))??;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let reports: BTreeMap<String, Report> = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Report>(line).ok())
-        .map(|report| (report.feature.clone(), report))
-        .collect();
-    let failed = reports.values().any(|report| report.result == Verdict::Fail);
-    anyhow::ensure!(
-        output.status.success() || failed,
-        "{} ended with {} though no feature failed:\n{text}{}",
-        program.display(),
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(reports)
+    let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+    let mut reports = BTreeMap::new();
+    let listen = async {
+        while let Some(line) = lines.next_line().await? {
+            if let Ok(report) = serde_json::from_str::<Report>(&line) {
+                reports.insert(report.feature.clone(), report);
+            }
+        }
+        child.wait().await
+    };
+    let end = tokio::time::timeout(DEADLINE + Duration::from_secs(handler), listen).await;
+    let said_so = reports.values().any(|report| report.result == Verdict::Fail);
+    if said_so || matches!(&end, Ok(Ok(status)) if status.success()) {
+        return Ok((reports, None));
+    }
+    let errors = String::from_utf8_lossy(&std::fs::read(errors)?).into_owned();
+    let mut last: Vec<&str> = errors.lines().rev().take(STANDARD_ERROR_LINES).collect();
+    last.reverse();
+    let death = format!("the program came to {end:?} though no feature failed:\n{}", last.join("\n"));
+    Ok((reports, Some(death)))
 }

@@ -32,6 +32,7 @@ export async function until(condition, otherwise, patience = PATIENCE_MS) {
   }
 }
 
+/** Given several topics, this client misses settings that arrive before the last route: a broker has to repeat them. */
 export async function newProducer(endpoints, topics) {
   const producer = new Producer({ endpoints, namespace: '', topics, logger: silent });
   await producer.startup();
