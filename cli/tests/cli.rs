@@ -249,7 +249,9 @@ fn status_and_the_log_tell_the_same_of_a_broker() {
     assert!(records.contains("TopicPut") && records.contains("body: 1 B"), "{records}");
 
     // A flipped bit below the checkpoint of the clean end is damage, and named with its place.
-    let segment = std::path::Path::new(&data).join("log").join(format!("{:020}", 0));
+    let segments = std::path::Path::new(&data).join("log");
+    let files = std::fs::read_dir(segments).unwrap().map(|entry| entry.unwrap().path());
+    let segment = files.min().unwrap();
     let mut bytes = std::fs::read(&segment).unwrap();
     bytes[70] ^= 1;
     std::fs::write(&segment, bytes).unwrap();
