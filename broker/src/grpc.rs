@@ -119,7 +119,10 @@ impl Gateway {
 
     /// The response to a call, counted and timed.
     fn answer<R: Answer>(&self, rpc: Rpc, call: &Call, answer: Result<R, Refusal>) -> Response<R> {
-        let response = answer.unwrap_or_else(|refusal| R::refused(refusal.status()));
+        let response = answer.unwrap_or_else(|refusal| {
+            let code = call.language().code(refusal.code());
+            R::refused(pb::Status { code: code.into(), ..refusal.status() })
+        });
         self.metrics.answered(rpc, response.code());
         self.metrics.took(rpc, call.began().elapsed());
         Response::new(response)

@@ -1,6 +1,7 @@
 //! The process: reads its configuration, binds its sockets, runs the broker until it is told to stop.
 
 use std::io::IsTerminal as _;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -10,7 +11,18 @@ use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line that says what to do; a backtrace would hide it.
+            eprintln!("rq-broker: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve() -> anyhow::Result<()> {
     let config = Config::load(&Args::parse())?;
     let filter = EnvFilter::try_new(&config.log).context("the log filter cannot be read: try --log info")?;
     let colours = std::io::stderr().is_terminal();
@@ -24,11 +36,5 @@ async fn main() -> anyhow::Result<()> {
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
     };
     let listeners = Listeners { clients: bind(config.listen).await?, http: bind(config.http).await? };
-    run(config, listeners, async {
-        if let Err(error) = shutdown::requested().await {
-            tracing::error!(%error, "signals cannot be received");
-        }
-    })
-    .await?;
-    Ok(())
+    Ok(run(config, listeners, shutdown::requested()?).await?)
 }

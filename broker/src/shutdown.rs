@@ -2,14 +2,15 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Completes on SIGTERM or SIGINT.
-pub async fn requested() -> std::io::Result<()> {
+/// Listens for SIGTERM and SIGINT from now on; the future completes on either.
+pub fn requested() -> std::io::Result<impl Future<Output = ()> + Send> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let name = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    };
-    tracing::info!(signal = name, "told to stop");
-    Ok(())
+    Ok(async move {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal = name, "told to stop");
+    })
 }

@@ -6,6 +6,7 @@ pub mod deliver;
 mod digest;
 pub mod endpoints;
 pub mod invalid;
+pub mod language;
 pub mod names;
 pub mod receive;
 mod reserved;

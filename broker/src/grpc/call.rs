@@ -11,7 +11,7 @@ use tonic::metadata::MetadataMap;
 
 use crate::clients::{Calls, OpenPoll};
 use crate::wire::Invalid;
-use crate::wire::settings::Language;
+use crate::wire::language::Language;
 
 /// Longest client id, in bytes.
 const CLIENT_ID_BYTES_MAX: usize = 255;

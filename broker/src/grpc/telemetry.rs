@@ -18,7 +18,7 @@ use super::receive::Counted;
 use super::refusal::{Refusal, ok};
 use crate::engine::EngineError;
 use crate::metrics::Rpc;
-use crate::wire::settings::Language;
+use crate::wire::language::Language;
 use crate::wire::{Invalid, names, settings};
 
 /// What goes to the client.

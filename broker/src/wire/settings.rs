@@ -9,6 +9,7 @@ use rq_proto::rocketmq::settings::PubSub;
 use rq_proto::rocketmq::{ClientType, CustomizedBackoff, ExponentialBackoff, Metric, RetryPolicy, Settings};
 
 use super::invalid::Invalid;
+use super::language::Language;
 use super::names::shortened;
 use super::time;
 
@@ -25,28 +26,6 @@ const CLIENT_PROPERTY_KEY_CHARS_MAX: usize = 64;
 const CLIENT_PROPERTY_VALUE_CHARS_MAX: usize = 256;
 const CLIENT_PROPERTIES_BYTES_MAX: usize = 4_096;
 const CLIENT_PROPERTY_RESERVED_PREFIX: &str = "rocketmq.";
-
-/// Clients that need their own kind of back-off, by the metadata `x-mq-language`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Language {
-    /// Uses a customized back-off only, in whole seconds.
-    Python,
-    /// Uses an exponential back-off only. Calls itself HTTP.
-    Node,
-    /// Takes either.
-    Other,
-}
-
-impl Language {
-    /// By the metadata `x-mq-language`.
-    pub fn of(metadata: &str) -> Self {
-        match metadata {
-            "PYTHON" => Self::Python,
-            "HTTP" => Self::Node,
-            _ => Self::Other,
-        }
-    }
-}
 
 /// What settings carry that can be configured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -162,9 +141,11 @@ fn strategy(group: &GroupSettings, language: Language) -> Strategy {
             let max = delays.iter().copied().max().unwrap_or_default();
             exponential(initial, max, if max > initial { 2.0 } else { 1.0 })
         }
-        (Language::Other, Backoff::Customized(delays)) => Strategy::CustomizedBackoff(CustomizedBackoff {
-            next: delays.iter().copied().map(time::duration).collect(),
-        }),
+        (Language::Rust | Language::Other, Backoff::Customized(delays)) => {
+            Strategy::CustomizedBackoff(CustomizedBackoff {
+                next: delays.iter().copied().map(time::duration).collect(),
+            })
+        }
         (_, Backoff::Exponential { initial_ms, max_ms, multiplier_milli }) => {
             exponential(*initial_ms, *max_ms, *multiplier_milli as f32 / 1_000.0)
         }

@@ -63,11 +63,11 @@ impl Broker {
     pub(crate) async fn client_with_window(&self, id: &str, bytes: u32) -> Client {
         let endpoint = Channel::from_shared(format!("http://{}", self.address)).unwrap();
         let channel = endpoint.initial_stream_window_size(bytes).connect().await.unwrap();
-        Client { rpc: MessagingServiceClient::new(channel), id: id.to_owned(), language: "RUST" }
+        Client { rpc: MessagingServiceClient::new(channel), id: id.to_owned(), language: "GO" }
     }
 
     pub(crate) async fn client(&self, id: &str) -> Client {
-        Client { rpc: MessagingServiceClient::new(self.channel().await), id: id.to_owned(), language: "RUST" }
+        Client { rpc: MessagingServiceClient::new(self.channel().await), id: id.to_owned(), language: "GO" }
     }
 }
 

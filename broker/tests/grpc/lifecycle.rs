@@ -10,6 +10,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::harness::{Broker, Client, SOON, collect, message};
+use crate::telemetry::{Telemetry, producer};
 
 async fn get(broker: &Broker, path: &str) -> String {
     let mut stream = TcpStream::connect(broker.http).await.unwrap();
@@ -60,6 +61,16 @@ async fn a_graceful_stop_answers_open_polls_and_ends() {
     let received = collect(frames).await;
     assert_eq!(received.status.code(), Code::MessageNotFound);
     assert!(started.elapsed() < Duration::from_secs(10), "the poll did not run to its end");
+    broker.stopped().await;
+}
+
+#[tokio::test]
+async fn a_graceful_stop_ends_telemetry_streams_without_an_error() {
+    let mut broker = Broker::start().await;
+    let mut stream = Telemetry::open(&broker.client("c").await).await;
+    stream.settings(producer()).await;
+    broker.tell_to_stop();
+    assert_eq!(stream.hear().await.unwrap(), None);
     broker.stopped().await;
 }
 

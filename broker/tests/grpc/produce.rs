@@ -86,6 +86,9 @@ async fn a_batch_is_stored_whole_or_not_at_all() {
     let refused = client.send(vec![message("orders", "1", "a"), message("orders", "2", "")]).await;
     assert_eq!(refused.status.unwrap().code(), Code::MessageBodyEmpty);
     assert_eq!(refused.entries, []);
+    let rust = crate::harness::Client { language: "RUST", ..client.clone() };
+    let refused = rust.send(vec![message("orders", "2", "")]).await;
+    assert_eq!(refused.status.unwrap().code(), Code::BadRequest, "Rust panics on newer codes");
     assert_eq!(client.receive_now("g", "orders").await.status.code(), Code::MessageNotFound);
 
     let stored = client.send(vec![message("orders", "3", "c"), message("orders", "4", "d")]).await;

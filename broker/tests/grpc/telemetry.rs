@@ -11,13 +11,13 @@ use tonic::Streaming;
 
 use crate::harness::{Broker, Client, SOON, message, resource};
 
-struct Telemetry {
+pub(crate) struct Telemetry {
     commands: Option<mpsc::Sender<pb::TelemetryCommand>>,
     answers: Streaming<pb::TelemetryCommand>,
 }
 
 impl Telemetry {
-    async fn open(client: &Client) -> Self {
+    pub(crate) async fn open(client: &Client) -> Self {
         let (commands, receiver) = mpsc::channel(4);
         let request = client.request(ReceiverStream::new(receiver));
         let answers = client.rpc.clone().telemetry(request).await.unwrap().into_inner();
@@ -29,11 +29,11 @@ impl Telemetry {
         self.commands.as_ref().unwrap().send(command).await.unwrap();
     }
 
-    async fn hear(&mut self) -> Result<Option<pb::TelemetryCommand>, tonic::Status> {
+    pub(crate) async fn hear(&mut self) -> Result<Option<pb::TelemetryCommand>, tonic::Status> {
         tokio::time::timeout(SOON, self.answers.message()).await.expect("an answer in time")
     }
 
-    async fn settings(&mut self, settings: pb::Settings) -> pb::Settings {
+    pub(crate) async fn settings(&mut self, settings: pb::Settings) -> pb::Settings {
         self.say(settings).await;
         let answer = self.hear().await.unwrap().unwrap();
         assert_eq!(answer.status.unwrap().code(), Code::Ok);
@@ -44,7 +44,7 @@ impl Telemetry {
     }
 }
 
-fn producer() -> pb::Settings {
+pub(crate) fn producer() -> pb::Settings {
     let publishing = pb::Publishing { topics: vec![resource("t")], ..Default::default() };
     pb::Settings {
         client_type: Some(ClientType::Producer.into()),
