@@ -196,16 +196,13 @@ impl State {
     fn store(&mut self, lsn: Lsn, now: LogTime, message: &MessageRecord<'_>) -> Applied {
         let (topic, queue, hold) = (message.topic, message.queue, message.hold);
         let entry = Entry { lsn, tag: message.tag, lane: message.lane };
-        match hold {
-            Hold::None => {
-                if self.push(topic, queue, entry, now)? != message.offset {
-                    return Err("offset of a message");
-                }
+        if hold == Hold::None {
+            if self.push(topic, queue, entry, now)? != message.offset {
+                return Err("offset of a message");
             }
-            _ => {
-                self.message_queue(topic, queue).ok_or("queue")?;
-                self.held.insert(lsn, HeldMessage { topic, queue, entry, hold, checks: 0 });
-            }
+        } else {
+            self.message_queue(topic, queue).ok_or("queue")?;
+            self.held.insert(lsn, HeldMessage { topic, queue, entry, hold, checks: 0 });
         }
         let key = super::duplicates::key_in(topic, message.key);
         self.duplicates.insert(key, now, queue, message.offset);

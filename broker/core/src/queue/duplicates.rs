@@ -2,13 +2,15 @@
 //! within a window of log time and of entries. Both bounds come from a log record.
 //!
 //! Entries are kept in generations of growing age. A full generation never changes again, so that a checkpoint
-//! shares it instead of copying, and forgetting drops one whole generation.
+//! shares it instead of copying, and forgetting drops one whole generation. Only the master looks keys up, through
+//! a [`SendIndex`] of its own.
+
+mod index;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-
+pub(crate) use self::index::SendIndex;
 use crate::hash::SendKey;
 use crate::ids::{LogTime, Offset, QueueId, TopicId};
 
@@ -29,38 +31,22 @@ pub(crate) struct SendEntry {
     pub(crate) queue: QueueId,
 }
 
+/// Sends in the order of their storing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Generation {
     pub(crate) first: LogTime,
     pub(crate) last: LogTime,
-    /// In the order of their storing: what a checkpoint writes.
     pub(crate) entries: Vec<SendEntry>,
-    /// Positions in `entries` by key.
-    table: HashTable<u32>,
 }
 
 impl Generation {
-    fn find(&self, key: u128) -> Option<&SendEntry> {
-        let at = self.table.find(key as u64, |at| self.key_at(*at) == Some(key))?;
-        self.entries.get(*at as usize)
-    }
-
     fn insert(&mut self, key: u128, at: LogTime, queue: QueueId, offset: Offset) {
         if self.entries.is_empty() {
             self.first = at;
         }
         self.last = at;
-        let position = self.entries.len() as u32;
         let after_ms = u32::try_from(at.since(self.first)).unwrap_or(u32::MAX);
         self.entries.push(SendEntry { key, offset, after_ms, queue });
-        let entries = &self.entries;
-        self.table.insert_unique(key as u64, position, |at| {
-            entries.get(*at as usize).map_or(0, |entry| entry.key as u64)
-        });
-    }
-
-    fn key_at(&self, at: u32) -> Option<u128> {
-        self.entries.get(at as usize).map(|entry| entry.key)
     }
 }
 
@@ -71,6 +57,8 @@ pub(crate) struct Duplicates {
     pub(crate) window_entries: u64,
     /// Sends forgotten for want of room before their time was over: retries of those would be stored twice.
     pub(crate) forgotten_early: u64,
+    /// Sends forgotten since this state was made or read. Numbers the entries for the index, no part of the state.
+    dropped: u64,
     pub(crate) generations: VecDeque<Arc<Generation>>,
 }
 
@@ -80,6 +68,7 @@ impl Default for Duplicates {
             window_ms: WINDOW_MS,
             window_entries: WINDOW_ENTRIES,
             forgotten_early: 0,
+            dropped: 0,
             generations: VecDeque::new(),
         }
     }
@@ -91,15 +80,6 @@ pub(crate) fn key_in(topic: TopicId, key: SendKey) -> u128 {
 }
 
 impl Duplicates {
-    /// Where the send of this key was stored, if it is in the window.
-    pub(crate) fn find(&self, key: u128, now: LogTime) -> Option<(QueueId, Offset)> {
-        self.generations.iter().rev().find_map(|generation| {
-            let entry = generation.find(key)?;
-            let stored_at = generation.first.plus(u64::from(entry.after_ms));
-            (now.since(stored_at) <= self.window_ms).then_some((entry.queue, entry.offset))
-        })
-    }
-
     /// Remembers a send.
     pub(crate) fn insert(&mut self, key: u128, now: LogTime, queue: QueueId, offset: Offset) {
         let full = (self.window_entries / GENERATIONS).max(1);
@@ -131,6 +111,7 @@ impl Duplicates {
             if !out_of_time {
                 self.forgotten_early += oldest.entries.len() as u64;
             }
+            self.dropped += oldest.entries.len() as u64;
             self.generations.pop_front();
         }
     }
@@ -148,6 +129,14 @@ impl Duplicates {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Duplicates {
+        fn find(&self, key: u128, now: LogTime) -> Option<(QueueId, Offset)> {
+            let mut index = SendIndex::default();
+            index.follow(self);
+            index.find(self, key, now)
+        }
+    }
 
     #[test]
     fn a_repeat_within_the_window_is_recognised_and_a_later_one_is_not() {
@@ -179,5 +168,26 @@ mod tests {
         }
         assert!(sends.len() < 10, "{}", sends.len());
         assert_eq!(sends.forgotten_early, 0);
+    }
+
+    /// The index follows send by send, as the master does, through generations that come and go.
+    #[test]
+    fn an_index_that_followed_knows_what_a_new_one_knows() {
+        let mut sends = Duplicates { window_ms: 1_000, window_entries: 64, ..Duplicates::default() };
+        let mut followed = SendIndex::default();
+        for number in 0..2_000_u64 {
+            let now = LogTime(number * (1 + number % 7));
+            // Keys come again after a while, when their first send is forgotten or is not.
+            let key = u128::from(number % 97);
+            let (offset, queue) = (Offset(number), QueueId(0));
+            followed.follow(&sends);
+            assert_eq!(followed.find(&sends, key, now), sends.find(key, now), "at send {number}");
+            if sends.find(key, now).is_none() {
+                sends.insert(key, now, queue, offset);
+                followed.follow(&sends);
+                assert_eq!(followed.find(&sends, key, now), Some((queue, offset)));
+            }
+            assert!(followed.len() <= 3 * 64, "what was forgotten leaves the index");
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::ids::{AttemptHash, ClientHash, ConnectionId, Lane, LogTime, Nonce, Of
 /// A delivery that has not ended. It ends by ack, by redelivery or by becoming a dead letter, not by time: past
 /// [`Pending::visible_at`] it can be delivered again, and until then its holder may still ack.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "four facts that do not exclude each other")]
 pub(crate) struct Lease {
     pub(crate) nonce: Nonce,
     pub(crate) client: ClientHash,

@@ -12,6 +12,7 @@ mod watch;
 
 pub use self::vouch::RENEWED_LEASE_MS;
 use self::watch::Watch;
+use super::duplicates::SendIndex;
 use super::polls::Polls;
 use super::request::{Answer, Request};
 use super::state::State;
@@ -78,6 +79,8 @@ pub struct Shard {
     rotation: u64,
     /// Rebuilt from the state, not part of it.
     watch: Watch,
+    /// Likewise.
+    sent: SendIndex,
 }
 
 /// One call of [`Shard::step`]: its time, and where records and answers go.
@@ -98,7 +101,9 @@ impl Shard {
             free_bytes: u64::MAX,
             rotation: 0,
             watch: Watch::default(),
+            sent: SendIndex::default(),
         };
+        shard.sent.follow(&shard.state.duplicates);
         shard.watch_all();
         shard
     }

@@ -53,12 +53,12 @@ pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
                 out.put_varint(offset.0);
             }
         }
-        _ => encode_delivery(record, out),
+        _ => encode_message(record, out),
     }
 }
 
-/// The records of messages and of their deliveries.
-fn encode_delivery(record: &Record<'_>, out: &mut Vec<u8>) {
+/// The records of messages and of where they are.
+fn encode_message(record: &Record<'_>, out: &mut Vec<u8>) {
     let mut start = |kind: u8| {
         out.put_u8(kind);
         out.put_u8(VERSION);
@@ -86,6 +86,32 @@ fn encode_delivery(record: &Record<'_>, out: &mut Vec<u8>) {
             start(kind::TIMER_FIRE);
             out.put_u64(up_to.0);
         }
+        Record::Relocate { topic, queue, offset, record } => {
+            start(kind::RELOCATE);
+            out.put_u32(topic.0);
+            out.put_u16(queue.0);
+            out.put_u64(offset.0);
+            out.put_bytes(record);
+        }
+        Record::DropBelow(below) => {
+            start(kind::DROP_BELOW);
+            out.put_u64(below.0);
+        }
+        Record::StateHash { hash } => {
+            start(kind::STATE_HASH);
+            out.put_u128(*hash);
+        }
+        _ => encode_delivery(record, out),
+    }
+}
+
+/// The records of deliveries.
+fn encode_delivery(record: &Record<'_>, out: &mut Vec<u8>) {
+    let mut start = |kind: u8| {
+        out.put_u8(kind);
+        out.put_u8(VERSION);
+    };
+    match record {
         Record::Pop(pop) => {
             start(kind::POP);
             put_pop(out, pop);
@@ -122,21 +148,6 @@ fn encode_delivery(record: &Record<'_>, out: &mut Vec<u8>) {
             out.put_u16(queue.0);
             out.put_u64(offset.0);
             out.put_u32(into.0);
-        }
-        Record::Relocate { topic, queue, offset, record } => {
-            start(kind::RELOCATE);
-            out.put_u32(topic.0);
-            out.put_u16(queue.0);
-            out.put_u64(offset.0);
-            out.put_bytes(record);
-        }
-        Record::DropBelow(below) => {
-            start(kind::DROP_BELOW);
-            out.put_u64(below.0);
-        }
-        Record::StateHash { hash } => {
-            start(kind::STATE_HASH);
-            out.put_u128(*hash);
         }
         _ => {}
     }

@@ -28,7 +28,7 @@ impl Shard {
                 results.push(Sent { duplicate: true, ..*known });
                 continue;
             }
-            if let Some((queue, offset)) = self.state.duplicates.find(key_in(id, message.key), step.now) {
+            if let Some((queue, offset)) = self.find_sent(id, message, step.now) {
                 results.push(Sent { queue, offset, duplicate: true });
                 continue;
             }
@@ -50,8 +50,13 @@ impl Shard {
             Err(stored) if stored.is_empty() => {}
             Err(stored) => drop(self.append(step, &Record::Batch(stored))),
         }
+        self.sent.follow(&self.state.duplicates);
         self.polls.arrived(id);
         Ok(results)
+    }
+
+    fn find_sent(&self, topic: TopicId, message: &NewMessage, now: LogTime) -> Option<(QueueId, Offset)> {
+        self.sent.find(&self.state.duplicates, key_in(topic, message.key), now)
     }
 
     /// Nothing new is taken in while the disk is nearly full: what is left is for acks.

@@ -31,7 +31,8 @@ fn a_receive_gets_one_message_of_each_message_group_and_the_next_after_its_ack()
 
 #[test]
 fn a_message_that_comes_again_comes_before_the_later_ones_of_its_message_group() {
-    let endings: [(&str, fn(&mut Broker, &Delivery)); 5] = [
+    type End = fn(&mut Broker, &Delivery);
+    let endings: [(&str, End); 5] = [
         ("nack", |broker, delivery| broker.nack("g", delivery, 0)),
         ("undo", |broker, delivery| broker.undo("g", &[*delivery])),
         ("expiry", |broker, _| broker.pass(INVISIBLE_MS)),

@@ -97,14 +97,14 @@ impl World {
                 let nonce = self.broker.number();
                 self.receive(group, Asked { batch, nonce, client, attempt, invisible_ms, renew }, wait_ms);
             }
-            Event::Ack(which) => self.with_delivery(&which, Self::ack),
+            Event::Ack(which) => self.with_delivery(which, Self::ack),
             Event::Change { which, invisible_ms, suspend } => {
-                self.with_delivery(&which, |world, group, delivery| {
+                self.with_delivery(which, |world, group, delivery| {
                     world.change(group, delivery, invisible_ms, suspend);
-                })
+                });
             }
-            Event::Undo(which) => self.with_delivery(&which, Self::undo),
-            Event::Forward(which) => self.with_delivery(&which, |world, group, delivery| {
+            Event::Undo(which) => self.with_delivery(which, Self::undo),
+            Event::Forward(which) => self.with_delivery(which, |world, group, delivery| {
                 world.broker.forward(world.groups[group].name, &delivery);
                 if let Some(copy) = world.groups[group].current(&delivery) {
                     copy.fate = Fate::Dead;
@@ -128,7 +128,7 @@ impl World {
         self.settle();
     }
 
-    fn with_delivery(&mut self, which: &prop::sample::Index, act: impl FnOnce(&mut Self, usize, Delivery)) {
+    fn with_delivery(&mut self, which: prop::sample::Index, act: impl FnOnce(&mut Self, usize, Delivery)) {
         if !self.deliveries.is_empty() {
             let (group, delivery) = self.deliveries[which.index(self.deliveries.len())];
             act(self, group, delivery);

@@ -27,6 +27,7 @@ pub(super) enum Fate {
 
 /// A delivery that has not ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "four facts that do not exclude each other")]
 pub(super) struct Hold {
     pub(super) nonce: u64,
     pub(super) client: u64,
