@@ -188,6 +188,23 @@ fn recover(data: &Path, options: rq_log::Options) -> Result<(Log<StdDisk>, State
     Ok((recovery.finish()?, state))
 }
 
+/// Starts a thread that the engine cannot do without: should it panic, the process ends. Living on without it would
+/// be a broker that answers nobody and that no supervisor restarts.
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, StartError> {
+    struct AbortOnPanic;
+    impl Drop for AbortOnPanic {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                tracing::error!(
+                    "a thread of the engine panicked: the broker ends and recovers at its next start"
+                );
+                std::process::abort();
+            }
+        }
+    }
+    let run = || {
+        let _guard = AbortOnPanic;
+        run();
+    };
     thread::Builder::new().name(name.to_owned()).spawn(run).map_err(StartError::Thread)
 }
