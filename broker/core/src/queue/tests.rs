@@ -5,10 +5,13 @@ mod dead_letters;
 mod deduplication;
 mod fifo;
 mod held;
+mod hostile;
 mod leases;
 mod model;
 mod polls;
 mod renewal;
+mod retained;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

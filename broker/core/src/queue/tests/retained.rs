@@ -1,0 +1,120 @@
+//! Retention: what a group still owes stays readable, wherever it is copied to; the rest goes.
+
+use super::*;
+use crate::queue::request::{Relocation, Retain};
+use crate::queue::retention::{Policy, owed_below};
+
+impl Broker {
+    /// Copies what is owed below a position, as the retention run does, and drops the rest.
+    fn retain(&mut self, below: Lsn) -> Lsn {
+        let policy = Policy::default();
+        let owed = owed_below(self.shard.state(), below, &policy, 1000).unwrap_or_default();
+        let relocate = owed
+            .iter()
+            .map(|owed| Relocation {
+                topic: owed.topic,
+                queue: owed.queue,
+                offset: owed.offset,
+                from: owed.lsn,
+                record: Bytes::copy_from_slice(self.log.record(owed.lsn)),
+            })
+            .collect();
+        self.drop_below(Retain { below, relocate, policy })
+    }
+
+    fn drop_below(&mut self, retain: Retain) -> Lsn {
+        match self.ask(Request::Retain(retain)) {
+            Some(Answer::Retain(retained)) => retained.log_start,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_acked_goes_and_what_is_owed_is_found_at_its_new_place() {
+    let mut broker = Broker::new();
+    broker.send("t", &["acked", "pending", "nacked", "new"]);
+    let mut receive = broker.receiving("g", "t");
+    receive.batch = 3;
+    let deliveries = broker.receive_as(receive);
+    assert_eq!(broker.ack("g", &deliveries[0]), Ok(()));
+    broker.nack("g", &deliveries[2], 60_000);
+    let below = broker.log.end();
+    assert_eq!(broker.retain(below), below);
+    assert_eq!(broker.shard.topic_status("t").unwrap().queues[0].0.0, 1, "the acked one is gone");
+    broker.fail_over();
+    broker.pass(60_000);
+    let again = broker.receive("g", "t");
+    let mut texts = broker.texts(&again);
+    texts.sort_unstable();
+    assert_eq!(texts, ["nacked", "new", "pending"]);
+    assert!(again.iter().all(|delivery| delivery.lsn >= below));
+    assert!(broker.receive("late", "t").len() == 3, "a later group gets what is left");
+}
+
+#[test]
+fn nothing_is_dropped_that_a_group_has_come_to_owe_since_the_run_began() {
+    let mut broker = Broker::new();
+    broker.send("t", &["a"]);
+    let below = broker.log.end();
+    let start = broker.shard.state().log_start();
+    let run = Retain { below, relocate: Vec::new(), policy: Policy::default() };
+    assert!(broker.receive("g", "nothing").is_empty());
+    broker.receive_one("g", "t");
+    assert_eq!(broker.drop_below(run.clone()), start);
+    assert_eq!(
+        broker.text(
+            broker
+                .shard
+                .state()
+                .entry(crate::ids::TopicId(1), crate::ids::QueueId(0), crate::ids::Offset(0))
+                .unwrap()
+                .lsn
+        ),
+        "a"
+    );
+    broker.ask(Request::DeleteGroup(Arc::from("g")));
+    assert_eq!(broker.drop_below(run), below, "nobody owes it any more");
+    assert!(broker.receive("h", "t").is_empty());
+}
+
+#[test]
+fn dead_letters_stay_for_their_time_and_then_go() {
+    let mut broker = Broker::new();
+    broker.send("t", &["a"]);
+    let delivery = broker.receive_one("g", "t");
+    broker.forward("g", &delivery);
+    let below = broker.log.end();
+    assert_eq!(broker.retain(below), below);
+    assert_eq!(broker.dead_letters("g"), ["a"]);
+    broker.pass(Policy::default().keep_dead_letters_ms + 1);
+    broker.send("t", &["b"]);
+    let below = broker.log.end();
+    assert_eq!(broker.retain(below), below);
+    assert_eq!(broker.dead_letters("g"), Vec::<String>::new());
+}
+
+#[test]
+fn a_held_message_keeps_its_segment() {
+    let mut broker = Broker::new();
+    broker.topic("t", TopicKind::Delay, 1);
+    let mut message = broker.message("later");
+    (message.kind, message.deliver_at) = (TopicKind::Delay, TIME_START.plus(100));
+    broker.try_send("t", vec![message]).unwrap();
+    let start = broker.shard.state().log_start();
+    let below = broker.log.end();
+    assert_eq!(broker.retain(below), start);
+}
+
+#[test]
+fn a_fifo_message_that_waits_behind_its_message_group_is_owed() {
+    let mut broker = Broker::new();
+    broker.topic("t", TopicKind::Fifo, 1);
+    broker.fifo_group("g");
+    broker.send_fifo("t", "x", &["1", "2"]);
+    let first = broker.receive_one("g", "t");
+    let below = broker.log.end();
+    assert_eq!(broker.retain(below), below);
+    assert_eq!(broker.ack("g", &first), Ok(()));
+    assert_eq!(broker.receive_texts("g", "t"), ["2"]);
+}

@@ -1,0 +1,106 @@
+//! Topics and groups: made, found, refused, removed.
+
+use super::*;
+use crate::ids::{QueueId, TopicId};
+use crate::queue::request::{CreateTopicError, ReceiveError, Subscribe};
+use crate::queue::settings::StartFrom;
+
+#[test]
+fn a_topic_is_made_on_first_use_only_where_that_is_allowed() {
+    let mut broker = Broker::with(Limits { auto_create_topics: false, ..Limits::default() });
+    let message = broker.message("a");
+    assert!(matches!(broker.try_send("t", vec![message.clone()]), Err(SendError::TopicNotFound(_))));
+    let mut broker =
+        Broker::with(Limits { auto_create_topics: true, default_queues: 3, ..Limits::default() });
+    broker.try_send("t", vec![message.clone()]).unwrap();
+    assert_eq!(broker.shard.topic_status("t").unwrap().queues.len(), 3);
+    assert!(matches!(broker.try_send("%DLQ%g", vec![message]), Err(SendError::TopicNotFound(_))));
+}
+
+#[test]
+fn making_what_is_there_is_ok_with_the_same_settings_and_refused_with_others() {
+    let mut broker = Broker::new();
+    broker.topic("t", TopicKind::Fifo, 2);
+    broker.topic("t", TopicKind::Fifo, 2);
+    let settings = TopicSettings { kind: TopicKind::Normal, queues: 2 };
+    let other = broker.ask(Request::CreateTopic(CreateTopic { name: Arc::from("t"), settings }));
+    assert!(matches!(other, Some(Answer::CreateTopic(Err(CreateTopicError::ExistsDifferently(_))))));
+}
+
+#[test]
+fn a_topic_made_anew_is_empty_and_has_another_number() {
+    let mut broker = Broker::new();
+    broker.send("t", &["old"]);
+    broker.receive_one("g", "t");
+    broker.ask(Request::DeleteTopic(Arc::from("t")));
+    broker.fail_over();
+    broker.send("t", &["new"]);
+    let delivery = broker.receive_one("g", "t");
+    assert_eq!((delivery.topic, broker.text(delivery.lsn).as_str()), (TopicId(2), "new"));
+}
+
+#[test]
+fn a_group_made_anew_begins_anew() {
+    let mut broker = Broker::new();
+    broker.send("t", &["a"]);
+    let delivery = broker.receive_one("g", "t");
+    assert_eq!(broker.ack("g", &delivery), Ok(()));
+    broker.ask(Request::DeleteGroup(Arc::from("g")));
+    let receive = broker.receiving("g", "t");
+    assert_eq!(broker.receive_as(receive).len(), 1);
+}
+
+#[test]
+fn a_group_begins_where_it_is_told_to() {
+    let mut broker = Broker::new();
+    broker.group("latest", GroupSettings { start: StartFrom::Latest, ..GroupSettings::default() });
+    broker.send("t", &["before"]);
+    let subscribe = Subscribe { group: Arc::from("latest"), topics: vec![Arc::from("t"), Arc::from("t")] };
+    broker.ask(Request::Subscribe(subscribe.clone()));
+    broker.send("t", &["after"]);
+    broker.ask(Request::Subscribe(subscribe));
+    assert_eq!(broker.receive_texts("latest", "t"), ["after"]);
+    assert_eq!(broker.receive_texts("earliest", "t"), ["before", "after"]);
+}
+
+#[test]
+fn a_full_disk_refuses_messages_and_serves_consumers() {
+    let mut broker =
+        Broker::with(Limits { auto_create_topics: true, free_bytes_min: 1_000, ..Limits::default() });
+    broker.send("t", &["a", "b"]);
+    let deliveries = broker.receive("g", "t");
+    broker.shard.set_free_bytes(999);
+    let message = broker.message("c");
+    assert!(matches!(broker.try_send("t", vec![message.clone()]), Err(SendError::DiskFull(_))));
+    assert_eq!(broker.ack("g", &deliveries[0]), Ok(()));
+    broker.forward("g", &deliveries[1]);
+    assert_eq!(broker.dead_letters("g"), ["b"]);
+    broker.shard.set_free_bytes(1_000);
+    broker.try_send("t", vec![message]).unwrap();
+}
+
+#[test]
+fn topics_and_groups_are_bounded() {
+    let limits = Limits { topics_max: 1, groups_max: 1, auto_create_topics: true, ..Limits::default() };
+    let mut broker = Broker::with(limits);
+    broker.send("t", &["a"]);
+    let message = broker.message("b");
+    assert!(broker.try_send("u", vec![message]).is_err());
+    let delivery = broker.receive_one("g", "t");
+    let receive = broker.receiving("h", "t");
+    let refused = broker.ask(Request::Receive(receive));
+    assert!(matches!(refused, Some(Answer::Receive(Err(ReceiveError::TooMany(_))))), "{refused:?}");
+    broker.forward("g", &delivery);
+    assert_eq!(broker.dead_letters("g"), ["a"], "a dead letter finds a place beyond the limit");
+}
+
+#[test]
+fn messages_are_spread_over_the_queues_and_all_are_received() {
+    let mut broker = Broker::new();
+    broker.topic("t", TopicKind::Normal, 4);
+    broker.send("t", &["a", "b", "c", "d", "e", "f", "g", "h"]);
+    let deliveries = broker.receive("g", "t");
+    for queue in 0..4 {
+        assert_eq!(deliveries.iter().filter(|delivery| delivery.queue == QueueId(queue)).count(), 2);
+    }
+}
