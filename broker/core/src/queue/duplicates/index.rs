@@ -88,17 +88,14 @@ impl SendIndex {
             return;
         };
         let slot = (first + self.left as u64) as u32;
-        match generation.entries.get(self.left) {
-            Some(entry) => {
-                if let Ok(found) = self.table.find_entry(entry.key as u64, |other| *other == slot) {
-                    found.remove();
-                }
-                self.left += 1;
+        if let Some(entry) = generation.entries.get(self.left) {
+            if let Ok(found) = self.table.find_entry(entry.key as u64, |other| *other == slot) {
+                found.remove();
             }
-            None => {
-                self.full.pop_front();
-                self.left = 0;
-            }
+            self.left += 1;
+        } else {
+            self.full.pop_front();
+            self.left = 0;
         }
     }
 
