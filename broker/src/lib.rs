@@ -11,6 +11,7 @@ pub mod engine;
 pub mod grpc;
 pub mod http;
 pub mod metrics;
+mod open_files;
 mod run;
 pub mod shutdown;
 pub mod wire;

@@ -52,6 +52,7 @@ pub async fn run(
     listeners: Listeners,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), RunError> {
+    crate::open_files::raise_limit();
     let stopping = CancellationToken::new();
     let stopped = CancellationToken::new();
     let pages = Pages::new(stopping.clone());

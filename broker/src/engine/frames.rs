@@ -7,8 +7,8 @@ use rq_core::queue::Append;
 use rq_core::record::{self, Record};
 use rq_log::{Disk, FrameBuilder, Log, WriteError};
 
-/// How long to wait before asking again for a segment on a full disk.
-const FULL_DISK_PAUSE: Duration = Duration::from_millis(100);
+/// How long to wait before asking again for a segment.
+const NO_SEGMENT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The log as the shard appends to it. The first failure of the log ends the process: see [`fail`].
 pub(super) struct Frames<D: Disk> {
@@ -62,11 +62,12 @@ impl<D: Disk> Frames<D> {
         loop {
             match self.log.begin(self.epoch, self.time, first_record_len) {
                 Ok(frame) => return frame,
-                // Admission keeps enough free for what was admitted, so something else filled the disk. What the
-                // state holds already must reach the log before anything is answered: wait for room.
-                Err(error) if error.is_no_space() => {
-                    tracing::error!(%error, "the disk is full: nothing is answered until there is room for the log");
-                    std::thread::sleep(FULL_DISK_PAUSE);
+                // Admission keeps enough free for what was admitted, so something else filled the disk, or the next
+                // segment could not be made. What the state holds already must reach the log before anything is
+                // answered: wait for it.
+                Err(error @ (WriteError::NoSpace | WriteError::NoSegment(_))) => {
+                    tracing::error!(%error, "no segment to write to: nothing is answered until there is one");
+                    std::thread::sleep(NO_SEGMENT_PAUSE);
                 }
                 Err(error) => fail(&error),
             }
