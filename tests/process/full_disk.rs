@@ -19,17 +19,14 @@ use rq_tests::workload::{Load, Plan, judge};
 
 use crate::{BACK_DEADLINE, RESTLESS};
 
-/// Acks live on the segments prepared before; sends are refused as soon as nothing but those is left.
-const MUCH_PREPARED: [&str; 6] = ["--segment", "16MiB", "--prepared-segments", "10", "--min-free", "200MiB"];
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_filled_by_others_refuses_sends_and_still_delivers() -> Result<()> {
     if !can_run("full disk under load", &[Requirement::Root, Requirement::LoopDevice])? {
         return Ok(());
     }
     let seed = seed("full disk");
-    let disk = LoopDisk::new(1_024)?;
-    let mut broker = Broker::start(&disk.path().join("data"), &MUCH_PREPARED).await?;
+    let disk = LoopDisk::new(256)?;
+    let mut broker = Broker::start(&disk.path().join("data"), &RESTLESS).await?;
     let load = Load::start(&broker.endpoint(), Plan { consumers: 1, ..Plan::new(seed) }).await?;
     load.wait_until("a first send", BACK_DEADLINE, |load| load.acknowledged() > 50).await?;
 
