@@ -97,7 +97,7 @@ pub(crate) struct Bench {
     /// How long a received message is hidden from others
     #[arg(long, default_value = "60s", value_parser = duration, value_name = "DURATION")]
     pub(crate) invisible: Duration,
-    /// Consumers go on after the last send until nothing is left
+    /// Consumers go on after the last send until the consumer group has nothing left
     #[arg(long)]
     pub(crate) drain: bool,
     /// Spread the messages over so many message groups (topic and consumer group of type fifo)
@@ -164,15 +164,64 @@ pub(crate) async fn run(global: &Global, bench: Bench) -> Result<(), Failure> {
         let client = Client::over(channel, (bench.senders + index) as usize, global.timeout);
         consumers.spawn(consumers::consume(client, index, bench.consumer(), run.clone()));
     }
-    let measured = tokio::select! {
-        measured = measure(&bench, &run, &mut tasks) => measured?,
-        failure = first_failure(&mut consumers) => return Err(failure),
-    };
-    finish(&mut tasks).await?;
-    run.senders_done(bench.drain);
-    finish(&mut consumers).await?;
+    let outcome = drive(global, &bench, &run, &mut tasks, &mut consumers).await;
+    // Also of a run that failed: its history tells why.
     history.close(&run)?;
-    Report::new(&bench, &run, &measured).print(global.output)
+    Report::new(&bench, &run, &outcome?).print(global.output)
+}
+
+/// Waits for the end of the measurement, then of the senders, then of the consumers.
+async fn drive(
+    global: &Global,
+    bench: &Bench,
+    run: &Run,
+    senders: &mut JoinSet<Result<(), Failure>>,
+    consumers: &mut JoinSet<Result<(), Failure>>,
+) -> Result<Measured, Failure> {
+    let work = async {
+        let measured = measure(bench, run, senders).await?;
+        finish(senders).await?;
+        if bench.drain {
+            drain(global, bench, run).await?;
+        }
+        Ok::<_, Failure>(measured)
+    };
+    let measured = tokio::select! {
+        measured = work => measured?,
+        failure = first_failure(consumers) => return Err(failure),
+    };
+    run.end_consumers();
+    finish(consumers).await?;
+    Ok(measured)
+}
+
+/// Waits until the consumer group has nothing of the topic left: what is leased to somebody may still come back.
+async fn drain(global: &Global, bench: &Bench, run: &Run) -> Result<(), Failure> {
+    let bar = output::progress(None, "acknowledged by consumers, waiting for the last");
+    let interrupt = tokio::signal::ctrl_c();
+    tokio::pin!(interrupt);
+    loop {
+        // A broker that is away for the moment comes back.
+        match owed(global, bench).await {
+            Ok(0) => break,
+            Err(failure) if !failure.is_temporary() => return Err(failure),
+            _ => bar.set_position(run.acks.ok()),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(TICK) => {}
+            _ = &mut interrupt => break,
+        }
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// Messages of the topic that the consumer group has not acknowledged.
+async fn owed(global: &Global, bench: &Bench) -> Result<u64, Failure> {
+    let admin = Admin::connect(global).await?;
+    let group = call!(admin.describe_group(pb::DescribeGroupRequest { name: bench.group.clone() }))?;
+    let of_topic = group.progress.iter().filter(|queue| queue.topic == bench.topic);
+    Ok(of_topic.map(|queue| queue.ready + queue.in_flight + queue.waiting).sum())
 }
 
 /// What was measured besides the operations: the time it took and the processor time spent.

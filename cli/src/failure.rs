@@ -80,6 +80,18 @@ impl Failure {
         })
     }
 
+    /// May the same call of the Admin service succeed later?
+    pub(crate) fn is_temporary(&self) -> bool {
+        match self {
+            Self::Admin(status) => {
+                is_transport(status)
+                    || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded)
+            }
+            Self::Unreachable { .. } => true,
+            _ => false,
+        }
+    }
+
     /// The reader of our output has seen enough (`rq … | head`): no failure of ours.
     pub(crate) fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Stream { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)

@@ -45,8 +45,7 @@ pub(super) async fn consume(
         wait: WAIT,
     };
     let consumer = Arc::new(consumer);
-    let mut found_nothing = false;
-    while !run.consumer_ends(found_nothing) {
+    while !run.do_consumers_end() {
         // Closed by nobody.
         let Ok(mut room) = inflight.clone().acquire_many_owned(receive.batch).await else { break };
         let invoked = Instant::now();
@@ -66,7 +65,6 @@ pub(super) async fn consume(
                 continue;
             }
         };
-        found_nothing = messages.is_empty();
         for message in messages {
             note(&run, index, &message, (invoked, now), consumer.invisible);
             let permit = room.split(1);

@@ -28,8 +28,7 @@ pub(super) struct Run {
     ended: Mutex<Option<Instant>>,
     interrupted: AtomicBool,
     tickets: Tickets,
-    sends_done: AtomicBool,
-    drain: AtomicBool,
+    consumers_end: AtomicBool,
     pub(super) sends: Tally,
     pub(super) receives: Tally,
     pub(super) acks: Tally,
@@ -62,8 +61,7 @@ impl Run {
             ended: Mutex::new(None),
             interrupted: AtomicBool::new(false),
             tickets: Tickets { count: bench.count.unwrap_or(u64::MAX), next: AtomicU64::new(0), pace, start },
-            sends_done: AtomicBool::new(false),
-            drain: AtomicBool::new(false),
+            consumers_end: AtomicBool::new(false),
             sends: Tally::new()?,
             receives: Tally::new()?,
             acks: Tally::new()?,
@@ -141,15 +139,13 @@ impl Run {
         window.max(needed).as_secs_f64()
     }
 
-    /// No send will follow: consumers end, at once or when nothing is left.
-    pub(super) fn senders_done(&self, drain: bool) {
-        self.drain.store(drain, Ordering::Relaxed);
-        self.sends_done.store(true, Ordering::Release);
+    /// Consumers end with what they have.
+    pub(super) fn end_consumers(&self) {
+        self.consumers_end.store(true, Ordering::Release);
     }
 
-    /// Should a consumer end, whose last receive found this?
-    pub(super) fn consumer_ends(&self, found_nothing: bool) -> bool {
-        self.sends_done.load(Ordering::Acquire) && (found_nothing || !self.drain.load(Ordering::Relaxed))
+    pub(super) fn do_consumers_end(&self) -> bool {
+        self.consumers_end.load(Ordering::Acquire)
     }
 }
 
