@@ -75,8 +75,11 @@ pub struct Shard {
     polls: Polls,
     /// What the fullest in-sync replica has left for new messages.
     free_bytes: u64,
-    /// Spreads sends without a message group, and the first queue that a receive looks at.
-    rotation: u64,
+    /// Spreads sends without a message group over the queues.
+    sends: u64,
+    /// Spreads the first queue that a receive looks at. Not the same counter: whoever sends and receives in turn
+    /// would leave out every other queue.
+    looks: u64,
     /// Rebuilt from the state, not part of it.
     watch: Watch,
     /// Likewise.
@@ -99,7 +102,8 @@ impl Shard {
             limits,
             polls: Polls::default(),
             free_bytes: u64::MAX,
-            rotation: 0,
+            sends: 0,
+            looks: 0,
             watch: Watch::default(),
             sent: SendIndex::default(),
         };

@@ -189,7 +189,7 @@ impl Shard {
 
     /// Looks through the queues of a topic, beginning with another one each time.
     fn look(&mut self, now: LogTime, topic: TopicId, group: GroupId, receive: &Receive) -> Found {
-        self.rotation = self.rotation.wrapping_add(1);
+        self.looks = self.looks.wrapping_add(1);
         let mut found = Found::default();
         let (Some(of_topic), Some(of_group)) = (self.state.topics.get(&topic), self.state.groups.get(&group))
         else {
@@ -198,7 +198,7 @@ impl Shard {
         let Some(subscription) = of_group.subscriptions.get(&topic) else { return found };
         let (count, batch) = (of_topic.queues.len(), receive.batch.max(1) as usize);
         for turn in 0..count {
-            let number = (self.rotation as usize).wrapping_add(turn) % count;
+            let number = (self.looks as usize).wrapping_add(turn) % count;
             let (Some(messages), Some(progress)) =
                 (of_topic.queues.get(number), subscription.queues.get(number))
             else {

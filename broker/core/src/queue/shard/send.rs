@@ -70,8 +70,8 @@ impl Shard {
     /// A message group keeps to one queue, whatever queue its client chose: the clients' hashes differ.
     fn pick_queue(&mut self, message: &NewMessage, queues: u16) -> QueueId {
         let number = if message.lane == Lane(0) {
-            self.rotation = self.rotation.wrapping_add(1);
-            self.rotation
+            self.sends = self.sends.wrapping_add(1);
+            self.sends
         } else {
             message.lane.0
         };

@@ -104,3 +104,16 @@ fn messages_are_spread_over_the_queues_and_all_are_received() {
         assert_eq!(deliveries.iter().filter(|delivery| delivery.queue == QueueId(queue)).count(), 2);
     }
 }
+
+#[test]
+fn sends_are_spread_also_when_receives_come_between() {
+    let mut broker = Broker::new();
+    broker.topic("t", TopicKind::Normal, 2);
+    for _ in 0..4 {
+        broker.send("t", &["a"]);
+        broker.receive_one("g", "t");
+    }
+    let lengths =
+        broker.shard.topic_status("t").unwrap().queues.iter().map(|queue| queue.1.0).collect::<Vec<_>>();
+    assert_eq!(lengths, [2, 2]);
+}
