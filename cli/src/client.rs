@@ -239,10 +239,10 @@ impl Receive {
     }
 }
 
-/// The headers that official clients send with each call; made once, cloned for each.
+/// The headers of each call; made once, cloned for each. None says a language: brokers work around the faults of the
+/// official clients by it.
 pub(crate) fn headers(index: usize, timeout: Duration) -> MetadataMap {
     let mut headers = MetadataMap::new();
-    headers.insert("x-mq-language", AsciiMetadataValue::from_static("RUST"));
     headers.insert("x-mq-client-version", AsciiMetadataValue::from_static(env!("CARGO_PKG_VERSION")));
     headers.insert("x-mq-protocol", AsciiMetadataValue::from_static("v2"));
     for (name, value) in
