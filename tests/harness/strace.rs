@@ -29,6 +29,10 @@ impl Strace {
         let deadline = Instant::now() + ATTACH_DEADLINE;
         while !traces_all_threads(strace.child.id(), pid) {
             if let Some(status) = strace.child.try_wait().context("wait for strace")? {
+                if status.success() {
+                    // Attached, and the process ended already of what was injected.
+                    return Ok(strace);
+                }
                 bail!(
                     "strace ended with {status} before it was attached: is another tracer on process {pid}?"
                 );
