@@ -2,15 +2,16 @@
 import rocketmq from 'rocketmq-client-nodejs';
 
 const { Producer, SimpleConsumer } = rocketmq;
-const endpoints = '127.0.0.1:8081';
+const logger = { info() {}, warn: console.warn, error: console.error };
+const broker = { endpoints: '127.0.0.1:8081', namespace: '', logger };
 
-const producer = new Producer({ endpoints, namespace: '', topics: [ 'greetings' ] });
+const producer = new Producer({ ...broker, topics: [ 'greetings' ] });
 await producer.startup();
 const receipt = await producer.send({ topic: 'greetings', body: Buffer.from('hello from Node.js') });
 console.log('sent', receipt.messageId);
 
 const consumer = new SimpleConsumer({
-  endpoints, namespace: '', consumerGroup: 'greeters', awaitDuration: 5000,
+  ...broker, consumerGroup: 'greeters', awaitDuration: 5000,
   subscriptions: new Map([[ 'greetings', '*' ]]),
 });
 await consumer.startup();
