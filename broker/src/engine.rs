@@ -8,6 +8,7 @@ mod inbox;
 mod log_thread;
 mod start;
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,7 @@ use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rq_core::ids::{Epoch, Lsn, ShardId, Ticket};
 use rq_core::queue::request::{
     Ack, Answer, ChangeInvisible, ChangeInvisibleError, ConsumeError, CreateGroup, CreateGroupError,
@@ -97,6 +99,8 @@ pub enum ReadMessageError {
 const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 /// What a request counts for besides its messages, in bytes.
 const REQUEST_BYTES: usize = 256;
+/// Bytes read from the disk for one caller before they are wanted; the last message may go beyond.
+const READ_AHEAD_BYTES: usize = 1 << 20;
 
 impl Engine {
     /// Hands in a request and waits until its answer is committed. Dropping the future of a waiting receive
@@ -122,18 +126,38 @@ impl Engine {
 
     /// Reads the message delivered at `lsn`: from memory, or else from the disk on a thread that may block.
     pub async fn read(&self, lsn: Lsn) -> Result<StoredMessage, ReadMessageError> {
-        let record = if let Some(record) = self.shared.reader.cached(lsn) {
-            Ok(record)
-        } else {
-            let reader = self.shared.reader.clone();
-            let read = tokio::task::spawn_blocking(move || reader.read_record(lsn)).await;
-            read.map_err(|error| damaged(lsn, &error))?
+        let mut read = self.read_ahead(std::iter::once(lsn)).await;
+        read.pop_front().unwrap_or(Err(ReadMessageError::Dropped(lsn)))
+    }
+
+    /// Reads messages in the order of `lsns`, at least the first one. What is in memory comes alone, for the next
+    /// one costs no more; from the disk come up to [`READ_AHEAD_BYTES`] at once, for the way to a thread that may
+    /// block costs more than the reading.
+    pub async fn read_ahead(
+        &self,
+        mut lsns: impl Iterator<Item = Lsn>,
+    ) -> VecDeque<Result<StoredMessage, ReadMessageError>> {
+        let Some(first) = lsns.next() else { return VecDeque::new() };
+        if let Some(record) = self.shared.reader.cached(first) {
+            return VecDeque::from([decode(first, Ok(record))]);
+        }
+        let reader = self.shared.reader.clone();
+        let lsns: Vec<Lsn> = std::iter::once(first).chain(lsns).collect();
+        let read = move || {
+            let mut bytes = 0;
+            let mut messages = VecDeque::with_capacity(lsns.len());
+            for lsn in lsns {
+                let record = reader.read_record(lsn);
+                bytes += record.as_ref().map_or(0, Bytes::len);
+                messages.push_back(decode(lsn, record));
+                if bytes >= READ_AHEAD_BYTES {
+                    break;
+                }
+            }
+            messages
         };
-        let record = record.map_err(|error| match error {
-            ReadError::Dropped { .. } => ReadMessageError::Dropped(lsn),
-            error => damaged(lsn, &error),
-        })?;
-        record::decode_message(&record).map_err(|error| damaged(lsn, &error))
+        let read = tokio::task::spawn_blocking(read).await;
+        read.unwrap_or_else(|error| VecDeque::from([Err(damaged(first, &error))]))
     }
 
     /// Looks at the shard's state from the log thread. Keep it short: it holds up everything else.
@@ -190,6 +214,14 @@ impl Engine {
             Err(_) => Err(EngineError::Overloaded),
         }
     }
+}
+
+fn decode(lsn: Lsn, record: Result<Bytes, ReadError>) -> Result<StoredMessage, ReadMessageError> {
+    let record = record.map_err(|error| match error {
+        ReadError::Dropped { .. } => ReadMessageError::Dropped(lsn),
+        error => damaged(lsn, &error),
+    })?;
+    record::decode_message(&record).map_err(|error| damaged(lsn, &error))
 }
 
 fn damaged(lsn: Lsn, error: &dyn std::error::Error) -> ReadMessageError {

@@ -239,3 +239,41 @@ async fn consumed_segments_are_dropped_and_what_is_still_owed_is_moved_and_kept(
     assert_eq!(owed_again.1.attempt, 2);
     assert!(owed_again.1.lsn.0 >= 3 << 20, "it was copied to where the log goes on");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_on_the_disk_is_read_ahead_in_order_and_within_bounds() {
+    const MESSAGES: u32 = 20;
+    const BODY: usize = 200 << 10;
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.log.tail_cache_bytes = 1;
+    let engine = Engine::start(options).unwrap();
+    orders(&engine).await;
+    for number in 0..MESSAGES {
+        let (id, body) = (format!("m{number}"), Bytes::from(vec![number as u8; BODY]));
+        let content = MessageContent { message_id: &id, body, ..MessageContent::default() }.encode();
+        let send = Send { topic: "orders".into(), messages: vec![NewMessage { content, ..message(&id) }] };
+        engine.send(send).await.unwrap().unwrap();
+    }
+    let deliveries = engine.receive(receive(1, MESSAGES, 0)).await.unwrap().unwrap();
+    assert_eq!(deliveries.len(), MESSAGES as usize);
+
+    let mut left = deliveries.as_slice();
+    let mut reads = 0;
+    while !left.is_empty() {
+        let read = engine.read_ahead(left.iter().map(|delivery| delivery.lsn)).await;
+        assert!(
+            !read.is_empty() && read.len() <= 6,
+            "a MiB and the message that goes beyond: {}",
+            read.len()
+        );
+        for (delivery, ahead) in left.iter().zip(&read) {
+            let alone = engine.read(delivery.lsn).await.unwrap();
+            assert_eq!(ahead.as_ref().unwrap().content, alone.content, "in the order asked for");
+        }
+        left = &left[read.len()..];
+        reads += 1;
+    }
+    assert!(reads <= 5, "not message by message: {reads} reads of {MESSAGES} messages");
+    engine.stop().await;
+}

@@ -12,11 +12,15 @@ use tempfile::TempDir;
 
 use crate::Plan;
 use crate::load::Target;
+use crate::proc;
 
 /// Ports for the server that stores nothing.
 const PORTS: std::ops::Range<u16> = 18_500..18_600;
-/// Until that server answers.
-const START_DEADLINE: Duration = Duration::from_secs(20);
+/// Until that server answers, and until a broker has nothing to do.
+const START_DEADLINE: Duration = Duration::from_mins(2);
+/// A process is idle that takes no more processor time than this in such a window.
+const IDLE_WINDOW: Duration = Duration::from_secs(1);
+const IDLE_CPU: Duration = Duration::from_millis(10);
 /// `f_type` of tmpfs and ramfs: no disk is below them.
 const MEMORY_FILE_SYSTEMS: [i64; 2] = [0x0102_1994, 0x8584_58f6];
 
@@ -68,12 +72,14 @@ impl Session {
         Ok(program)
     }
 
-    /// A broker on an empty data directory.
+    /// A broker on an empty data directory, once it has prepared its first segments and is idle: otherwise a short
+    /// measurement would take for the cost of its few messages what is done once for a gigabyte of them.
     pub(crate) async fn broker(&self, name: &str) -> Result<Broker> {
         // The disk is a real one; what file system covers it is the user's choice.
         let arguments = ["--allow-unsafe-filesystem"];
         let mut broker = Broker::start(&self.data.path().join(name), &arguments).await?;
         broker.contented();
+        idle(broker.pid()?).await?;
         Ok(broker)
     }
 
@@ -99,6 +105,21 @@ impl Session {
         }
         bar.finish_and_clear();
         Ok(found)
+    }
+}
+
+/// Waits until a process takes hardly any processor time.
+async fn idle(pid: u32) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        let before = proc::cpu(pid)?;
+        tokio::time::sleep(IDLE_WINDOW).await;
+        if proc::cpu(pid)?.saturating_sub(before) <= IDLE_CPU {
+            return Ok(());
+        }
+        if begin.elapsed() > START_DEADLINE {
+            bail!("the broker did not become idle within {START_DEADLINE:?}");
+        }
     }
 }
 

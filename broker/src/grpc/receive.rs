@@ -10,13 +10,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use rq_core::hash;
 use rq_core::ids::{ConnectionId, Nonce};
 use rq_core::queue::request::{Delivery, Name, Receive, UndoPop};
+use rq_core::record::StoredMessage;
 use rq_proto::rocketmq::receive_message_response::Content;
 use rq_proto::rocketmq::{Message, ReceiveMessageRequest, ReceiveMessageResponse, Resource, Status};
 
 use super::call::Call;
 use super::refusal::{Refusal, ok};
 use super::{Gateway, wall_clock_ms};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, ReadMessageError};
 use crate::metrics::Rpc;
 use crate::wire::deliver::{self, Context};
 use crate::wire::{names, receive, time};
@@ -88,7 +89,8 @@ async fn begin(gateway: &Gateway, call: &Call, request: ReceiveMessageRequest) -
             let dead_letters = names::is_dead_letter_topic(topic_name(&request));
             let topic = request.message_queue.and_then(|queue| queue.topic).unwrap_or_default();
             let deliveries = deliveries.into();
-            let unwritten = Unwritten { gateway: gateway.clone(), group, dead_letters, deliveries };
+            let (gateway, read) = (gateway.clone(), VecDeque::new());
+            let unwritten = Unwritten { gateway, group, dead_letters, deliveries, read };
             (ok(), Step::Messages { unwritten, topic })
         }
         Err(refusal) => (refusal.status(), Step::DeliveryTimestamp),
@@ -148,6 +150,8 @@ struct Unwritten {
     group: Name,
     dead_letters: bool,
     deliveries: VecDeque<Delivery>,
+    /// What was read of them, from the first on.
+    read: VecDeque<Result<StoredMessage, ReadMessageError>>,
 }
 
 impl Unwritten {
@@ -173,8 +177,12 @@ impl Unwritten {
         None
     }
 
-    async fn read(&self, delivery: &Delivery, topic: &Resource) -> anyhow::Result<Message> {
-        let stored = self.gateway.engine.read(delivery.lsn).await?;
+    async fn read(&mut self, delivery: &Delivery, topic: &Resource) -> anyhow::Result<Message> {
+        if self.read.is_empty() {
+            let lsns = self.deliveries.iter().map(|delivery| delivery.lsn);
+            self.read = self.gateway.engine.read_ahead(lsns).await;
+        }
+        let stored = self.read.pop_front().unwrap_or(Err(ReadMessageError::Dropped(delivery.lsn)))?;
         let origin = if self.dead_letters { Some(self.gateway.topic_name(stored.topic).await) } else { None };
         let context = Context {
             shard: self.gateway.options.shard,
