@@ -190,4 +190,19 @@ mod tests {
             assert!(followed.len() <= 3 * 64, "what was forgotten leaves the index");
         }
     }
+
+    #[test]
+    fn the_index_of_sends_in_batches_does_not_grow_beyond_the_window() {
+        let mut sends = Duplicates { window_entries: 640, ..Duplicates::default() };
+        let mut followed = SendIndex::default();
+        for batch in 0..200_u64 {
+            for number in batch * 100..(batch + 1) * 100 {
+                sends.insert(u128::from(number), LogTime(5), QueueId(0), Offset(number));
+            }
+            followed.follow(&sends);
+            assert!(followed.len() < 1_000, "{}", followed.len());
+        }
+        let newest = followed.find(&sends, 19_999, LogTime(5));
+        assert_eq!(newest, Some((QueueId(0), Offset(19_999))));
+    }
 }

@@ -9,8 +9,8 @@ use hashbrown::HashTable;
 use super::{Duplicates, Generation, SendEntry};
 use crate::ids::{LogTime, Offset, QueueId};
 
-/// Forgotten sends that leave the index with each call: more than come, so that it never lags for long.
-const FORGET_AT_ONCE: usize = 4;
+/// Forgotten sends that leave the index for each that comes: more than one, so that it never lags for long.
+const FORGET_PER_SEND: u64 = 2;
 
 /// Positions of remembered sends by key. Sends are numbered in the order of their storing.
 #[derive(Debug, Default)]
@@ -34,6 +34,7 @@ impl SendIndex {
             // Even the generation that was the newest is gone, before it was held here.
             *self = Self { newest: sends.dropped, next: sends.dropped, ..Self::default() };
         }
+        let before = self.next;
         let mut first = sends.dropped;
         for (number, generation) in sends.generations.iter().enumerate() {
             let end = first + generation.entries.len() as u64;
@@ -50,7 +51,7 @@ impl SendIndex {
             self.newest = first;
             first = end;
         }
-        for _ in 0..FORGET_AT_ONCE {
+        for _ in 0..(self.next - before) * FORGET_PER_SEND {
             self.forget_one(sends);
         }
     }
