@@ -63,10 +63,16 @@ async fn metrics(State(pages): State<Pages>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, "the log is being recovered\n").into_response();
     };
     // The last known numbers are shown where the log thread does not answer in time.
-    let counts = serving.engine.inspect(|shard| (shard.topic_count(), shard.group_count()));
-    if let Ok(Ok((topics, groups))) = tokio::time::timeout(READY_WITHIN, counts).await {
+    let counts = serving.engine.inspect(|shard| {
+        let state = shard.state();
+        (shard.topic_count(), shard.group_count(), state.remembered_sends(), state.forgotten_sends())
+    });
+    if let Ok(Ok((topics, groups, remembered, forgotten))) = tokio::time::timeout(READY_WITHIN, counts).await
+    {
         serving.metrics.topics.set(topics.cast_signed() as i64);
         serving.metrics.groups.set(groups.cast_signed() as i64);
+        serving.metrics.sends_remembered.set(remembered.cast_signed());
+        serving.metrics.sends_forgotten.set(forgotten.cast_signed());
     }
     match serving.metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),

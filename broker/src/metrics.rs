@@ -80,6 +80,10 @@ pub struct Metrics {
     pub topics: Gauge,
     /// Consumer groups; set before a scrape.
     pub groups: Gauge,
+    /// Sends that are recognised when repeated; set before a scrape.
+    pub sends_remembered: Gauge,
+    /// Sends that fell out of the window of recognition for want of room; set before a scrape.
+    pub sends_forgotten: Gauge,
 }
 
 impl Metrics {
@@ -119,6 +123,9 @@ impl Metrics {
         let telemetry_streams = gauge("telemetry_streams", "Open telemetry streams");
         let topics = gauge("topic_number", "Topics, those of dead letters included");
         let groups = gauge("consumer_group_number", "Consumer groups");
+        let sends_remembered = gauge("sends_remembered", "Sends that are recognised when repeated");
+        let sends_forgotten =
+            gauge("sends_forgotten", "Sends no longer recognised before their 5 minutes were over");
         registry.register_collector(Box::new(engine));
         Self {
             ok: Rpc::ALL.iter().map(ok).collect(),
@@ -137,6 +144,8 @@ impl Metrics {
             telemetry_streams,
             topics,
             groups,
+            sends_remembered,
+            sends_forgotten,
         }
     }
 
