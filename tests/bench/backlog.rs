@@ -36,7 +36,7 @@ struct Measured {
 }
 
 pub(crate) async fn measure(session: &Session) -> Result<Vec<Finding>> {
-    let (empty, full) = (session.broker("no-backlog").await?, session.broker("backlog").await?);
+    let (empty, full) = (session.warm_broker("no-backlog").await?, session.broker("backlog").await?);
     prepare(&empty).await?;
     prepare(&full).await?;
     let filling = Filling { topic: TOPIC, messages: session.plan().backlog, body_bytes: BODY_BYTES.into() };

@@ -18,7 +18,7 @@ struct Round {
 }
 
 pub(crate) async fn measure(session: &Session) -> Result<Vec<Finding>> {
-    let broker = session.broker("end-to-end").await?;
+    let broker = session.warm_broker("end-to-end").await?;
     let alone = Load { topic: "alone", senders: SENDERS, ..Load::default() };
     // Drained, so that each round begins without a backlog.
     let both =

@@ -10,25 +10,26 @@ use crate::session::{Session, target};
 /// How much slower than the bare disk the flushed write may be.
 const DISK_FACTOR: f64 = 1.5;
 
+/// Medians of one round, in microseconds.
 struct Round {
-    disk_us: f64,
-    empty_us: f64,
-    send_us: f64,
+    disk: f64,
+    empty: f64,
+    send: f64,
 }
 
 pub(crate) async fn measure(session: &Session) -> Result<Vec<Finding>> {
-    let (broker, null) = (session.broker("one-sender").await?, session.null()?);
+    let (broker, null) = (session.warm_broker("one-sender").await?, session.null()?);
     let mut file = PreparedFile::make(session.disk())?;
     let rounds = session.rounds("one sender", async || {
-        let disk_us = file.flushed_write_us(session.plan().window)?;
+        let disk = file.flushed_write_us(session.plan().window)?;
         let one = Load { senders: 1, ..Load::default() };
-        let send_us = one.run(session, &target(&broker)?).await?.send.p50_us();
+        let send = one.run(session, &target(&broker)?).await?.send.p50_us();
         let empty = Load { call: "empty", ..one };
-        let empty_us = empty.run(session, &null.target()).await?.send.p50_us();
-        Ok(Round { disk_us, empty_us, send_us })
+        let empty = empty.run(session, &null.target()).await?.send.p50_us();
+        Ok(Round { disk, empty, send })
     });
     let rounds = rounds.await?;
-    let ratio = |round: &Round| round.send_us / (DISK_FACTOR * round.disk_us + round.empty_us);
+    let ratio = |round: &Round| round.send / (DISK_FACTOR * round.disk + round.empty);
     let finding = Finding::new(
         "one sender",
         "p50 of a send ÷ (1.5 × p50 of a flushed 4 KiB write + p50 of an empty call)",
@@ -37,8 +38,8 @@ pub(crate) async fn measure(session: &Session) -> Result<Vec<Finding>> {
     );
     Ok(vec![
         finding
-            .from("send", Unit::Microseconds, rounds.iter().map(|round| round.send_us))
-            .from("flushed write", Unit::Microseconds, rounds.iter().map(|round| round.disk_us))
-            .from("empty call", Unit::Microseconds, rounds.iter().map(|round| round.empty_us)),
+            .from("send", Unit::Microseconds, rounds.iter().map(|round| round.send))
+            .from("flushed write", Unit::Microseconds, rounds.iter().map(|round| round.disk))
+            .from("empty call", Unit::Microseconds, rounds.iter().map(|round| round.empty)),
     ])
 }

@@ -13,7 +13,7 @@ const CPU_BAR: f64 = 1.6;
 
 pub(crate) async fn measure(session: &Session, senders: u32) -> Result<Vec<Finding>> {
     let name = format!("{senders} senders");
-    let (broker, null) = (session.broker(&format!("senders-{senders}")).await?, session.null()?);
+    let (broker, null) = (session.warm_broker(&format!("senders-{senders}")).await?, session.null()?);
     let load = Load { senders, ..Load::default() };
     let rounds = session.rounds(&name, async || {
         let stored = Sends::of(&load.run(session, &target(&broker)?).await?)?;

@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use rq_proto::admin::TopicType;
 use rq_tests::broker::Broker;
+use rq_tests::client::Client;
 use tempfile::TempDir;
 
 use crate::Plan;
+use crate::filler::Filling;
 use crate::load::Target;
 use crate::proc;
 
@@ -18,8 +21,10 @@ use crate::proc;
 const PORTS: std::ops::Range<u16> = 18_500..18_600;
 /// Until that server answers, and until a broker has nothing to do.
 const START_DEADLINE: Duration = Duration::from_mins(2);
-/// A process is idle that takes no more processor time than this in such a window.
-const IDLE_WINDOW: Duration = Duration::from_secs(1);
+/// More than the broker keeps of new messages in memory, and less than a segment.
+const WARM_UP: Filling = Filling { topic: "warm-up", messages: 160 << 10, body_bytes: 1024 };
+/// A process is idle that takes no more processor time than this in such a window. Long, for it may wait for the disk.
+const IDLE_WINDOW: Duration = Duration::from_secs(3);
 const IDLE_CPU: Duration = Duration::from_millis(10);
 /// `f_type` of tmpfs and ramfs: no disk is below them.
 const MEMORY_FILE_SYSTEMS: [i64; 2] = [0x0102_1994, 0x8584_58f6];
@@ -72,13 +77,21 @@ impl Session {
         Ok(program)
     }
 
-    /// A broker on an empty data directory, once it has prepared its first segments and is idle: otherwise a short
-    /// measurement would take for the cost of its few messages what is done once for a gigabyte of them.
+    /// A broker on an empty data directory.
     pub(crate) async fn broker(&self, name: &str) -> Result<Broker> {
         // The disk is a real one; what file system covers it is the user's choice.
-        let arguments = ["--allow-unsafe-filesystem"];
-        let mut broker = Broker::start(&self.data.path().join(name), &arguments).await?;
+        let mut broker = Broker::start(&self.data.path().join(name), &["--allow-unsafe-filesystem"]).await?;
         broker.contented();
+        Ok(broker)
+    }
+
+    /// A broker that has filled its cache of new messages, prepared its first segments and become idle: otherwise a
+    /// short measurement would take for the cost of its few messages what is done once for a gigabyte of them.
+    pub(crate) async fn warm_broker(&self, name: &str) -> Result<Broker> {
+        let broker = self.broker(name).await?;
+        let client = Client::new(&broker.endpoint(), "bench")?;
+        client.create_topic(WARM_UP.topic, TopicType::Normal, 0).await?;
+        WARM_UP.send(&broker.endpoint()).await.context("warm the broker up")?;
         idle(broker.pid()?).await?;
         Ok(broker)
     }
