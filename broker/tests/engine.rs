@@ -204,7 +204,7 @@ async fn until(engine: &Engine, what: &str, reached: impl Fn(&Engine) -> bool) {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap_or_else(|_| panic!("{what} in time"));
+    tokio::time::timeout(Duration::from_mins(1), waiting).await.unwrap_or_else(|_| panic!("{what} in time"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! What a test needs of the machine. A test that cannot run says so loudly, and fails where `CI=true`: it must
 //! never look like one that passed.
 
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
@@ -67,6 +68,7 @@ pub fn can_run(test: &str, needs: &[Requirement]) -> Result<bool> {
     if std::env::var("CI").is_ok_and(|ci| ci == "true") {
         bail!("{test} cannot run here and CI=true asks for every test: it needs {missing}");
     }
-    eprintln!("\n!!!! NOT RUN: {test} needs {missing} !!!!\n");
+    // Past the capture of the test runner, which hides what a passing test prints.
+    let _ = writeln!(std::io::stderr(), "\n!!!! NOT RUN: {test} needs {missing} !!!!\n");
     Ok(false)
 }
