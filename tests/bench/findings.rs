@@ -18,6 +18,8 @@ pub(crate) struct Finding {
     pub(crate) bar: Bar,
     pub(crate) measured: Spread,
     pub(crate) reached: bool,
+    /// Why the figure says nothing about the broker; then it counts as neither reached nor missed.
+    pub(crate) void: Option<String>,
     /// What the figure was made from.
     pub(crate) made_from: Vec<Part>,
 }
@@ -124,8 +126,16 @@ impl Finding {
             bar,
             reached: bar.is_reached(measured.median),
             measured,
+            void: None,
             made_from: Vec::new(),
         }
+    }
+
+    /// The yardstick itself was disturbed: there is no verdict.
+    pub(crate) fn void(mut self, why: String) -> Self {
+        self.reached = false;
+        self.void = Some(why);
+        self
     }
 
     /// Adds what the figure was made from.
@@ -141,13 +151,17 @@ pub(crate) fn print(findings: &[Finding]) -> Result<()> {
         "| load | figure | bar | measured: median (min–max) | | made from (medians) |\n|---|---|---|---|---|---|\n",
     );
     for finding in findings {
-        let Finding { scenario, figure, bar, measured, reached, made_from } = finding;
+        let Finding { scenario, figure, bar, measured, reached, void, made_from } = finding;
         let parts: Vec<String> = made_from
             .iter()
             .map(|part| format!("{} {}", part.name, part.unit.show(part.spread.median)))
             .collect();
         let (bar, measured) = (bar.shown(), measured.shown(finding.bar.unit()));
-        let verdict = if *reached { "reached" } else { "**missed**" };
+        let verdict = match void {
+            Some(why) => format!("**not measured**: {why}"),
+            None if *reached => "reached".to_owned(),
+            None => "**missed**".to_owned(),
+        };
         writeln!(table, "| {scenario} | {figure} | {bar} | {measured} | {verdict} | {} |", parts.join(", "))?;
     }
     std::io::stdout().write_all(table.as_bytes()).context("print the table")
