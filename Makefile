@@ -15,6 +15,9 @@ LISTEN ?= 127.0.0.1:8081
 HTTP ?= 127.0.0.1:8082
 DATA ?= $(CURDIR)/data
 
+# The log is tested by itself: with its simulated disk it is another build, of which all above it would need another too.
+UNIT_TESTS := cargo test --locked -p rq-log && cargo test --locked --workspace --exclude rq-log --exclude rq-tests
+
 # $(call stage,NAME,COMMAND): runs a command and prints how long it took.
 define stage
 @echo "=== $(1)"; started=$$SECONDS; $(2); status=$$?; \
@@ -39,12 +42,12 @@ lint: tools-rust ## Check formatting and lints; changes nothing
 	$(call stage,clippy,cargo clippy --locked --workspace --all-targets --all-features -- -D warnings)
 
 test: build tools-disk tools-clients ## Run every suite with few rounds
-	$(call stage,unit and property tests,cargo test --locked --workspace --exclude rq-tests --all-features)
+	$(call stage,unit and property tests,$(UNIT_TESTS))
 	$(call stage,process tests: crash$(,) power loss$(,) failing disks,cargo test --locked -p rq-tests --lib --test process)
 	$(call stage,official clients,cargo test --locked -p rq-tests --test official_clients)
 
 soak: build tools-disk tools-clients ## Run every suite with many rounds; takes hours
-	$(call stage,unit and property tests,PROPTEST_CASES=20000 cargo test --locked --workspace --exclude rq-tests --all-features)
+	$(call stage,unit and property tests,export PROPTEST_CASES=20000; $(UNIT_TESTS))
 	$(call stage,process tests,RQ_SOAK=1 cargo test --locked -p rq-tests --lib --test process)
 	$(call stage,official clients,RQ_SOAK=1 cargo test --locked -p rq-tests --test official_clients)
 
