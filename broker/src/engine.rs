@@ -45,6 +45,8 @@ struct Shared {
     /// Bytes of requests that may wait.
     room: Arc<Semaphore>,
     room_bytes: usize,
+    /// Most bytes of a send: it is one record, which must fit into a frame and a segment.
+    record_bytes_max: usize,
     next_ticket: AtomicU64,
     reader: LogReader<StdDisk>,
     published: Arc<Published>,
@@ -71,6 +73,16 @@ pub enum EngineError {
     /// Too much waits for the disk already. Nothing was done.
     #[error("the broker is overloaded: nothing was done, try again later")]
     Overloaded,
+    /// The messages of one send are too many bytes for one record. Nothing was done.
+    #[error(
+        "the messages of one send come to {bytes} bytes, more than {limit}: send them in smaller batches"
+    )]
+    TooLarge {
+        /// What they come to, encoded.
+        bytes: usize,
+        /// The limit: of a record, or of a segment where that is smaller.
+        limit: usize,
+    },
     /// The broker stops. Nothing was done.
     #[error("the broker is stopping: nothing was done, try again")]
     Stopping,
@@ -204,6 +216,9 @@ impl Engine {
             }
             _ => REQUEST_BYTES,
         };
+        if matches!(request, Request::Send(_)) && bytes > self.shared.record_bytes_max {
+            return Err(EngineError::TooLarge { bytes, limit: self.shared.record_bytes_max });
+        }
         let permits = u32::try_from(bytes.min(self.shared.room_bytes)).unwrap_or(u32::MAX);
         if let Ok(permit) = Arc::clone(&self.shared.room).try_acquire_many_owned(permits) {
             return Ok(permit);

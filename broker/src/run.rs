@@ -19,6 +19,9 @@ use crate::metrics::{EngineFigures, Metrics};
 /// Calls that are not answered so long after the stop was asked for are cut off.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Pages that are not served so long after the stop are cut off.
+const HTTP_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The sockets that a broker serves.
 #[derive(Debug)]
 pub struct Listeners {
@@ -68,7 +71,10 @@ pub async fn run(
     let served = serve(&config, listeners.clients, &pages, &stopping).await;
     watch.abort();
     stopped.cancel();
-    http.await??;
+    // A half-sent request must not hold up the stop.
+    if let Ok(ended) = tokio::time::timeout(HTTP_PATIENCE, http).await {
+        ended??;
+    }
     served
 }
 

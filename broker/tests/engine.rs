@@ -277,3 +277,21 @@ async fn what_lies_on_the_disk_is_read_ahead_in_order_and_within_bounds() {
     assert!(reads <= 5, "not message by message: {reads} reads of {MESSAGES} messages");
     engine.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_send_that_no_segment_could_hold_is_refused_and_the_broker_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::start(retaining_nothing(dir.path())).unwrap();
+    orders(&engine).await;
+    let batch = (0..10_000).map(|number| message(&format!("m{number}"))).collect();
+    let refused = engine.send(Send { topic: "orders".into(), messages: batch }).await;
+    assert!(matches!(refused, Err(EngineError::TooLarge { .. })), "{refused:?}");
+    let body = Bytes::from(vec![b'x'; 1 << 20]);
+    let content = MessageContent { message_id: "large", body, ..MessageContent::default() }.encode();
+    let large = NewMessage { content, ..message("large") };
+    let refused = engine.send(Send { topic: "orders".into(), messages: vec![large] }).await;
+    assert!(matches!(refused, Err(EngineError::TooLarge { .. })), "{refused:?}");
+    let most = (1 << 20) - 2000;
+    send_body(&engine, "fits", most).await;
+    assert_eq!(take(&engine, 1, 1, 20_000).await[0].0, "fits");
+}

@@ -70,31 +70,33 @@ impl<D: Disk> Housekeeping<D> {
         let figures = self.published.figures();
         let disk_full = !figures.accepts_messages;
         let needed_from = self.checkpoints.oldest_kept();
-        let mut found: Option<(Lsn, Vec<Relocation>)> = None;
+        let mut policy = self.retention;
+        let mut found: Option<Retain> = None;
         for segment in self.reader.sealed() {
             let log_bytes = figures.durable.0.saturating_sub(segment.base.0);
             let sealed = SealedSegment { end: segment.end, newest: segment.newest };
-            let old = self.retention.lets_go(sealed, state.log_time(), log_bytes, disk_full);
-            if !old || segment.end > needed_from {
+            let old = policy.lets_go(sealed, state.log_time(), log_bytes);
+            if !(old || disk_full) || segment.end > needed_from {
                 break;
             }
-            let Some(relocate) = self.owed(state, segment.end) else { break };
-            found = Some((segment.end, relocate));
+            policy.keep_unclaimed |= !old;
+            let Some(relocate) = self.owed(state, segment.end, &policy) else { break };
+            found = Some(Retain { below: segment.end, relocate, policy });
         }
-        if let Some((below, relocate)) = found {
-            tracing::info!(below = below.0, relocated = relocate.len(), "retention lets segments go");
-            let retain = Retain { below, relocate, policy: self.retention };
+        if let Some(retain) = found {
+            let (below, relocated) = (retain.below.0, retain.relocate.len());
+            tracing::info!(below, relocated, "retention lets segments go");
             self.inbox.push(Work::Internal(Request::Retain(retain)));
         }
     }
 
     /// What is still owed below a position, with its bytes; None where that is too much to copy.
-    fn owed(&self, state: &State, below: Lsn) -> Option<Vec<Relocation>> {
+    fn owed(&self, state: &State, below: Lsn, policy: &Policy) -> Option<Vec<Relocation>> {
         let worth_it = self.segment_bytes / 1000 * u64::from(self.retention.relocate_below_permille);
         // On a full disk the copies must not take what acks need.
         let mut room = worth_it.min(self.published.figures().available_bytes / 4);
         let mut relocate = Vec::new();
-        for owed in owed_below(state, below, &self.retention, RELOCATED_MAX)? {
+        for owed in owed_below(state, below, policy, RELOCATED_MAX)? {
             let record = match self.reader.read_record(owed.lsn) {
                 Ok(record) => record,
                 Err(error) => {

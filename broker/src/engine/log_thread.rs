@@ -85,7 +85,11 @@ impl<D: Disk> LogThread<D> {
 
     fn until_wakeup(&mut self) -> Option<Duration> {
         let now = self.clock.advance(clock::read());
-        let wakeup = self.shard.next_wakeup().map(|at| Duration::from_millis(at.since(now)));
+        let mut wakeup = self.shard.next_wakeup().map(|at| Duration::from_millis(at.since(now)));
+        if self.frames.log.space().available_bytes < LOG_RESERVE_BYTES {
+            // What is due must wait for room.
+            wakeup = wakeup.map(|wakeup| wakeup.max(NO_ROOM_PAUSE));
+        }
         // An idle broker still writes its checkpoint.
         let dirty = self.frames.end() > self.last_checkpoint.0;
         let checkpoint =
@@ -100,12 +104,11 @@ impl<D: Disk> LogThread<D> {
         let now = self.clock.advance(clock::read());
         self.frames.at(now);
         let (mut releases, mut answers) = (Vec::with_capacity(batch.len()), Vec::new());
-        let mut permits = Vec::with_capacity(batch.len());
+        let (mut permits, mut views) = (Vec::with_capacity(batch.len()), Vec::new());
         let has_room = space.available_bytes >= LOG_RESERVE_BYTES;
         for work in batch.drain(..) {
             match work {
-                // A send is refused by the shard, which says why.
-                Work::Request { request, reply, .. } if !has_room && !matches!(request, Request::Send(_)) => {
+                Work::Request { request, reply, .. } if !(has_room || makes_room(&request)) => {
                     let _ = reply.send(Err(EngineError::Overloaded));
                 }
                 Work::Request { ticket, request, reply, group, permit } => {
@@ -114,23 +117,28 @@ impl<D: Disk> LogThread<D> {
                     self.waiting.insert(ticket, (reply, group));
                     self.collect(&mut answers, &mut releases);
                 }
-                Work::Internal(request) if has_room => {
+                Work::Internal(request) => {
                     self.shard.step(now, INTERNAL, request, &mut self.frames, &mut answers);
                     self.collect(&mut answers, &mut releases);
                 }
-                Work::Internal(_) => {}
                 Work::Cancel(ticket) => {
                     self.shard.cancel(ticket);
                     self.waiting.remove(&ticket);
                 }
-                Work::Inspect(view) => view(&self.shard),
+                Work::Inspect(view) => views.push(view),
             }
         }
         if has_room {
             self.shard.tick(now, &mut self.frames, &mut answers);
-            self.collect(&mut answers, &mut releases);
+        } else {
+            self.shard.expire_polls(now, &mut answers);
         }
+        self.collect(&mut answers, &mut releases);
         self.commit();
+        // What people are shown is durable too.
+        for view in views {
+            view(&self.shard);
+        }
         let requests = permits.len();
         drop(permits);
         self.release(releases);
@@ -193,6 +201,22 @@ impl<D: Disk> LogThread<D> {
             let _ = self.chores.send(Chore::Checkpoint(self.shard.state().clone()));
         }
     }
+}
+
+/// How soon a log thread without room looks again.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether a request is worked off even from the reserve: what ends deliveries or removes things leads to room, and
+/// a send is refused by the shard, which says why.
+const fn makes_room(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Send(_)
+            | Request::Ack(_)
+            | Request::DeleteTopic(_)
+            | Request::DeleteGroup(_)
+            | Request::Retain(_)
+    )
 }
 
 /// How often a checkpoint is written while the disk is too full for new messages.

@@ -22,6 +22,9 @@ use super::inbox::Inbox;
 use super::log_thread::{CheckpointPolicy, FREE_BYTES_MIN, LogThread};
 use super::{Engine, Identity, Shared, clock};
 
+/// What a segment holds besides the longest record: the headers of its frame and of the one that fills it up.
+const FRAME_ROOM: usize = 4 * rq_log::HEADER_LEN;
+
 /// How an engine is started.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
@@ -157,6 +160,7 @@ impl Engine {
             inbox,
             room: Arc::new(Semaphore::new(inbox_bytes)),
             room_bytes: inbox_bytes,
+            record_bytes_max: rq_log::RECORD_LIMIT.min(segment_bytes as usize - FRAME_ROOM),
             next_ticket: AtomicU64::new(1),
             reader,
             published,

@@ -191,6 +191,7 @@ impl AdminService {
 fn engine(error: EngineError) -> Status {
     match error {
         EngineError::Overloaded | EngineError::Stopping => Status::unavailable(error.to_string()),
+        EngineError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
         EngineError::Unknown => Status::unknown(error.to_string()),
     }
 }

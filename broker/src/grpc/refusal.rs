@@ -46,7 +46,9 @@ impl Refusal {
     pub(crate) const fn of_send(error: EngineError) -> Self {
         match error {
             EngineError::Unknown => Self::SendUnknown,
-            EngineError::Overloaded | EngineError::Stopping => Self::Engine(error),
+            EngineError::Overloaded | EngineError::TooLarge { .. } | EngineError::Stopping => {
+                Self::Engine(error)
+            }
         }
     }
 
@@ -61,6 +63,7 @@ impl Refusal {
             Self::DiskFull(_)
             | Self::TooMany(_)
             | Self::Engine(EngineError::Overloaded | EngineError::Stopping) => Code::TooManyRequests,
+            Self::Engine(EngineError::TooLarge { .. }) => Code::PayloadTooLarge,
             Self::Engine(EngineError::Unknown) => Code::InternalServerError,
             Self::SendUnknown => Code::MasterPersistenceTimeout,
             Self::NothingFound => Code::MessageNotFound,
@@ -138,6 +141,7 @@ mod tests {
             (ChangeInvisibleError::from(StaleHandle).into(), Code::InvalidReceiptHandle),
             (EngineError::Overloaded.into(), Code::TooManyRequests),
             (EngineError::Stopping.into(), Code::TooManyRequests),
+            (EngineError::TooLarge { bytes: 2, limit: 1 }.into(), Code::PayloadTooLarge),
             (EngineError::Unknown.into(), Code::InternalServerError),
             (Refusal::of_send(EngineError::Unknown), Code::MasterPersistenceTimeout),
             (Refusal::of_send(EngineError::Overloaded), Code::TooManyRequests),

@@ -16,7 +16,6 @@ use super::Gateway;
 use super::call::Call;
 use super::receive::Counted;
 use super::refusal::{Refusal, ok};
-use crate::engine::EngineError;
 use crate::metrics::Rpc;
 use crate::wire::language::Language;
 use crate::wire::{Invalid, names, settings};
@@ -121,7 +120,7 @@ impl Conversation {
 /// error of the stream: without it they would wait for ever.
 fn end_after(refusal: &Refusal) -> tonic::Status {
     let code = match refusal {
-        Refusal::Engine(EngineError::Overloaded | EngineError::Stopping | EngineError::Unknown)
+        Refusal::Engine(_)
         | Refusal::TooMany(_)
         | Refusal::DiskFull(_)
         | Refusal::SendUnknown

@@ -15,6 +15,9 @@ pub struct Policy {
     pub keep_bytes: u64,
     /// Dead letters are kept this long, in milliseconds.
     pub keep_dead_letters_ms: u64,
+    /// Messages of a topic that no group consumes count as owed. Set where segments go for want of room alone: a
+    /// message that nobody has read yet is not given up for that.
+    pub keep_unclaimed: bool,
     /// A segment is dropped, its owed messages copied to the end of the log, when those are at most this many
     /// thousandths of its bytes.
     pub relocate_below_permille: u32,
@@ -27,6 +30,7 @@ impl Default for Policy {
             keep_ms: 72 * 3_600_000,
             keep_bytes: u64::MAX,
             keep_dead_letters_ms: 14 * 24 * 3_600_000,
+            keep_unclaimed: false,
             relocate_below_permille: 100,
         }
     }
@@ -55,10 +59,10 @@ pub struct Owed {
 }
 
 impl Policy {
-    /// Whether a segment is old enough to go, or the log too large, or the disk too full.
+    /// Whether a segment is old enough to go, or the log too large.
     #[must_use]
-    pub fn lets_go(&self, segment: SealedSegment, now: LogTime, log_bytes: u64, disk_full: bool) -> bool {
-        disk_full || log_bytes > self.keep_bytes || now.since(segment.newest) > self.keep_ms
+    pub fn lets_go(&self, segment: SealedSegment, now: LogTime, log_bytes: u64) -> bool {
+        log_bytes > self.keep_bytes || now.since(segment.newest) > self.keep_ms
     }
 }
 
@@ -97,7 +101,11 @@ fn owed_in_queue(
             since.is_some_and(|since| state.log_time.since(*since) <= policy.keep_dead_letters_ms)
         };
         if entry.lsn < below && entry.lsn >= state.log_start {
-            if kept_dead_letter || progresses.iter().any(|progress| progress.owes(offset, entry.lane)) {
+            let unclaimed = policy.keep_unclaimed && progresses.is_empty() && !topic.dead_letters;
+            if kept_dead_letter
+                || unclaimed
+                || progresses.iter().any(|progress| progress.owes(offset, entry.lane))
+            {
                 if owed.len() >= limit {
                     return None;
                 }

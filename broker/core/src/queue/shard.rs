@@ -212,8 +212,13 @@ impl Shard {
         let step = &mut Step { now, log, answers };
         self.bury_exhausted(step);
         self.serve_polls(step);
+        self.expire_polls(now, answers);
+    }
+
+    /// Answers the receives that have waited long enough. Appends nothing.
+    pub fn expire_polls(&mut self, now: LogTime, answers: &mut Vec<(Ticket, Answer)>) {
         while let Some(ticket) = self.polls.take_expired(now) {
-            step.answers.push((ticket, Answer::Receive(Ok(Vec::new()))));
+            answers.push((ticket, Answer::Receive(Ok(Vec::new()))));
         }
     }
 

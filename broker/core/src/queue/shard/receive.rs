@@ -153,10 +153,6 @@ impl Shard {
     fn take(&mut self, step: &mut Step<'_>, (topic, group): Key, receive: &Receive) -> (Vec<Delivery>, bool) {
         let found = self.look(step.now, topic, group, receive);
         let passed_over = !found.gone.is_empty();
-        if passed_over {
-            let record = Record::Ack { group, topic, messages: found.gone.clone() };
-            self.append_for(step, (group, topic), &found.gone, &record);
-        }
         let (nonce, invisible_ms) = (receive.nonce, receive.invisible_ms);
         let delivery = |(queue, offset, lsn, attempt)| Delivery {
             topic,
@@ -181,6 +177,11 @@ impl Shard {
                 queues: found.queues,
             });
             self.append_for(step, (group, topic), &places(&deliveries), &record);
+        }
+        // After the pop, which may have parked messages behind these.
+        if passed_over {
+            let record = Record::Ack { group, topic, messages: found.gone.clone() };
+            self.append_for(step, (group, topic), &found.gone, &record);
         }
         // What was passed over may have freed the next of its message group.
         let more = deliveries.is_empty() && (found.scanned >= SCAN_MAX || passed_over);

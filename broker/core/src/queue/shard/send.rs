@@ -12,7 +12,6 @@ use crate::record::{Hold, MessageRecord, Record};
 impl Shard {
     /// All messages are stored, as one record, or none.
     pub(super) fn send(&mut self, step: &mut Step<'_>, send: &Send) -> Result<Vec<Sent>, SendError> {
-        self.room_for_messages()?;
         let (id, settings) = self.topic_for_send(step, send)?;
         for message in &send.messages {
             if message.kind != settings.kind {
@@ -44,6 +43,10 @@ impl Shard {
             }
             results.push(sent);
             stored.push(record);
+        }
+        // A repeat of what is stored already needs no room.
+        if !stored.is_empty() {
+            self.room_for_messages()?;
         }
         match <[_; 1]>::try_from(stored) {
             Ok([message]) => drop(self.append(step, &Record::Message(message))),

@@ -15,6 +15,9 @@ const RENEW_BELOW_MS: u64 = 30_000;
 /// Longest time that one delivery is renewed for: 3 hours, as in RocketMQ.
 const RENEWED_FOR_MAX_MS: u64 = 3 * 3_600_000;
 
+/// Most messages of one record: a record must fit into the smallest segment.
+const CHANGED_MAX: usize = 4096;
+
 /// Messages by group and topic.
 type ByTopic = BTreeMap<(GroupId, TopicId), Vec<(QueueId, Offset)>>;
 
@@ -47,18 +50,20 @@ impl Shard {
     fn reschedule(&mut self, step: &mut Step<'_>, messages: ByTopic, after_ms: u64, held: bool) {
         let visible_at = step.now.plus(after_ms);
         for ((group, topic), messages) in messages {
-            self.change_visible(
-                step,
-                ChangeInvisible {
-                    group,
-                    topic,
-                    visible_at,
-                    held,
-                    confirmed: held,
-                    uncounted: false,
-                    messages,
-                },
-            );
+            for messages in messages.chunks(CHANGED_MAX) {
+                self.change_visible(
+                    step,
+                    ChangeInvisible {
+                        group,
+                        topic,
+                        visible_at,
+                        held,
+                        confirmed: held,
+                        uncounted: false,
+                        messages: messages.to_vec(),
+                    },
+                );
+            }
         }
     }
 

@@ -142,3 +142,30 @@ fn a_pending_message_that_nobody_wants_any_more_is_passed_over_and_frees_the_nex
     broker.pass(1);
     assert_eq!(broker.waited(waiting), Some(vec!["2".to_owned()]));
 }
+
+#[test]
+fn another_filter_passes_over_what_is_due_and_goes_on_with_its_message_group() {
+    let mut broker = Broker::new();
+    broker.topic("t", TopicKind::Fifo, 1);
+    broker.fifo_group("g");
+    let tagged = |broker: &mut Broker, text: &str, tag: &str| {
+        let mut message = broker.message(text);
+        message.kind = TopicKind::Fifo;
+        message.lane = hash::lane("x");
+        message.tag = hash::tag(tag);
+        assert!(broker.try_send("t", vec![message]).is_ok());
+    };
+    tagged(&mut broker, "first", "A");
+    let mut wants_a = broker.receiving("g", "t");
+    wants_a.filter = Filter::Tags(vec![hash::tag("A")]);
+    assert_eq!(broker.receive_as(wants_a).len(), 1);
+    broker.pass(INVISIBLE_MS);
+    tagged(&mut broker, "second", "B");
+    let mut found = Vec::new();
+    for _ in 0..2 {
+        let mut wants_b = broker.receiving("g", "t");
+        wants_b.filter = Filter::Tags(vec![hash::tag("B")]);
+        found.extend(broker.receive_as(wants_b));
+    }
+    assert_eq!(broker.texts(&found), ["second"]);
+}

@@ -118,3 +118,16 @@ fn a_fifo_message_that_waits_behind_its_message_group_is_owed() {
     assert_eq!(broker.ack("g", &first), Ok(()));
     assert_eq!(broker.receive_texts("g", "t"), ["2"]);
 }
+
+#[test]
+fn what_no_group_has_read_goes_by_age_but_not_for_want_of_room() {
+    let mut broker = Broker::new();
+    broker.send("t", &["unread"]);
+    let below = broker.log.end();
+    let for_room = Policy { keep_unclaimed: true, ..Policy::default() };
+    let owed = owed_below(broker.shard.state(), below, &for_room, 10).unwrap();
+    assert_eq!(owed.len(), 1);
+    let start = broker.shard.state().log_start();
+    assert_eq!(broker.drop_below(Retain { below, relocate: Vec::new(), policy: for_room }), start);
+    assert_eq!(broker.retain(below), below, "old enough");
+}
