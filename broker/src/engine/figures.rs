@@ -79,6 +79,10 @@ impl Published {
         }
     }
 
+    pub(super) fn dropped_below(&self, start: Lsn) {
+        self.start.store(start.0, Ordering::Relaxed);
+    }
+
     pub(super) fn checkpointed(&self, checkpoint: Lsn) {
         self.checkpoint.store(checkpoint.0, Ordering::Relaxed);
     }

@@ -182,10 +182,10 @@ impl<D: Disk> LogThread<D> {
 
     /// Removes the segments that a committed record lets go.
     fn drop_segments(&mut self) {
-        if let Some(below) = self.drop_below.take()
-            && let Err(error) = self.frames.log.drop_below(below)
-        {
-            fail(&error);
+        let Some(below) = self.drop_below.take() else { return };
+        match self.frames.log.drop_below(below) {
+            Ok(start) => self.published.dropped_below(start),
+            Err(error) => fail(&error),
         }
     }
 
