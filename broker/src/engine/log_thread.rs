@@ -46,6 +46,8 @@ pub(super) struct LogThread<D: Disk> {
     pub(super) chores: Sender<Chore>,
     pub(super) checkpoints: CheckpointPolicy,
     pub(super) last_checkpoint: (Lsn, Instant),
+    /// Whether the newest batch found more than the reserve.
+    pub(super) has_room: bool,
     /// Where the log may begin, once that is committed.
     pub(super) drop_below: Option<Lsn>,
     /// Callers whose receive waits.
@@ -86,7 +88,7 @@ impl<D: Disk> LogThread<D> {
     fn until_wakeup(&mut self) -> Option<Duration> {
         let now = self.clock.advance(clock::read());
         let mut wakeup = self.shard.next_wakeup().map(|at| Duration::from_millis(at.since(now)));
-        if self.frames.log.space().available_bytes < LOG_RESERVE_BYTES {
+        if !self.has_room {
             // What is due must wait for room.
             wakeup = wakeup.map(|wakeup| wakeup.max(NO_ROOM_PAUSE));
         }
@@ -105,10 +107,10 @@ impl<D: Disk> LogThread<D> {
         self.frames.at(now);
         let (mut releases, mut answers) = (Vec::with_capacity(batch.len()), Vec::new());
         let (mut permits, mut views) = (Vec::with_capacity(batch.len()), Vec::new());
-        let has_room = space.available_bytes >= LOG_RESERVE_BYTES;
+        self.has_room = space.available_bytes >= LOG_RESERVE_BYTES;
         for work in batch.drain(..) {
             match work {
-                Work::Request { request, reply, .. } if !(has_room || makes_room(&request)) => {
+                Work::Request { request, reply, .. } if !(self.has_room || makes_room(&request)) => {
                     let _ = reply.send(Err(EngineError::Overloaded));
                 }
                 Work::Request { ticket, request, reply, group, permit } => {
@@ -128,7 +130,7 @@ impl<D: Disk> LogThread<D> {
                 Work::Inspect(view) => views.push(view),
             }
         }
-        if has_room {
+        if self.has_room {
             self.shard.tick(now, &mut self.frames, &mut answers);
         } else {
             self.shard.expire_polls(now, &mut answers);

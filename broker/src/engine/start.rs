@@ -152,6 +152,7 @@ impl Engine {
             chores,
             checkpoints: CheckpointPolicy { every_bytes: checkpoint_bytes, every: checkpoint_interval },
             last_checkpoint,
+            has_room: true,
             drop_below: None,
             waiting: HashMap::new(),
         };

@@ -145,8 +145,7 @@ impl Admin for AdminService {
     }
 
     async fn status(&self, _: Request<pb::StatusRequest>) -> Answer<pb::StatusResponse> {
-        let look =
-            self.engine.inspect(|shard| (shard.topics("").len(), shard.groups("").len(), shard.log_time()));
+        let look = self.engine.inspect(|shard| (shard.topic_count(), shard.group_count(), shard.log_time()));
         let (topics, groups, log_time) = look.await.map_err(engine)?;
         let now = (self.options.figures)();
         Ok(Response::new(pb::StatusResponse {
