@@ -6,6 +6,7 @@ mod frames;
 mod housekeeping;
 mod inbox;
 mod log_thread;
+mod release;
 mod start;
 
 use std::collections::VecDeque;
@@ -30,7 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use self::figures::Published;
 pub use self::figures::{FLUSH_BUCKETS_US, Figures};
 use self::inbox::{Inbox, Work};
-use self::log_thread::undo;
+use self::release::undo;
 pub use self::start::{EngineOptions, StartError};
 use thiserror::Error;
 

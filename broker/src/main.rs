@@ -10,6 +10,10 @@ use rq_broker::{Listeners, run, shutdown};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
+/// Requests are allocated on one thread and freed on another, all the time: what this allocator is good at.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     match serve().await {

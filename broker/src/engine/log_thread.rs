@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use rq_core::clock::LogClock;
 use rq_core::ids::{Lsn, Ticket};
-use rq_core::queue::request::{Answer, Delivery, Handle, Name, Request, UndoPop};
+use rq_core::queue::request::{Answer, Name, Request};
 use rq_core::queue::{Shard, State};
 use rq_log::Disk;
 
 use super::figures::Published;
 use super::frames::{Frames, fail};
 use super::inbox::{BATCH_BYTES, Inbox, Reply, Work};
+use super::release::{Release, Releases};
 use super::{EngineError, clock};
 
 /// Below this nothing is worked off that needs the log. A batch without new messages fits in it.
@@ -52,13 +53,8 @@ pub(super) struct LogThread<D: Disk> {
     pub(super) drop_below: Option<Lsn>,
     /// Callers whose receive waits.
     pub(super) waiting: HashMap<Ticket, (Reply, Option<Name>)>,
-}
-
-/// An answer that waits for the flush.
-struct Release {
-    reply: Reply,
-    group: Option<Name>,
-    answer: Answer,
+    /// Where committed answers go.
+    pub(super) releases: Releases,
 }
 
 impl<D: Disk> LogThread<D> {
@@ -143,7 +139,8 @@ impl<D: Disk> LogThread<D> {
         }
         let requests = permits.len();
         drop(permits);
-        self.release(releases);
+        // All they depend on is committed now.
+        self.releases.send(releases);
         self.drop_segments();
         self.published.batch(requests);
     }
@@ -167,18 +164,6 @@ impl<D: Disk> LogThread<D> {
         self.shard.applied_up_to(durable);
         if durable > before {
             self.published.flushed(self.frames.log.start(), durable, started.elapsed());
-        }
-    }
-
-    /// Lets answers out: all they depend on is committed now.
-    fn release(&mut self, releases: Vec<Release>) {
-        for Release { reply, group, answer } in releases {
-            if let Err(Ok(Answer::Receive(Ok(deliveries)))) = reply.send(Ok(answer))
-                && let Some(group) = group
-                && !deliveries.is_empty()
-            {
-                self.inbox.push(Work::Internal(undo(group, &deliveries)));
-            }
         }
     }
 
@@ -226,17 +211,3 @@ const FULL_DISK_CHECKPOINT: Duration = Duration::from_secs(1);
 
 /// Ticket of the engine's own requests; callers' begin at 1.
 const INTERNAL: Ticket = Ticket(0);
-
-/// Takes back what was delivered to a caller who has left.
-pub(super) fn undo(group: Name, deliveries: &[Delivery]) -> Request {
-    let handles = deliveries
-        .iter()
-        .map(|delivery| Handle {
-            topic: delivery.topic,
-            queue: delivery.queue,
-            offset: delivery.offset,
-            nonce: delivery.nonce,
-        })
-        .collect();
-    Request::UndoPop(UndoPop { group, handles })
-}

@@ -20,6 +20,7 @@ use super::frames::Frames;
 use super::housekeeping::Housekeeping;
 use super::inbox::Inbox;
 use super::log_thread::{CheckpointPolicy, FREE_BYTES_MIN, LogThread};
+use super::release::Releases;
 use super::{Engine, Identity, Shared, clock};
 
 /// What a segment holds besides the longest record: the headers of its frame and of the one that fills it up.
@@ -86,7 +87,8 @@ pub enum StartError {
 }
 
 impl Engine {
-    /// Recovers a data directory and begins to serve it. Blocks while it reads.
+    /// Recovers a data directory and begins to serve it. Blocks while it reads; called within a tokio runtime, on which
+    /// answers are handed out.
     pub fn start(options: EngineOptions) -> Result<Self, StartError> {
         let started = Instant::now();
         let EngineOptions {
@@ -155,6 +157,7 @@ impl Engine {
             has_room: true,
             drop_below: None,
             waiting: HashMap::new(),
+            releases: Releases::start(Arc::clone(&inbox)),
         };
         let log_thread = spawn("rq-log", move || log_thread.run())?;
         let shared = Shared {

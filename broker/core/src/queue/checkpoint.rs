@@ -331,7 +331,7 @@ fn put_generation(out: &mut dyn Write, generation: &Generation) {
 fn generation(r: &mut Reader<'_>) -> Result<Vec<(u128, LogTime, QueueId, Offset)>, Malformed> {
     let first = LogTime(r.u64("first send")?);
     let count = r.count("sends")?;
-    let mut entries = Vec::new();
+    let mut entries = Vec::with_capacity(count);
     for _ in 0..count {
         let key = r.u128("send key")?;
         let after = u64::from(r.u32("send time")?);

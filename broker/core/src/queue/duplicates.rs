@@ -118,7 +118,8 @@ impl Duplicates {
 
     /// Takes back what a checkpoint held.
     pub(crate) fn restore(&mut self, generation: &[(u128, LogTime, QueueId, Offset)]) {
-        let mut restored = Generation::default();
+        let entries = Vec::with_capacity(generation.len());
+        let mut restored = Generation { entries, ..Generation::default() };
         for (key, at, queue, offset) in generation {
             restored.insert(*key, *at, *queue, *offset);
         }

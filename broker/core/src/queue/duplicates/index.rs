@@ -35,6 +35,7 @@ impl SendIndex {
             *self = Self { newest: sends.dropped, next: sends.dropped, ..Self::default() };
         }
         let before = self.next;
+        self.reserve(sends);
         let mut first = sends.dropped;
         for (number, generation) in sends.generations.iter().enumerate() {
             let end = first + generation.entries.len() as u64;
@@ -69,6 +70,15 @@ impl SendIndex {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.table.len()
+    }
+
+    /// Makes room for all that is new at once: after a restart that is the whole window.
+    fn reserve(&mut self, sends: &Duplicates) {
+        let new = (sends.dropped + sends.len()).saturating_sub(self.next);
+        let mut table = std::mem::take(&mut self.table);
+        let hash = |slot: &u32| self.entry(sends, *slot).map_or(0, |(_, _, entry)| entry.key as u64);
+        table.reserve(new as usize, hash);
+        self.table = table;
     }
 
     fn add(&mut self, sends: &Duplicates, key: u128) {
