@@ -1,20 +1,23 @@
 //! What the broker is told: flags, over environment variables, over a TOML file, over defaults. Checked as a whole
 //! before anything is opened; an unknown key is an error.
 
+mod environment;
+mod file;
 pub mod limits;
+mod names;
 pub mod units;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use figment::Figment;
-use figment::providers::{Format as _, Serialized, Toml};
 use rq_core::ids::ShardId;
 use rq_core::queue::{Limits as ShardLimits, retention};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use thiserror::Error;
 
+use self::file::FileError;
 use self::limits::{LimitArgs, Limits};
 use crate::engine::EngineOptions;
 use crate::grpc::GatewayOptions;
@@ -27,47 +30,37 @@ use crate::wire::settings::SettingsLimits;
 const REQUEST_OVERHEAD_BYTES: u64 = 64 << 10;
 
 /// The ReliableQueue message broker: never loses an acknowledged message, speaks the RocketMQ 5 gRPC API.
-#[derive(Clone, Debug, Default, Parser, Serialize)]
+#[derive(Clone, Debug, Default, Parser)]
 #[command(name = "rq-broker", version, after_help = EXAMPLES)]
-#[serde(rename_all = "kebab-case")]
 pub struct Args {
     /// TOML file with any of these settings: the same names, limits under [limits].
     #[arg(long, env = "RQ_CONFIG", value_name = "FILE")]
-    #[serde(skip)]
     pub config: Option<PathBuf>,
     /// Data directory; formatted if it is empty.
     #[arg(long, env = "RQ_DATA", value_name = "DIR")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<PathBuf>,
     /// Address for clients [default: 127.0.0.1:8081].
     #[arg(long, env = "RQ_LISTEN", value_name = "IP:PORT")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
     /// Address for /metrics, /healthz and /readyz [default: 127.0.0.1:8082].
     #[arg(long, env = "RQ_HTTP", value_name = "IP:PORT")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     http: Option<SocketAddr>,
     /// Name of the cluster; the data directory remembers it [default: reliablequeue].
     #[arg(long, env = "RQ_CLUSTER", value_name = "NAME")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     cluster: Option<String>,
     /// Make topics and consumer groups on first use.
     #[arg(long, env = "RQ_AUTO_CREATE", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     auto_create: Option<bool>,
     /// Use a file system that may lose what was flushed to it (overlay, tmpfs, NFS).
     #[arg(long, env = "RQ_ALLOW_UNSAFE_FILESYSTEM", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     allow_unsafe_filesystem: Option<bool>,
     /// What to log: a level, or a filter such as `info,rq_broker=debug` [default: info].
     #[arg(long, env = "RQ_LOG", value_name = "FILTER")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
     /// How to log [default: text].
     #[arg(long, env = "RQ_LOG_FORMAT", value_name = "FORMAT")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     log_format: Option<LogFormat>,
     #[command(flatten)]
     limits: LimitArgs,
@@ -79,10 +72,11 @@ Examples:
   rq-broker --data ./data --listen 0.0.0.0:8081 --auto-create
   rq-broker --config /etc/rq-broker.toml
 
-A flag goes over its environment variable, that over the file, that over the default.";
+A flag goes over its environment variable, that over the file, that over the default.
+A DURATION is written 500ms, 20s, 5m, 72h or 14days; a SIZE 64KiB, 4MiB, 1GiB or a number of bytes.";
 
 /// How log lines look.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
     /// For people.
@@ -119,9 +113,17 @@ pub struct Config {
 /// Why the broker cannot be configured so.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    /// A file that cannot be read, an unknown key or a value of another kind.
-    #[error("the configuration cannot be read")]
-    Unreadable(#[source] Box<figment::Error>),
+    /// A file that cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// An environment variable that looks like one of ours and is none.
+    #[error("the environment variable {name} is unknown: use {nearest}, or unset it")]
+    UnknownVariable {
+        /// Its name.
+        name: String,
+        /// The most similar one that is known.
+        nearest: String,
+    },
     /// No data directory.
     #[error("no data directory is given: add --data DIR")]
     NoData,
@@ -171,16 +173,36 @@ impl Default for Config {
 impl Config {
     /// Puts flags, environment (read by clap) and file together, and checks the whole.
     pub fn load(args: &Args) -> Result<Self, ConfigError> {
-        let mut figment = Figment::new();
-        if let Some(file) = &args.config {
-            figment = figment.merge(Toml::file_exact(file));
-        }
-        let config: Self = figment
-            .merge(Serialized::defaults(args))
-            .extract()
-            .map_err(|error| ConfigError::Unreadable(Box::new(error)))?;
+        let mut config = match &args.config {
+            Some(path) => file::read(path)?,
+            None => Self::default(),
+        };
+        config.overlay(args);
         config.check()?;
         Ok(config)
+    }
+
+    /// Checks the names of the process's environment variables: a misspelt one must not be passed over.
+    pub fn check_environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<(), ConfigError> {
+        environment::check(variables)
+    }
+
+    /// What was given by flag or environment variable goes over what is there.
+    fn overlay(&mut self, args: &Args) {
+        fn set<T: Clone>(value: &mut T, given: Option<&T>) {
+            if let Some(given) = given {
+                value.clone_from(given);
+            }
+        }
+        set(&mut self.data, args.data.as_ref());
+        set(&mut self.listen, args.listen.as_ref());
+        set(&mut self.http, args.http.as_ref());
+        set(&mut self.cluster, args.cluster.as_ref());
+        set(&mut self.auto_create, args.auto_create.as_ref());
+        set(&mut self.allow_unsafe_filesystem, args.allow_unsafe_filesystem.as_ref());
+        set(&mut self.log, args.log.as_ref());
+        set(&mut self.log_format, args.log_format.as_ref());
+        self.limits.overlay(&args.limits);
     }
 
     /// Checks what no single value shows.
@@ -221,6 +243,7 @@ impl Config {
                 polls_max: limits.max_polls as usize,
                 in_flight_max: limits.max_in_flight as u32,
                 parked_max: limits.max_parked as u32,
+                pending_max: limits.max_pending as u32,
                 free_bytes_min: limits.min_free.0,
             },
             inbox_bytes: limits.max_waiting.bytes(),
@@ -256,7 +279,9 @@ impl Config {
                 default_invisible_ms: limits.default_invisible.0,
                 min_invisible_ms: limits.min_invisible.0,
                 max_invisible_ms: limits.max_invisible.0,
+                filter_tags: limits.max_filter_tags as usize,
             },
+            ack_entries: limits.max_ack_entries as usize,
             settings: SettingsLimits { body_bytes, batch, long_poll },
         }
     }

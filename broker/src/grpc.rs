@@ -47,6 +47,8 @@ pub struct GatewayOptions {
     pub messages: MessageLimits,
     /// Limits of receives.
     pub receives: ReceiveLimits,
+    /// Most entries of an ack. The official clients send one.
+    pub ack_entries: usize,
     /// What settings say.
     pub settings: SettingsLimits,
 }

@@ -27,7 +27,9 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> anyhow::Result<()> {
-    let config = Config::load(&Args::parse())?;
+    let args = Args::parse();
+    Config::check_environment(std::env::vars_os())?;
+    let config = Config::load(&args)?;
     let filter = EnvFilter::try_new(&config.log).context("the log filter cannot be read: try --log info")?;
     let colours = std::io::stderr().is_terminal();
     let lines =

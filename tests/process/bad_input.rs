@@ -197,11 +197,15 @@ async fn a_second_broker_on_one_directory_is_refused() -> Result<()> {
     kept.all_are_there().await
 }
 
-/// Refused by its name, and accepted with the flag.
+/// Refused by its name with nothing left behind, and accepted with the flag.
 async fn is_unsafe(directory: &Path, file_system: &str) -> Result<()> {
     let data = directory.join("data");
     let log = Broker::refused(&data, &SMALL_SEGMENTS).await?;
-    says(&log, &[file_system, "ext4 or xfs"])?;
+    says(&log, &[file_system, "ext4 or xfs", "--allow-unsafe-filesystem"])?;
+    ensure!(!data.exists(), "the refused directory was made");
+    std::fs::create_dir(&data)?;
+    Broker::refused(&data, &SMALL_SEGMENTS).await?;
+    ensure!(std::fs::read_dir(&data)?.next().is_none(), "something was left in the refused directory");
     Broker::start(&data, &ARGUMENTS).await?.finish().await
 }
 

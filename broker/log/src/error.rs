@@ -65,7 +65,7 @@ pub enum OpenError {
     #[error("{} is on a read-only disk: make it writable or choose another directory", .0.display())]
     ReadOnly(PathBuf),
     /// A returned flush is not known to be durable there.
-    #[error("{} is on {file_system}, which may lose what it has acknowledged: use ext4 or xfs, or allow an unsafe file system if losing messages is acceptable", dir.display())]
+    #[error("{} is on {file_system}, which may lose what it has acknowledged: use ext4 or xfs, or add --allow-unsafe-filesystem if losing messages is acceptable", dir.display())]
     UnsafeFilesystem {
         /// The data directory.
         dir: PathBuf,

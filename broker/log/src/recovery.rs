@@ -110,10 +110,10 @@ pub struct Recovery<D: Disk> {
 pub fn open<D: Disk>(disk: D, dir: &Path, options: Options) -> Result<Recovery<D>, OpenError> {
     options.check()?;
     let layout = Layout::new(dir);
+    check_file_system(&disk, &layout, &options)?;
     for dir in [&layout.dir, &layout.log, &layout.checkpoints] {
         disk.create_dir(dir).map_err(DiskError::at("create", dir))?;
     }
-    check_file_system(&disk, &layout, &options)?;
     let lock_path = layout.dir.join(LOCK);
     let lock = disk.lock(&lock_path).map_err(DiskError::at("lock", &lock_path))?;
     let lock = lock.ok_or_else(|| OpenError::Locked(layout.dir.clone()))?;
@@ -155,8 +155,17 @@ pub fn open<D: Disk>(disk: D, dir: &Path, options: Options) -> Result<Recovery<D
     })
 }
 
+/// Before anything is made: a directory that is not there yet will be on the file system of the one that it goes into.
 fn check_file_system<D: Disk>(disk: &D, layout: &Layout, options: &Options) -> Result<(), OpenError> {
-    let file_system = disk.file_system(&layout.dir).map_err(DiskError::at("examine", &layout.dir))?;
+    let mut dir = layout.dir.as_path();
+    let file_system = loop {
+        match (disk.file_system(dir), dir.parent()) {
+            (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+                dir = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            }
+            (found, _) => break found.map_err(DiskError::at("examine", dir))?,
+        }
+    };
     if file_system.keeps_promises {
         return Ok(());
     }

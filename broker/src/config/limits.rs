@@ -1,13 +1,16 @@
 //! Every limit of the broker, each with its default and range: a flag, an environment variable and a key under
 //! `[limits]` in the configuration file.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::ConfigError;
-use super::units::{Size, Span};
+use super::units::{Size, Span, Unit};
 
 /// A number of things.
 pub type Count = u64;
+
+/// Under what the limits are listed in the help.
+pub(super) const HEADING: &str = "Limits";
 
 macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $name:ident $env:literal: $unit:ty = $default:expr, $min:expr => $max:expr;)*) => {
@@ -19,13 +22,11 @@ macro_rules! limits {
         }
 
         /// The limits as flags and environment variables give them.
-        #[derive(Clone, Debug, Default, clap::Args, Serialize)]
-        #[serde(rename_all = "kebab-case")]
+        #[derive(Clone, Debug, Default, clap::Args)]
         pub struct LimitArgs {
             $(
-                #[arg(long, env = $env, value_name = stringify!($unit), help_heading = "Limits",
+                #[arg(long, env = $env, value_name = <$unit as Unit>::VALUE_NAME, help_heading = HEADING,
                     help = format!("{} [default: {}; {} to {}]", concat!($($doc),+).trim(), $default, $min, $max))]
-                #[serde(skip_serializing_if = "Option::is_none")]
                 $name: Option<$unit>,
             )*
         }
@@ -37,6 +38,11 @@ macro_rules! limits {
         }
 
         impl Limits {
+            /// What was given goes over what is there.
+            pub(super) fn overlay(&mut self, given: &LimitArgs) {
+                $(self.$name = given.$name.unwrap_or(self.$name);)*
+            }
+
             /// Checks that each limit is in its range.
             pub(super) fn check(&self) -> Result<(), ConfigError> {
                 $(
@@ -68,6 +74,10 @@ limits! {
     max_delay "RQ_MAX_DELAY": Span = Span::hours(24), Span::secs(1) => Span::hours(960);
     /// Most messages in a receive.
     max_receive_batch "RQ_MAX_RECEIVE_BATCH": Count = 32, 1 => 1_024;
+    /// Most tags in the filter of a receive.
+    max_filter_tags "RQ_MAX_FILTER_TAGS": Count = 128, 1 => 1_024;
+    /// Most receipt handles in an ack.
+    max_ack_entries "RQ_MAX_ACK_ENTRIES": Count = 1_024, 1 => 16_384;
     /// Longest wait of a receive.
     long_poll "RQ_LONG_POLL": Span = Span::secs(20), Span::secs(1) => Span::secs(29);
     /// Invisible duration of a receive that names none.
@@ -90,6 +100,8 @@ limits! {
     max_in_flight "RQ_MAX_IN_FLIGHT": Count = 20_000, 1 => 1_000_000;
     /// Most messages of a queue that wait behind their message group for a group.
     max_parked "RQ_MAX_PARKED": Count = 10_000, 1 => 1_000_000;
+    /// Most messages of a queue that a group got and has not done, those waiting out a back-off included.
+    max_pending "RQ_MAX_PENDING": Count = 100_000, 1 => 10_000_000;
     /// Bytes of requests that may wait for the disk.
     max_waiting "RQ_MAX_WAITING": Size = Size::mib(64), Size::mib(1) => Size::gib(4);
     /// New messages are refused while less than this is free on the disk.

@@ -16,11 +16,11 @@ fn load(flags: &[&str], file: Option<&str>) -> Result<Config, ConfigError> {
 }
 
 fn refused(flags: &[&str], file: Option<&str>) -> String {
-    let error = load(flags, file).unwrap_err();
-    match error {
-        ConfigError::Unreadable(source) => source.to_string(),
-        other => other.to_string(),
-    }
+    let error: &dyn std::error::Error = &load(flags, file).unwrap_err();
+    assert!(error.source().is_none(), "the message says it all");
+    // The name of the file is another one each time.
+    let text = error.to_string();
+    text.split_once(", line ").map_or(text.clone(), |(_, rest)| format!("line {rest}"))
 }
 
 #[test]
@@ -53,11 +53,38 @@ fn the_defaults_are_in_their_ranges_and_what_the_clients_expect() {
 
 #[test]
 fn an_unknown_key_is_an_error_everywhere() {
-    for file in ["data = 'd'\nlisten-port = 1\n", "data = 'd'\n[limits]\nmax-bodies = 1\n"] {
-        let text = refused(&[], Some(file));
-        assert!(text.contains("unknown field"), "{text}");
+    for (file, expected) in [
+        ("data = 'd'\nlisten-port = 1\n", r#"line 2: the key "listen-port" is unknown here: use "listen""#),
+        (
+            "data = 'd'\n[limits]\nmax-bodies = 1\n",
+            r#"line 3: the key "max-bodies" is unknown here: use "max-body" under [limits]"#,
+        ),
+        ("max-body = 1\n", r#"line 1: the key "max-body" is unknown here: use "max-body" under [limits]"#),
+        ("[limit]\n", r#"line 1: the key "limit" is unknown here: use "limits""#),
+    ] {
+        assert_eq!(refused(&[], Some(file)), expected);
     }
     assert!(Args::try_parse_from(["rq-broker", "--data", "d", "--max-bodies", "1"]).is_err());
+}
+
+#[test]
+fn a_value_that_cannot_be_read_is_refused_with_its_line_its_key_and_what_to_write() {
+    for (file, words) in [
+        ("data = 'd'\n[limits]\nmax-body = '4MB'\n", ["line 3: max-body: ", "KiB, MiB, GiB"]),
+        ("[limits]\n\nmax-body = true\n", ["line 3: max-body: ", "a size such as '4MiB'"]),
+        ("[limits]\nlong-poll = '20'\n", ["line 2: long-poll: ", "write 20s"]),
+        ("limits.long-poll = 20\n", ["line 1: long-poll: ", "string"]),
+        ("listen = 'here'\n", ["line 1: listen: ", "socket address"]),
+        ("auto-create = 'yes'\n", ["line 1: auto-create: ", "boolean"]),
+        ("log-format = 'xml'\n", ["line 1: log-format: ", "`json`"]),
+        ("limits = 3\n", ["line 1: limits: ", "struct"]),
+        ("data = 'd'\ndata = 'e'\n", ["line 2: ", "duplicate key"]),
+        ("data\n", ["line 1: ", "no TOML"]),
+    ] {
+        let text = refused(&[], Some(file));
+        assert!(words.iter().all(|word| text.contains(word)), "{file:?} gives {text:?}");
+        assert!(!text.contains('\n'), "{text:?}");
+    }
 }
 
 #[test]
@@ -76,4 +103,7 @@ fn help_names_each_limit_with_default_and_range() {
     let help = <Args as clap::CommandFactory>::command().render_long_help().to_string();
     assert!(help.contains("[default: 4MiB; 1KiB to 16MiB]"), "{help}");
     assert!(help.contains("RQ_MAX_BODY"));
+    for expected in ["--max-body <SIZE>", "--long-poll <DURATION>", "--max-ack-entries <NUMBER>", "20s, 5m"] {
+        assert!(help.contains(expected), "{expected:?} is not in {help}");
+    }
 }

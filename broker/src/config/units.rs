@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use thiserror::Error;
 
 /// A text that is no size or span.
@@ -17,21 +17,39 @@ pub struct Unreadable {
 }
 
 /// A number of bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-#[serde(try_from = "Written", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct Size(pub u64);
 
 /// A time span in milliseconds.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Span(pub u64);
 
 /// In a file: a text with a unit, or a number of bytes.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "write a size such as '4MiB', or a number of bytes")]
 enum Written {
     Bytes(u64),
     Text(String),
+}
+
+/// What a limit is measured in.
+pub(super) trait Unit {
+    /// What stands for a value of it in the help.
+    const VALUE_NAME: &'static str;
+}
+
+impl Unit for u64 {
+    const VALUE_NAME: &'static str = "NUMBER";
+}
+
+impl Unit for Size {
+    const VALUE_NAME: &'static str = "SIZE";
+}
+
+impl Unit for Span {
+    const VALUE_NAME: &'static str = "DURATION";
 }
 
 const UNITS: [(&str, u64); 5] =
@@ -141,18 +159,6 @@ impl TryFrom<String> for Span {
 
     fn try_from(text: String) -> Result<Self, Unreadable> {
         text.parse()
-    }
-}
-
-impl From<Size> for String {
-    fn from(size: Size) -> Self {
-        size.to_string()
-    }
-}
-
-impl From<Span> for String {
-    fn from(span: Span) -> Self {
-        span.to_string()
     }
 }
 

@@ -13,9 +13,6 @@ use super::call::Call;
 use super::refusal::{Refusal, ok};
 use crate::wire::{Invalid, names, receive};
 
-/// Most entries of an ack. The official clients send one; a receive gives at most 1024.
-const ENTRIES_MAX: usize = 1024;
-
 pub(super) async fn ack_message(
     gateway: &Gateway,
     call: &Call,
@@ -28,8 +25,9 @@ pub(super) async fn ack_message(
     if count == 0 {
         return Err(Invalid::NoEntries.into());
     }
-    if count > ENTRIES_MAX {
-        return Err(Invalid::TooManyEntries { count, limit: ENTRIES_MAX }.into());
+    let limit = gateway.options.ack_entries;
+    if count > limit {
+        return Err(Invalid::TooManyEntries { count, limit }.into());
     }
     let decoded: Vec<_> =
         request.entries.iter().map(|entry| decode(gateway, &entry.receipt_handle)).collect();

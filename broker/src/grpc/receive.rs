@@ -109,7 +109,7 @@ fn wanted(gateway: &Gateway, call: &Call, request: &ReceiveMessageRequest) -> Re
     let queue = request.message_queue.as_ref();
     let topic = names::topic(queue.and_then(|queue| queue.topic.as_ref()))?;
     let group = names::group(request.group.as_ref(), call.namespace())?;
-    let filter = receive::filter(request.filter_expression.as_ref())?;
+    let filter = receive::filter(request.filter_expression.as_ref(), &gateway.options.receives)?;
     let invisible_ms = receive::invisible_ms(request, limits)?;
     let left = call.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let wait = receive::wait(request.long_polling_timeout.as_ref(), left, limits);

@@ -10,8 +10,6 @@ use super::invalid::Invalid;
 use super::names::shortened;
 use super::time;
 
-/// Most tags in a filter.
-pub const FILTER_TAGS_MAX: usize = 128;
 /// Longest attempt id, in bytes. The official clients send a UUID.
 pub const ATTEMPT_ID_BYTES_MAX: usize = 255;
 /// Lease of a delivery that the broker renews: a client that nobody vouches for is gone after it.
@@ -35,10 +33,12 @@ pub struct ReceiveLimits {
     pub min_invisible_ms: u64,
     /// Longest invisible duration, in milliseconds.
     pub max_invisible_ms: u64,
+    /// Most tags in a filter.
+    pub filter_tags: usize,
 }
 
 /// Which messages a filter expression lets through. None and an unset type are TAG filters.
-pub fn filter(expression: Option<&FilterExpression>) -> Result<Filter, Invalid> {
+pub fn filter(expression: Option<&FilterExpression>, limits: &ReceiveLimits) -> Result<Filter, Invalid> {
     let Some(filter) = expression else { return Ok(Filter::All) };
     if filter.r#type() == FilterType::Sql {
         return Err(Invalid::NotImplemented { what: "SQL filters are", instead: "use a TAG filter" });
@@ -47,13 +47,13 @@ pub fn filter(expression: Option<&FilterExpression>) -> Result<Filter, Invalid> 
     if text.is_empty() || text == "*" {
         return Ok(Filter::All);
     }
-    let illegal = || Invalid::Filter { expression: shortened(text), limit: FILTER_TAGS_MAX };
+    let illegal = || Invalid::Filter { expression: shortened(text), limit: limits.filter_tags };
     let mut tags = Vec::new();
     for tag in text.split("||").map(str::trim).filter(|tag| !tag.is_empty()) {
         if tag == "*" {
             return Ok(Filter::All);
         }
-        if tag.contains('|') || tag.chars().any(char::is_control) || tags.len() == FILTER_TAGS_MAX {
+        if tag.contains('|') || tag.chars().any(char::is_control) || tags.len() == limits.filter_tags {
             return Err(illegal());
         }
         tags.push(hash::tag(tag));
@@ -132,11 +132,12 @@ mod tests {
         default_invisible_ms: 60_000,
         min_invisible_ms: 1_000,
         max_invisible_ms: 43_200_000,
+        filter_tags: 128,
     };
 
     fn tags(expression: &str) -> Result<Filter, Code> {
         let filter = FilterExpression { r#type: 0, expression: expression.into() };
-        super::filter(Some(&filter)).map_err(|invalid| invalid.code())
+        super::filter(Some(&filter), &LIMITS).map_err(|invalid| invalid.code())
     }
 
     #[test]
@@ -147,7 +148,7 @@ mod tests {
         for all in ["", "*", " * ", "a || *"] {
             assert_eq!(tags(all), Ok(Filter::All), "{all:?}");
         }
-        assert_eq!(filter(None), Ok(Filter::All));
+        assert_eq!(filter(None, &LIMITS), Ok(Filter::All));
     }
 
     #[test]
@@ -155,10 +156,10 @@ mod tests {
         for bad in ["||", "a|b", "a\u{1}"] {
             assert_eq!(tags(bad), Err(Code::IllegalFilterExpression), "{bad:?}");
         }
-        let many = (0..=FILTER_TAGS_MAX).map(|n| n.to_string()).collect::<Vec<_>>().join("||");
+        let many = (0..=LIMITS.filter_tags).map(|n| n.to_string()).collect::<Vec<_>>().join("||");
         assert_eq!(tags(&many), Err(Code::IllegalFilterExpression));
         let sql = FilterExpression { r#type: FilterType::Sql.into(), expression: "a > 1".into() };
-        assert_eq!(filter(Some(&sql)).unwrap_err().code(), Code::NotImplemented);
+        assert_eq!(filter(Some(&sql), &LIMITS).unwrap_err().code(), Code::NotImplemented);
     }
 
     #[test]
