@@ -44,6 +44,10 @@ pub struct Limits {
     pub in_flight_max: u32,
     /// Most messages of one queue that wait behind their message group for one consumer group.
     pub parked_max: u32,
+    /// Most messages of one queue that were delivered to a group and are not done, those waiting out a back-off
+    /// included. Beyond it the group gets nothing new of that queue: each takes memory, and only what is below a
+    /// position without such exceptions takes none.
+    pub pending_max: u32,
     /// New messages are refused while less than this is free, in bytes.
     pub free_bytes_min: u64,
 }
@@ -59,6 +63,7 @@ impl Default for Limits {
             polls_max: 100_000,
             in_flight_max: 20_000,
             parked_max: 10_000,
+            pending_max: 100_000,
             free_bytes_min: 0,
         }
     }

@@ -215,6 +215,7 @@ impl Shard {
                 max_attempts: of_group.settings.max_attempts,
                 in_flight_max: self.limits.in_flight_max,
                 parked_max: self.limits.parked_max,
+                pending_max: self.limits.pending_max as usize,
                 log_start: self.state.log_start,
             };
             look.collect(&mut found, batch);
@@ -245,6 +246,7 @@ struct Look<'a> {
     max_attempts: u32,
     in_flight_max: u32,
     parked_max: u32,
+    pending_max: usize,
     log_start: Lsn,
 }
 
@@ -284,9 +286,11 @@ impl Look<'_> {
     fn first_time(&self, found: &mut Found, part: &mut PopQueue, batch: usize) {
         let mut lanes: BTreeSet<Lane> = BTreeSet::new();
         let (mut in_flight, mut parked) = (self.progress.in_flight, self.progress.parked);
+        let mut pending = self.progress.pending.len();
         let mut offset = self.progress.next;
         while offset < self.messages.next && found.scanned < SCAN_MAX {
-            if found.deliveries.len() >= batch || in_flight >= self.in_flight_max {
+            let full = in_flight >= self.in_flight_max || pending >= self.pending_max;
+            if found.deliveries.len() >= batch || full {
                 return;
             }
             found.scanned += 1;
@@ -306,6 +310,7 @@ impl Look<'_> {
                             lanes.insert(lane);
                         }
                         in_flight += 1;
+                        pending += 1;
                         found.deliveries.push((self.queue, offset, entry.lsn, 1));
                         Fate::Taken
                     }

@@ -205,6 +205,33 @@ fn in_flight_messages_are_bounded_and_those_in_a_back_off_do_not_count() {
 }
 
 #[test]
+fn messages_in_a_back_off_are_bounded_too_and_only_new_ones_wait_for_it() {
+    let mut broker = Broker::with(Limits {
+        pending_max: 3,
+        auto_create_topics: true,
+        default_queues: 1,
+        ..Limits::default()
+    });
+    broker.send("t", &["a", "b", "c", "d", "e"]);
+    let held = broker.receive("g", "t");
+    assert_eq!(broker.texts(&held), ["a", "b", "c"]);
+    for delivery in &held {
+        broker.nack("g", delivery, 60_000);
+    }
+    let mut waiting = broker.receiving("g", "t");
+    (waiting.wait_ms, waiting.batch) = (30_000, 1);
+    let waiting = broker.begin(Request::Receive(waiting));
+    assert_eq!(broker.waited(waiting), None, "three are not done");
+    assert_eq!(broker.receive_texts("other", "t"), ["a", "b", "c"], "each group has its own bound");
+    assert_eq!(broker.ack("g", &held[1]), Ok(()));
+    assert_eq!(broker.waited(waiting), Some(vec!["d".to_owned()]), "an ack lets the next one come");
+    broker.pass(60_000);
+    assert_eq!(broker.receive_texts("g", "t"), ["d", "a", "c"], "what is due again is not held back");
+    broker.fail_over();
+    assert!(broker.receive("g", "t").is_empty(), "the bound holds on the next master");
+}
+
+#[test]
 fn a_new_master_gives_every_living_lease_time_and_the_others_none() {
     let mut broker = Broker::new();
     broker.send("t", &["long", "short", "over"]);

@@ -5,7 +5,7 @@ mod naive;
 
 use proptest::prelude::*;
 
-use self::naive::{Asked, Copy, Fate, Group};
+use self::naive::{Asked, Copy, Fate, Group, PENDING_MAX};
 use super::*;
 use crate::ids::{Offset, QueueId};
 use crate::queue::duplicates::WINDOW_MS;
@@ -80,7 +80,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let mut broker = Broker::new();
+        let mut broker = Broker::with(Limits { pending_max: PENDING_MAX as u32, ..Limits::default() });
         broker.topic("t", TopicKind::Fifo, 2);
         let groups = [Group::new("plain", false, 3), Group::new("ordered", true, 2)];
         for group in &groups {
@@ -163,6 +163,7 @@ impl World {
                     attempts: 0,
                     visible_at: LogTime(0),
                     fate: Fate::Waiting,
+                    seen: false,
                 };
                 assert!(
                     group.copies.insert((sent.queue, sent.offset), copy).is_none(),

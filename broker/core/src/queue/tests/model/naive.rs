@@ -14,7 +14,12 @@ pub(super) struct Copy {
     pub(super) attempts: u32,
     pub(super) visible_at: LogTime,
     pub(super) fate: Fate,
+    /// It was delivered once, whatever became of that.
+    pub(super) seen: bool,
 }
+
+/// Most messages of a queue that a group may have seen and not done.
+pub(super) const PENDING_MAX: usize = 6;
 
 /// What became of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,8 +85,28 @@ impl Group {
         !ends && copy.visible_at <= now && copy.attempts < self.max_attempts && !waits
     }
 
+    /// What must be delivered: all that may be, but nothing new of a queue of which enough is not done.
     pub(super) fn deliverable(&self, now: LogTime) -> Vec<(QueueId, Offset)> {
-        self.copies.keys().copied().filter(|place| self.may_deliver(*place, now)).collect()
+        let due = |(queue, offset): &(QueueId, Offset)| {
+            let open = || self.open(*queue) < PENDING_MAX;
+            self.may_deliver((*queue, *offset), now) && (self.copies[&(*queue, *offset)].seen || open())
+        };
+        self.copies.keys().copied().filter(due).collect()
+    }
+
+    /// Messages of a queue that are not done and were delivered before, or are in line to be because the one
+    /// before them in their message group is done.
+    fn open(&self, queue: QueueId) -> usize {
+        let of_queue = || self.copies.range((queue, Offset(0))..=(queue, Offset(u64::MAX)));
+        let done = |copy: &Copy| matches!(copy.fate, Fate::Acked | Fate::Dead);
+        let in_line = |place: &(QueueId, Offset), copy: &Copy| {
+            let mut earlier = of_queue().filter(|(other, _)| *other < place);
+            self.ordered
+                && copy.lane != Lane(0)
+                && earlier.clone().any(|(_, other)| other.lane == copy.lane)
+                && earlier.all(|(_, other)| other.lane != copy.lane || done(other))
+        };
+        of_queue().filter(|(place, copy)| !done(copy) && (copy.seen || in_line(place, copy))).count()
     }
 
     /// What is held under a receive attempt.
@@ -106,6 +131,7 @@ impl Group {
             );
             let copy = self.copies.get_mut(&place).unwrap();
             copy.attempts += 1;
+            copy.seen = true;
             assert_eq!(delivery.attempt, copy.attempts, "{}: attempts grow by one", self.name);
             assert_eq!(delivery.nonce.0, asked.nonce);
             copy.visible_at = now.plus(asked.invisible_ms);
@@ -120,6 +146,12 @@ impl Group {
                 repeated: false,
                 worked_on: true,
             });
+        }
+        for delivery in got {
+            let seen = |(place, copy): &(&(QueueId, Offset), &Copy)| place.0 == delivery.queue && copy.seen;
+            let not_done = |copy: &Copy| !matches!(copy.fate, Fate::Acked | Fate::Dead);
+            let open = self.copies.iter().filter(seen).filter(|(_, copy)| not_done(copy)).count();
+            assert!(open <= PENDING_MAX || delivery.attempt > 1, "{}: {open} are not done", self.name);
         }
         let left = self.deliverable(now);
         assert!(got.len() == asked.batch || left.is_empty(), "{}: not delivered: {left:?}", self.name);
