@@ -21,6 +21,8 @@ const AFTER_HELP: &str = "\
 A message becomes a dead letter of a group after its last attempt. Dead letters are messages of the topic
 %DLQ%GROUP and can be consumed like any other: rq consume %DLQ%billing --group repair
 
+A dead letter that is damaged on the disk is left out with a warning, and list ends with code 1.
+
 Examples:
   rq dlq count billing
   rq dlq list billing --limit 20
@@ -81,15 +83,22 @@ pub(crate) async fn run(global: &Global, command: DlqCommand) -> Result<(), Fail
             }
         }
         DlqCommand::List(list) => {
-            let letters = fetch(&admin, &list).await?;
-            show(global.output, letters)
+            let (letters, damaged) = fetch(&admin, &list).await?;
+            show(global.output, letters)?;
+            for letter in &damaged {
+                eprintln!("rq: the dead letter at offset {} was left out: {}", letter.offset, letter.reason);
+            }
+            if damaged.is_empty() { Ok(()) } else { Err(Failure::DamagedLetters { damaged: damaged.len() }) }
         }
     }
 }
 
-/// Fetches page by page, as many as asked for.
-async fn fetch(admin: &Admin, list: &List) -> Result<Vec<pb::DeadLetter>, Failure> {
-    let mut letters = Vec::new();
+/// Fetches page by page, as many as asked for; and what could not be read among them.
+async fn fetch(
+    admin: &Admin,
+    list: &List,
+) -> Result<(Vec<pb::DeadLetter>, Vec<pb::DamagedDeadLetter>), Failure> {
+    let (mut letters, mut damaged) = (Vec::new(), Vec::new());
     let mut from_offset = list.from;
     while (letters.len() as u64) < list.limit {
         let missing = list.limit - letters.len() as u64;
@@ -98,12 +107,13 @@ async fn fetch(admin: &Admin, list: &List) -> Result<Vec<pb::DeadLetter>, Failur
             pb::ListDeadLettersRequest { group: list.group.clone(), from_offset, limit, without_body: false };
         let page = call!(admin.list_dead_letters(request))?;
         letters.extend(page.dead_letters);
+        damaged.extend(page.damaged);
         from_offset = page.next_offset;
         if from_offset == 0 {
             break;
         }
     }
-    Ok(letters)
+    Ok((letters, damaged))
 }
 
 fn show(output: Output, letters: Vec<pb::DeadLetter>) -> Result<(), Failure> {

@@ -41,6 +41,11 @@ pub(crate) enum Failure {
     /// The log has a damaged place.
     #[error("{file} is damaged at log position {lsn}: {reason}; restore it from a backup or a replica")]
     DamagedLog { file: PathBuf, lsn: u64, reason: String },
+    /// Some dead letters could not be listed.
+    #[error(
+        "{damaged} dead letters are damaged on the disk and were left out: restore the log from a backup or a replica"
+    )]
+    DamagedLetters { damaged: usize },
     /// Not a data directory, or not one that can be read.
     #[error("cannot inspect {path}: {reason}")]
     Inspect { path: PathBuf, reason: String },

@@ -77,6 +77,7 @@ struct Shown {
 struct ShownCheckpoint {
     lsn: u64,
     state_bytes: u64,
+    newer_format: Option<u32>,
     damage: Option<String>,
 }
 
@@ -139,6 +140,7 @@ impl Shown {
         let checkpoints = inspection.checkpoints.iter().map(|checkpoint| ShownCheckpoint {
             lsn: checkpoint.lsn.0,
             state_bytes: checkpoint.state_bytes,
+            newer_format: checkpoint.newer_format,
             damage: checkpoint.damage.clone(),
         });
         let (damage, torn_write) = verdict(reports);
@@ -177,7 +179,11 @@ impl Shown {
         ])?;
         output::line("")?;
         let rows = self.checkpoints.iter().map(|checkpoint| {
-            let state = checkpoint.damage.clone().unwrap_or_else(|| "whole".to_owned());
+            let state = match (&checkpoint.damage, checkpoint.newer_format) {
+                (Some(damage), _) => damage.clone(),
+                (None, Some(version)) => format!("newer format {version}: use the release that wrote it"),
+                (None, None) => "whole".to_owned(),
+            };
             vec![checkpoint.lsn.to_string(), output::bytes(checkpoint.state_bytes), state]
         });
         output::table(&["CHECKPOINT", "SIZE", "STATE"], rows)?;

@@ -174,7 +174,7 @@ async fn the_directory_of_a_newer_version_is_refused() -> Result<()> {
     let checksum = crc32c(&newer[..end]).to_le_bytes();
     newer[end..].copy_from_slice(&checksum);
     std::fs::write(&path, newer)?;
-    kept.is_refused(&["format version 9", "newer version"]).await?;
+    kept.is_refused(&["format version 9", "use the release that wrote it"]).await?;
     std::fs::write(&path, original)?;
     kept.all_are_there().await
 }

@@ -21,7 +21,8 @@ use crate::shared::{Shared, lock, read};
 /// Bytes of state under one checksum.
 const BLOCK: usize = 1 << 20;
 const MAGIC: u32 = u32::from_le_bytes(*b"RQCP");
-const VERSION: u32 = 1;
+/// Version of a checkpoint file around its state.
+pub(crate) const VERSION: u32 = 1;
 const HEADER_LEN: usize = 28;
 const TRAILER_LEN: usize = 16;
 
@@ -233,6 +234,14 @@ pub(crate) enum CheckpointFault {
     /// It cannot be read.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// It was written by a later version.
+    #[error("{} has format version {found}: use the release that wrote it, or a newer version", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
     /// Its bytes are not what was written.
     #[error("{} is damaged: {reason}", path.display())]
     Damaged {
@@ -258,25 +267,42 @@ pub(crate) fn load<D: Disk>(
         Ok(bytes)
     };
     let bytes = read().map_err(DiskError::at("read", &path))?;
-    decode(&bytes, shard_tag, lsn).map_err(|reason| CheckpointFault::Damaged { path, reason })
+    decode(&bytes, shard_tag, lsn).map_err(|undecodable| match undecodable {
+        Undecodable::Newer(found) => CheckpointFault::Newer { path, found },
+        Undecodable::Damaged(reason) => CheckpointFault::Damaged { path, reason },
+    })
 }
 
-fn decode(bytes: &[u8], shard_tag: u32, lsn: Lsn) -> Result<Checkpoint, &'static str> {
+enum Undecodable {
+    Newer(u32),
+    Damaged(&'static str),
+}
+
+impl From<&'static str> for Undecodable {
+    fn from(reason: &'static str) -> Self {
+        Self::Damaged(reason)
+    }
+}
+
+fn decode(bytes: &[u8], shard_tag: u32, lsn: Lsn) -> Result<Checkpoint, Undecodable> {
     let mut reader = Reader::new(bytes);
     let short = |_: Malformed| "cut short";
     let header = reader.take(HEADER_LEN - 4, "header").map_err(short)?;
     if crc32c(header) != reader.u32("header crc").map_err(short)? {
-        return Err("header checksum mismatch");
+        return Err("header checksum mismatch".into());
     }
     let mut fields = Reader::new(header);
     let mut field = || fields.u32("header").map_err(short);
     let (magic, version, tag, chain) = (field()?, field()?, field()?, field()?);
     let position = fields.u64("lsn").map_err(short)?;
+    if magic == MAGIC && version > VERSION {
+        return Err(Undecodable::Newer(version));
+    }
     if magic != MAGIC || version != VERSION {
-        return Err("unknown format");
+        return Err("unknown format".into());
     }
     if tag != shard_tag || position != lsn.0 {
-        return Err("belongs to another shard or position");
+        return Err("belongs to another shard or position".into());
     }
     let mut state = Vec::with_capacity(bytes.len());
     loop {
@@ -287,7 +313,7 @@ fn decode(bytes: &[u8], shard_tag: u32, lsn: Lsn) -> Result<Checkpoint, &'static
         let crc = reader.u32("block crc").map_err(short)?;
         let block = reader.take(len as usize, "block").map_err(short)?;
         if crc32c(block) != crc {
-            return Err("block checksum mismatch");
+            return Err("block checksum mismatch".into());
         }
         state.extend_from_slice(block);
     }
@@ -296,7 +322,7 @@ fn decode(bytes: &[u8], shard_tag: u32, lsn: Lsn) -> Result<Checkpoint, &'static
     let mut trailer = vec![0; 4];
     trailer.put_u64(state_len);
     if crc != crc32c(&trailer) || state_len != state.len() as u64 || !reader.is_empty() {
-        return Err("wrong length");
+        return Err("wrong length".into());
     }
     Ok(Checkpoint { lsn, state: Bytes::from(state), chain })
 }

@@ -92,11 +92,11 @@ pub enum OpenError {
         /// What was asked for.
         expected: ShardId,
     },
-    /// Written by a later version.
-    #[error("{} has format version {found}, and this version reads up to {supported}: use a newer version of the broker", dir.display())]
+    /// Written by a later version. It is whole: nothing needs to be restored.
+    #[error("{} has format version {found}, and this release reads up to {supported}: use the release that wrote it, or a newer version", file.display())]
     NewerFormat {
-        /// The data directory.
-        dir: PathBuf,
+        /// The file.
+        file: PathBuf,
         /// Its version.
         found: u32,
         /// The newest that is understood.

@@ -109,7 +109,7 @@ impl Identity {
         let bytes = read().map_err(DiskError::at("read", &path))?;
         Self::decode(&bytes).map(Some).map_err(|reason| match reason {
             Undecodable::Newer(found) => {
-                OpenError::NewerFormat { dir: layout.dir.clone(), found, supported: FORMAT_VERSION }
+                OpenError::NewerFormat { file: path, found, supported: FORMAT_VERSION }
             }
             Undecodable::Damaged => {
                 Damaged { file: path, position: Lsn(0), reason: "checksum mismatch".to_owned() }.into()

@@ -53,8 +53,10 @@ pub struct CheckpointFile {
     pub lsn: Lsn,
     /// The file.
     pub path: PathBuf,
-    /// Bytes of its state; 0 if it is damaged.
+    /// Bytes of its state; 0 if it cannot be read.
     pub state_bytes: u64,
+    /// Its version, if that is a later one than this release reads. Then nothing is wrong with it.
+    pub newer_format: Option<u32>,
     /// What is wrong with it.
     pub damage: Option<String>,
 }
@@ -226,7 +228,14 @@ fn list_checkpoints<D: Disk>(
             lsn,
             path: layout.checkpoint(lsn),
             state_bytes: loaded.as_ref().map_or(0, |checkpoint| checkpoint.state.len() as u64),
-            damage: loaded.err().map(|fault| fault.to_string()),
+            newer_format: match loaded {
+                Err(checkpoint::CheckpointFault::Newer { found, .. }) => Some(found),
+                _ => None,
+            },
+            damage: match loaded {
+                Ok(_) | Err(checkpoint::CheckpointFault::Newer { .. }) => None,
+                Err(fault) => Some(fault.to_string()),
+            },
         }
     };
     Ok(names.iter().filter_map(|name| checkpoint_lsn(name)).map(describe).collect())

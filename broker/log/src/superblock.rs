@@ -56,15 +56,20 @@ impl Superblock {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
         let (checked, crc) = bytes.split_at(SLOT_LEN - 4);
         if crc32c(checked).to_le_bytes() != crc {
-            return None;
+            return Err(Undecodable::Damaged);
         }
         let mut reader = Reader::new(checked);
-        let mut decode = || {
-            let (magic, version) = (reader.u32("magic")?, reader.u32("version")?);
-            let superblock = Self {
+        let mut head = || Ok::<_, Malformed>((reader.u32("magic")?, reader.u32("version")?));
+        match head() {
+            Ok((MAGIC, VERSION)) => {}
+            Ok((MAGIC, version)) if version > VERSION => return Err(Undecodable::Newer(version)),
+            _ => return Err(Undecodable::Damaged),
+        }
+        let mut body = || {
+            Ok::<_, Malformed>(Self {
                 sequence: reader.u64("sequence")?,
                 promised_epoch: Epoch(reader.u32("promised epoch")?),
                 incarnation: reader.u64("incarnation")?,
@@ -72,13 +77,13 @@ impl Superblock {
                 sealed_end: Lsn(reader.u64("sealed end")?),
                 checkpoint: Lsn(reader.u64("checkpoint")?),
                 clean: reader.u8("clean")? != 0,
-            };
-            Ok::<_, Malformed>((magic == MAGIC && version == VERSION).then_some(superblock))
+            })
         };
-        decode().ok().flatten()
+        body().map_err(|_| Undecodable::Damaged)
     }
 
-    /// Reads the newer of the slots that are whole.
+    /// Reads the newer of the slots that are whole. One of a later version is refused even beside one of ours: the
+    /// later release was here last.
     pub(crate) fn read<D: Disk>(disk: &D, layout: &Layout) -> Result<Self, OpenError> {
         let mut newest: Option<Self> = None;
         for name in SUPERBLOCKS {
@@ -87,7 +92,13 @@ impl Superblock {
                 Ok(file) => {
                     let mut slot = [0; SLOT_LEN];
                     match read_exact_at(&file, &mut slot, 0) {
-                        Ok(()) => Self::decode(&slot),
+                        Ok(()) => match Self::decode(&slot) {
+                            Ok(superblock) => Some(superblock),
+                            Err(Undecodable::Damaged) => None,
+                            Err(Undecodable::Newer(found)) => {
+                                return Err(OpenError::NewerFormat { file: path, found, supported: VERSION });
+                            }
+                        },
                         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => None,
                         Err(error) => return Err(DiskError::at("read", &path)(error).into()),
                     }
@@ -107,6 +118,11 @@ impl Superblock {
         };
         newest.ok_or_else(|| lost().into())
     }
+}
+
+enum Undecodable {
+    Newer(u32),
+    Damaged,
 }
 
 fn newer(one: Option<Superblock>, two: Option<Superblock>) -> Option<Superblock> {
@@ -152,7 +168,7 @@ impl<D: Disk> SuperblockFile<D> {
     }
 
     fn decodes_to(slot: &[u8], expected: &Superblock) -> bool {
-        Superblock::decode(slot).is_some_and(|found| found == *expected)
+        Superblock::decode(slot).is_ok_and(|found| found == *expected)
     }
 
     /// Writes the first superblock of a fresh directory.

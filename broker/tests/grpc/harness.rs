@@ -23,7 +23,7 @@ pub(crate) struct Broker {
     pub(crate) http: SocketAddr,
     shutdown: Option<oneshot::Sender<()>>,
     running: JoinHandle<Result<(), RunError>>,
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl Broker {
@@ -44,7 +44,12 @@ impl Broker {
         let (address, http) = (listeners.clients.local_addr().unwrap(), listeners.http.local_addr().unwrap());
         let (shutdown, told) = oneshot::channel::<()>();
         let running = tokio::spawn(run(config, listeners, async { drop(told.await) }));
-        Self { address, http, shutdown: Some(shutdown), running, _data: data }
+        Self { address, http, shutdown: Some(shutdown), running, data }
+    }
+
+    /// The file of the first segment of its log.
+    pub(crate) fn first_segment(&self) -> std::path::PathBuf {
+        self.data.path().join(format!("data/log/{:020}.seg", 0))
     }
 
     pub(crate) fn tell_to_stop(&mut self) {

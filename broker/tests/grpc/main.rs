@@ -8,6 +8,7 @@
 )]
 
 mod consume;
+mod dead_letters;
 mod harness;
 mod lifecycle;
 mod produce;

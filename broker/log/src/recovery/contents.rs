@@ -100,6 +100,10 @@ impl<D: Disk> Contents<D> {
                         self.kept.newest = Some(lsn);
                     }
                     Err(checkpoint::CheckpointFault::Disk(error)) => return Err(error.into()),
+                    Err(checkpoint::CheckpointFault::Newer { path, found }) => {
+                        let supported = checkpoint::VERSION;
+                        return Err(OpenError::NewerFormat { file: path, found, supported });
+                    }
                     Err(fault) => {
                         tracing::warn!(%fault, "checkpoint is not used, an older one or the whole log is");
                         self.suspects.push(layout.checkpoint(lsn));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rq_core::ids::{Epoch, LogTime, Lsn, ShardId};
 use rq_log::disk::simulated::SimulatedDisk;
-use rq_log::{OpenError, Options, RECORD_LIMIT, WriteError, open};
+use rq_log::{Inspection, OpenError, Options, RECORD_LIMIT, WriteError, open};
 
 use crate::{DIR, SEGMENT, append, options, reopen_simulated, replay};
 
@@ -109,19 +109,59 @@ fn a_directory_of_another_cluster_or_shard_is_refused() {
     assert!(matches!(open(disk, Path::new(DIR), other).map(drop), Err(OpenError::OtherShard { .. })));
 }
 
-#[test]
-fn a_directory_of_a_newer_format_is_refused() {
-    let disk = SimulatedDisk::new(1);
-    drop(reopen_simulated(&disk).unwrap());
-    let identity = file("IDENTITY");
-    let mut bytes = disk.contents(&identity).unwrap();
+/// Writes version 9 into the header of a file, whose checksum is at `crc_at`.
+fn make_newer(disk: &SimulatedDisk, name: &str, crc_at: Option<usize>) {
+    let mut bytes = disk.contents(&file(name)).unwrap();
     bytes[4] = 9;
-    let body = bytes.len() - 4;
-    let crc = rq_core::hash::crc32c(&bytes[..body]);
-    bytes[body..].copy_from_slice(&crc.to_le_bytes());
-    disk.replace(&identity, &bytes);
-    let refused = reopen_simulated(&disk).map(drop).unwrap_err();
-    assert!(matches!(refused, OpenError::NewerFormat { found: 9, supported: 1, .. }), "{refused}");
+    let crc_at = crc_at.unwrap_or(bytes.len() - 4);
+    let crc = rq_core::hash::crc32c(&bytes[..crc_at]);
+    bytes[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());
+    disk.replace(&file(name), &bytes);
+}
+
+#[test]
+fn a_directory_with_a_file_of_a_newer_format_is_refused_as_such_and_left_alone() {
+    const CHECKPOINT_CRC_AT: usize = 24;
+    for (name, crc_at) in [
+        ("IDENTITY", None),
+        ("META.a", None),
+        ("META.b", None),
+        ("ckpt/00000000000000000072.ckpt", Some(CHECKPOINT_CRC_AT)),
+    ] {
+        let disk = SimulatedDisk::new(1);
+        let (mut log, _) = reopen_simulated(&disk).unwrap();
+        append(&mut log, b"x").unwrap();
+        let end = log.sync().unwrap();
+        log.checkpoints().write(end, |file| file.write_all(b"state")).unwrap();
+        log.close().unwrap();
+        let original = disk.contents(&file(name)).unwrap();
+        make_newer(&disk, name, crc_at);
+        for _ in 0..2 {
+            let refused = reopen_simulated(&disk).map(drop).unwrap_err();
+            assert!(matches!(refused, OpenError::NewerFormat { found: 9, supported: 1, .. }), "{refused}");
+            let text = refused.to_string();
+            assert!(text.contains(name) && text.contains("use the release that wrote it"), "{text}");
+        }
+        disk.replace(&file(name), &original);
+        assert_eq!(reopen_simulated(&disk).unwrap().1, [], "all is in the checkpoint, as before");
+    }
+}
+
+#[test]
+fn a_look_into_a_directory_tells_a_newer_checkpoint_from_a_damaged_one() {
+    let disk = SimulatedDisk::new(1);
+    let (mut log, _) = reopen_simulated(&disk).unwrap();
+    append(&mut log, b"x").unwrap();
+    let end = log.sync().unwrap();
+    log.checkpoints().write(end, |file| file.write_all(b"state")).unwrap();
+    log.close().unwrap();
+    make_newer(&disk, "ckpt/00000000000000000072.ckpt", Some(24));
+    let inspection = Inspection::of(disk.clone(), Path::new(DIR)).unwrap();
+    let checkpoint = &inspection.checkpoints[0];
+    assert_eq!((checkpoint.newer_format, &checkpoint.damage), (Some(9), &None));
+    make_newer(&disk, "META.a", None);
+    let refused = Inspection::of(disk, Path::new(DIR)).map(drop).unwrap_err();
+    assert!(refused.to_string().contains("format version 9"), "{refused}");
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! Pages of a group's dead letters, read without consuming them.
+//! Pages of a group's dead letters, read without consuming them. One that is damaged never hides the others.
 
 use std::collections::BTreeMap;
 
+use rq_core::codec::Malformed;
 use rq_core::ids::{Offset, TopicId};
 use rq_core::message::MessageContent;
 use rq_core::queue::request::GroupNotFound;
@@ -42,37 +43,44 @@ pub(super) async fn list(
     let mut next_offset =
         positions.last().filter(|_| full).map_or(0, |last| last.offset.next().0.cast_signed());
     let mut letters = Vec::with_capacity(positions.len());
+    let mut damaged = Vec::new();
     let mut bytes = 0;
-    for position in &positions {
-        let stored = match broker.read(position.lsn).await {
-            Ok(stored) => stored,
+    for (at, position) in positions.iter().enumerate() {
+        let read = match broker.read(position.lsn).await {
+            Ok(stored) => letter(position.offset, &stored)
+                .map(|letter| (letter, stored.topic))
+                .map_err(|error| format!("its bytes are damaged: {error}")),
             // Retention let go of it after we looked.
             Err(ReadMessageError::Dropped(_)) => continue,
-            Err(error @ ReadMessageError::Damaged { .. }) => {
-                return Err(Status::data_loss(error.to_string()));
+            Err(error @ ReadMessageError::Damaged { .. }) => Err(error.to_string()),
+        };
+        let (mut letter, topic) = match read {
+            Ok(read) => read,
+            Err(reason) => {
+                let offset = position.offset.0.cast_signed();
+                tracing::error!(group = request.group, offset, reason, "a dead letter cannot be listed");
+                damaged.push(pb::DamagedDeadLetter { offset, reason });
+                continue;
             }
         };
-        let mut letter = letter(position.offset, &stored)?;
         if request.without_body {
             letter.body.clear();
         }
         bytes += letter.body.len();
-        letters.push((stored.topic, letter));
-        if bytes > PAGE_BYTES && letters.len() < positions.len() {
+        letters.push((topic, letter));
+        if bytes > PAGE_BYTES && at + 1 < positions.len() {
             next_offset = position.offset.next().0.cast_signed();
             break;
         }
     }
     name_topics(broker, &mut letters).await?;
     let dead_letters = letters.into_iter().map(|(_, letter)| letter).collect();
-    Ok(pb::ListDeadLettersResponse { dead_letters, next_offset })
+    Ok(pb::ListDeadLettersResponse { dead_letters, next_offset, damaged })
 }
 
 /// A dead letter without the name of its topic.
-fn letter(offset: Offset, stored: &StoredMessage) -> Result<pb::DeadLetter, Status> {
-    let content = MessageContent::decode(&stored.content).map_err(|error| {
-        Status::data_loss(format!("the dead letter at offset {offset} is damaged: {error}"))
-    })?;
+fn letter(offset: Offset, stored: &StoredMessage) -> Result<pb::DeadLetter, Malformed> {
+    let content = MessageContent::decode(&stored.content)?;
     Ok(pb::DeadLetter {
         offset: offset.0.cast_signed(),
         message_id: content.message_id.to_owned(),
