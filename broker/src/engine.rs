@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rq_core::ids::{Epoch, Lsn, ShardId, Ticket};
+use rq_core::queue::idle::IdleGroup;
 use rq_core::queue::request::{
     Ack, Answer, ChangeInvisible, ChangeInvisibleError, ConsumeError, CreateGroup, CreateGroupError,
     CreateTopic, CreateTopicError, Delivery, ForwardToDeadLetters, GroupNotFound, GroupView, Name, Receive,
@@ -30,6 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use self::figures::Published;
 pub use self::figures::{FLUSH_BUCKETS_US, Figures};
+pub use self::housekeeping::IDLE_GROUPS_MAX;
 use self::inbox::{Inbox, Work};
 use self::release::undo;
 pub use self::start::{EngineOptions, StartError};
@@ -202,6 +204,12 @@ impl Engine {
     /// The figures of the moment.
     pub fn figures(&self) -> Figures {
         self.shared.published.figures()
+    }
+
+    /// The groups that owe messages and have not consumed for long, as of the newest look at what can be dropped;
+    /// whoever keeps most of the log comes first. At most [`IDLE_GROUPS_MAX`].
+    pub fn idle_groups(&self) -> Arc<[Arc<IdleGroup>]> {
+        self.shared.published.idle_groups()
     }
 
     /// Whose log it is.

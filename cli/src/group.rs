@@ -84,7 +84,19 @@ struct Shown {
     start: Start,
     backlog: u64,
     dead_letters: u64,
+    expired: u64,
+    last_used_ms: i64,
+    idle: Option<Idle>,
     progress: Vec<Progress>,
+}
+
+/// What keeps the log from being dropped: a group that owes messages and does not consume them.
+#[derive(Serialize)]
+pub(crate) struct Idle {
+    group: String,
+    topic: String,
+    idle_ms: u64,
+    pinned_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -165,9 +177,11 @@ fn list(output: Output, groups: Vec<Shown>) -> Result<(), Failure> {
         let in_flight: u64 = group.progress.iter().map(|queue| queue.in_flight).sum();
         let order = order(group.fifo).to_owned();
         let figures = [u64::from(group.max_attempts), group.backlog, in_flight, group.dead_letters];
-        [group.name, order].into_iter().chain(figures.map(|figure| figure.to_string())).collect()
+        let idle = group.idle.map_or_else(|| "-".to_owned(), |idle| idle.shown());
+        let figures = figures.into_iter().map(|figure| figure.to_string());
+        [group.name, order].into_iter().chain(figures).chain([idle]).collect()
     });
-    output::table(&["NAME", "ORDER", "MAX ATTEMPTS", "BACKLOG", "IN FLIGHT", "DEAD LETTERS"], rows)
+    output::table(&["NAME", "ORDER", "MAX ATTEMPTS", "BACKLOG", "IN FLIGHT", "DEAD LETTERS", "IDLE"], rows)
 }
 
 fn describe(output: Output, group: Shown) -> Result<(), Failure> {
@@ -182,6 +196,12 @@ fn describe(output: Output, group: Shown) -> Result<(), Failure> {
         ("starts at", format!("{:?}", group.start).to_lowercase()),
         ("backlog", group.backlog.to_string()),
         ("dead letters", group.dead_letters.to_string()),
+        (
+            "last used",
+            if group.last_used_ms == 0 { "-".to_owned() } else { output::time(group.last_used_ms) },
+        ),
+        ("idle", group.idle.map_or_else(|| "no".to_owned(), |idle| idle.shown())),
+        ("expired unread", group.expired.to_string()),
     ])?;
     output::line("")?;
     let rows = group.progress.into_iter().map(|row| {
@@ -205,6 +225,35 @@ fn retry(retry: Option<&Retry>) -> String {
         Some(Retry::Customized { delays_ms }) => {
             format!("after {}", delays_ms.iter().map(shown).collect::<Vec<_>>().join(", "))
         }
+    }
+}
+
+impl Idle {
+    /// For the line of its group.
+    fn shown(&self) -> String {
+        let idle = humantime::format_duration(rounded(self.idle_ms));
+        format!("{idle}, pins {} through {}", output::bytes(self.pinned_bytes), self.topic)
+    }
+
+    /// As a sentence with what to do.
+    pub(crate) fn told(&self) -> String {
+        let Self { group, topic, .. } = self;
+        let idle = humantime::format_duration(rounded(self.idle_ms));
+        let pinned = output::bytes(self.pinned_bytes);
+        format!("{group} has not consumed {topic} for {idle} and pins {pinned}: let it consume, or delete it")
+    }
+}
+
+/// A span as long as people want to read it: whole hours from one day on, else whole seconds.
+fn rounded(millis: u64) -> Duration {
+    let step = if millis < 86_400_000 { 1_000 } else { 3_600_000 };
+    Duration::from_millis(millis - millis % step)
+}
+
+impl From<pb::IdleGroup> for Idle {
+    fn from(idle: pb::IdleGroup) -> Self {
+        let pb::IdleGroup { group, topic, idle_ms, pinned_bytes } = idle;
+        Self { group, topic, idle_ms, pinned_bytes }
     }
 }
 
@@ -238,6 +287,9 @@ impl From<pb::Group> for Shown {
             start,
             backlog: group.backlog,
             dead_letters: group.dead_letters,
+            expired: group.expired,
+            last_used_ms: group.last_used_ms,
+            idle: group.idle.map(Idle::from),
             progress: progress.collect(),
         }
     }
@@ -261,6 +313,17 @@ mod tests {
         assert_eq!(request.retry, Some(pb::create_group_request::Retry::Customized(policy)));
         assert_eq!(request.start_from(), pb::StartFrom::Latest);
         assert_eq!(request.max_attempts, 0, "0 takes the broker's default");
+    }
+
+    #[test]
+    fn an_idle_group_is_told_with_what_to_do() {
+        let (group, topic) = ("billing".to_owned(), "orders".to_owned());
+        let idle = Idle { group, topic, idle_ms: (9 * 24 + 3) * 3_600_000 + 5, pinned_bytes: 41 << 30 };
+        assert_eq!(idle.shown(), "9days 3h, pins 41.0 GiB through orders");
+        assert_eq!(
+            idle.told(),
+            "billing has not consumed orders for 9days 3h and pins 41.0 GiB: let it consume, or delete it"
+        );
     }
 
     #[test]

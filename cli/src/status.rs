@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::admin::{Admin, call};
 use crate::args::Global;
 use crate::failure::Failure;
+use crate::group::Idle;
 use crate::output::{self, Output};
 
 /// The state as it is shown.
@@ -31,6 +32,8 @@ struct Shown {
     uptime_ms: u64,
     log_time_ms: i64,
     data_dir: String,
+    idle_groups: Vec<Idle>,
+    expired_messages: u64,
 }
 
 /// Runs the command.
@@ -44,7 +47,9 @@ pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
     let uptime = Duration::from_secs(status.uptime_ms / 1000);
     let (free, total) = (output::bytes(status.disk_free_bytes), output::bytes(status.disk_total_bytes));
     let log = output::bytes(status.durable_lsn.saturating_sub(status.log_start_lsn));
-    output::fields(&[
+    let idle = status.idle_groups.iter().map(Idle::told);
+    let idle: Vec<_> = idle.map(|idle| ("idle group", idle)).collect();
+    let mut fields = vec![
         ("broker", format!("{} ({})", global.endpoint, status.version)),
         ("cluster", status.cluster),
         ("shard", format!("{}, epoch {}, store {}", status.shard, status.epoch, status.store_id)),
@@ -57,9 +62,12 @@ pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
         ("data directory", status.data_dir),
         ("topics", status.topics.to_string()),
         ("consumer groups", status.groups.to_string()),
+        ("expired unread", status.expired_messages.to_string()),
         ("clients", status.clients.to_string()),
         ("up", humantime::format_duration(uptime).to_string()),
-    ])
+    ];
+    fields.extend(idle);
+    output::fields(&fields)
 }
 
 impl From<pb::StatusResponse> for Shown {
@@ -83,6 +91,8 @@ impl From<pb::StatusResponse> for Shown {
             uptime_ms: status.uptime_ms,
             log_time_ms: status.log_time_ms,
             data_dir: status.data_dir,
+            idle_groups: status.idle_groups.into_iter().map(Idle::from).collect(),
+            expired_messages: status.expired_messages,
         }
     }
 }

@@ -7,6 +7,7 @@ mod apply;
 pub mod checkpoint;
 mod duplicates;
 mod held;
+pub mod idle;
 mod index;
 mod polls;
 mod progress;

@@ -143,6 +143,15 @@ pub enum Record<'a> {
     },
     /// Nothing below is needed any more.
     DropBelow(Lsn),
+    /// A group that has not consumed for long gives up what it owes of a topic below a position.
+    Expire {
+        /// The group.
+        group: GroupId,
+        /// The topic.
+        topic: TopicId,
+        /// Messages whose records lie below are done for the group.
+        below: Lsn,
+    },
     /// Hash of the state after everything before this record, for replicas to compare.
     StateHash {
         /// See [`State::hash`](crate::queue::State::hash).
@@ -307,6 +316,7 @@ mod kind {
     pub(super) const RELOCATE: u8 = 40;
     pub(super) const DROP_BELOW: u8 = 41;
     pub(super) const STATE_HASH: u8 = 42;
+    pub(super) const EXPIRE: u8 = 43;
 }
 
 /// Version of every record body so far.

@@ -1,9 +1,11 @@
 //! What the engine tells of itself while it works: positions, room, flushes. Read without stopping it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rq_core::ids::Lsn;
+use rq_core::queue::idle::IdleGroup;
 use rq_log::Space;
 
 /// Upper bounds of the flush-time buckets, in microseconds; one more bucket takes the rest.
@@ -27,6 +29,8 @@ pub struct Figures {
     pub total_bytes: u64,
     /// False while the disk is too full for new messages.
     pub accepts_messages: bool,
+    /// Messages that idle groups gave up, since the log began.
+    pub expired_messages: u64,
     /// Batches worked off.
     pub batches: u64,
     /// Requests worked off.
@@ -48,6 +52,9 @@ pub(super) struct Published {
     available_bytes: AtomicU64,
     total_bytes: AtomicU64,
     accepts_messages: AtomicBool,
+    expired_messages: AtomicU64,
+    /// Whoever pins most of the log comes first.
+    idle_groups: Mutex<Arc<[Arc<IdleGroup>]>>,
     batches: AtomicU64,
     requests: AtomicU64,
     flushes: AtomicU64,
@@ -60,6 +67,18 @@ impl Published {
         self.available_bytes.store(space.available_bytes, Ordering::Relaxed);
         self.total_bytes.store(space.total_bytes, Ordering::Relaxed);
         self.accepts_messages.store(accepts_messages, Ordering::Relaxed);
+    }
+
+    pub(super) fn expired(&self, messages: u64) {
+        self.expired_messages.store(messages, Ordering::Relaxed);
+    }
+
+    pub(super) fn idle(&self, groups: Arc<[Arc<IdleGroup>]>) {
+        *self.idle_groups.lock().unwrap_or_else(PoisonError::into_inner) = groups;
+    }
+
+    pub(super) fn idle_groups(&self) -> Arc<[Arc<IdleGroup>]> {
+        Arc::clone(&self.idle_groups.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn batch(&self, requests: usize) {
@@ -99,6 +118,7 @@ impl Published {
             available_bytes: load(&self.available_bytes),
             total_bytes: load(&self.total_bytes),
             accepts_messages: self.accepts_messages.load(Ordering::Relaxed),
+            expired_messages: load(&self.expired_messages),
             batches: load(&self.batches),
             requests: load(&self.requests),
             flushes: load(&self.flushes),

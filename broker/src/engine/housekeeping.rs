@@ -1,4 +1,5 @@
-//! What need not hold up the log thread: writing checkpoints, and finding out which segments can go.
+//! What need not hold up the log thread: writing checkpoints, and finding out which segments can go and which groups
+//! keep them from going. Never changes the log itself: it proposes, and the log thread decides.
 
 use std::io;
 use std::sync::Arc;
@@ -6,10 +7,12 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use rq_core::codec::Write;
-use rq_core::ids::Lsn;
+use rq_core::ids::{LogTime, Lsn};
+use rq_core::queue::idle::{IdleGroup, idle_subscriptions};
 use rq_core::queue::request::{Relocation, Request, Retain};
-use rq_core::queue::retention::{Owed, Policy, SealedSegment, owed_below};
+use rq_core::queue::retention::{Owed, Policy, Run, SealedSegment};
 use rq_core::queue::{State, checkpoint};
+use rq_core::record::decode_message;
 use rq_log::{Checkpoints, Disk, LogReader};
 
 use super::figures::Published;
@@ -32,13 +35,15 @@ impl<D: Disk> Housekeeping<D> {
     /// Works until the log thread is gone.
     pub(super) fn run(self) {
         while let Ok(mut chore) = self.chores.recv() {
-            // Of several that wait only the newest is of use.
+            // Of several that wait only the newest state is of use.
             while let Ok(newer) = self.chores.try_recv() {
-                chore = newer;
+                chore = Chore { checkpoint: chore.checkpoint || newer.checkpoint, ..newer };
             }
-            let Chore::Checkpoint(state) = chore;
-            self.checkpoint(&state);
-            self.retain(&state);
+            if chore.checkpoint {
+                self.checkpoint(&chore.state);
+            }
+            self.retain(&chore.state, chore.now);
+            self.report_idle(&chore.state, chore.now);
         }
     }
 
@@ -66,37 +71,48 @@ impl<D: Disk> Housekeeping<D> {
 
 impl<D: Disk> Housekeeping<D> {
     /// Proposes to drop the oldest segments that retention lets go of. The log thread checks again.
-    fn retain(&self, state: &State) {
+    fn retain(&self, state: &State, now: LogTime) {
         let figures = self.published.figures();
         let disk_full = !figures.accepts_messages;
-        let needed_from = self.checkpoints.oldest_kept();
+        let (newest, older) = (self.checkpoints.newest(), self.checkpoints.oldest_kept());
         let mut policy = self.retention;
         let mut found: Option<Retain> = None;
         for segment in self.reader.sealed() {
             let log_bytes = figures.durable.0.saturating_sub(segment.base.0);
-            let sealed = SealedSegment { end: segment.end, newest: segment.newest };
-            let old = policy.lets_go(sealed, state.log_time(), log_bytes);
-            if !(old || disk_full) || segment.end > needed_from {
+            let last = SealedSegment { end: segment.end, newest: segment.newest };
+            let old = policy.lets_go(last, now, log_bytes);
+            if !(old || disk_full) || segment.end > newest {
                 break;
             }
             policy.keep_unclaimed |= !old;
-            let Some(relocate) = self.owed(state, segment.end, &policy) else { break };
-            found = Some(Retain { below: segment.end, relocate, policy });
+            let Some(relocate) = self.owed(&Run { state, last, now, policy: &policy }) else { break };
+            if segment.end > older {
+                // Only the older of the two checkpoints still needs it. Where nothing is written there will be no
+                // further one, unless the log is given something to stand for.
+                let idle = state.applied() <= newest;
+                let nothing =
+                    Retain { below: state.log_start(), newest: last.newest, relocate: Vec::new(), policy };
+                found = found.or_else(|| idle.then_some(nothing));
+                break;
+            }
+            found = Some(Retain { below: segment.end, newest: last.newest, relocate, policy });
         }
         if let Some(retain) = found {
-            let (below, relocated) = (retain.below.0, retain.relocate.len());
-            tracing::info!(below, relocated, "retention lets segments go");
+            if retain.below > state.log_start() {
+                let (below, relocated) = (retain.below.0, retain.relocate.len());
+                tracing::info!(below, relocated, "retention lets segments go");
+            }
             self.inbox.push(Work::Internal(Request::Retain(retain)));
         }
     }
 
-    /// What is still owed below a position, with its bytes; None where that is too much to copy.
-    fn owed(&self, state: &State, below: Lsn, policy: &Policy) -> Option<Vec<Relocation>> {
+    /// What is still owed in the segments to drop, with its bytes; None where that is too much to copy.
+    fn owed(&self, run: &Run<'_>) -> Option<Vec<Relocation>> {
         let worth_it = self.segment_bytes / 1000 * u64::from(self.retention.relocate_below_permille);
         // On a full disk the copies must not take what acks need.
         let mut room = worth_it.min(self.published.figures().available_bytes / 4);
         let mut relocate = Vec::new();
-        for owed in owed_below(state, below, policy, RELOCATED_MAX)? {
+        for owed in run.owed(RELOCATED_MAX)? {
             let record = match self.reader.read_record(owed.lsn) {
                 Ok(record) => record,
                 Err(error) => {
@@ -110,7 +126,43 @@ impl<D: Disk> Housekeeping<D> {
         }
         Some(relocate)
     }
+
+    /// Finds out who keeps the log from being dropped by not consuming.
+    fn report_idle(&self, state: &State, now: LogTime) {
+        let after = self.retention.report_inactive_ms;
+        let durable = self.published.figures().durable;
+        let mut idle = Vec::new();
+        for found in idle_subscriptions(state, now, after).into_iter().take(IDLE_GROUPS_MAX) {
+            // Nobody has failed to consume what came a moment ago.
+            let stored_at = self.stored_at(found.oldest).unwrap_or(found.last_used);
+            let idle_ms = now.since(found.last_used.max(stored_at));
+            if idle_ms > after {
+                let pinned_bytes = durable.0.saturating_sub(found.oldest.0);
+                idle.push(Arc::new(IdleGroup {
+                    group: found.group,
+                    topic: found.topic,
+                    idle_ms,
+                    pinned_bytes,
+                }));
+            }
+        }
+        let known = self.published.idle_groups();
+        for idle in &idle {
+            if !known.iter().any(|known| known.group == idle.group) {
+                tracing::warn!("{idle}: let it consume or delete it");
+            }
+        }
+        self.published.idle(idle.into());
+    }
+
+    fn stored_at(&self, lsn: Lsn) -> Option<LogTime> {
+        let record = self.reader.read_record(lsn).ok()?;
+        Some(decode_message(&record).ok()?.stored_at)
+    }
 }
+
+/// Most idle groups that are reported: those that keep most of the log.
+pub const IDLE_GROUPS_MAX: usize = 100;
 
 /// Most messages to copy at a time: they are one batch of the log thread.
 const RELOCATED_MAX: usize = 10_000;

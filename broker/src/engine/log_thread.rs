@@ -7,8 +7,8 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use rq_core::clock::LogClock;
-use rq_core::ids::{Lsn, Ticket};
-use rq_core::queue::request::{Answer, Name, Request};
+use rq_core::ids::{LogTime, Lsn, Ticket};
+use rq_core::queue::request::{Answer, Expired, Name, Request};
 use rq_core::queue::{Shard, State};
 use rq_log::Disk;
 
@@ -31,10 +31,14 @@ pub(super) struct CheckpointPolicy {
     pub(super) every: Duration,
 }
 
-/// What the log thread asks of the one that keeps house.
-pub(super) enum Chore {
-    /// A state to write, complete up to its `applied`, which is durable.
-    Checkpoint(State),
+/// What the log thread asks of the one that keeps house: to look what can be dropped of the log.
+pub(super) struct Chore {
+    /// The state, complete up to its `applied`, which is durable.
+    pub(super) state: State,
+    /// Log time of the asking: while nothing is written, the state's own stands still.
+    pub(super) now: LogTime,
+    /// It is to be written as a checkpoint. Else only what it keeps is looked at.
+    pub(super) checkpoint: bool,
 }
 
 /// The log thread.
@@ -47,6 +51,7 @@ pub(super) struct LogThread<D: Disk> {
     pub(super) chores: Sender<Chore>,
     pub(super) checkpoints: CheckpointPolicy,
     pub(super) last_checkpoint: (Lsn, Instant),
+    pub(super) last_chore: Instant,
     /// Whether the newest batch found more than the reserve.
     pub(super) has_room: bool,
     /// Where the log may begin, once that is committed.
@@ -67,13 +72,13 @@ impl<D: Disk> LogThread<D> {
                 break;
             }
             self.work_off(&mut batch);
-            self.checkpoint_if_due();
+            self.keep_house_if_due();
         }
         for (_, (reply, _)) in self.waiting.drain() {
             let _ = reply.send(Err(EngineError::Stopping));
         }
         if self.frames.end() > self.last_checkpoint.0 {
-            let _ = self.chores.send(Chore::Checkpoint(self.shard.state().clone()));
+            self.ask_to_keep_house(true);
         }
         drop(self.chores);
         if let Err(error) = self.frames.log.close() {
@@ -88,17 +93,26 @@ impl<D: Disk> LogThread<D> {
             // What is due must wait for room.
             wakeup = wakeup.map(|wakeup| wakeup.max(NO_ROOM_PAUSE));
         }
-        // An idle broker still writes its checkpoint.
+        // An idle broker still writes its checkpoint, and drops what grows old.
         let dirty = self.frames.end() > self.last_checkpoint.0;
-        let checkpoint =
-            dirty.then(|| self.checkpoints.every.saturating_sub(self.last_checkpoint.1.elapsed()));
-        [wakeup, checkpoint].into_iter().flatten().min()
+        let last = if dirty { self.last_checkpoint.1 } else { self.last_chore };
+        let chore = Some(self.chores_every().saturating_sub(last.elapsed()));
+        [wakeup, chore].into_iter().flatten().min()
+    }
+
+    /// A full disk gets room by checkpoints: segments are dropped only below the older one.
+    fn chores_every(&self) -> Duration {
+        let every = self.checkpoints.every;
+        if self.shard.accepts_messages() { every } else { every.min(FULL_DISK_CHECKPOINT) }
     }
 
     fn work_off(&mut self, batch: &mut Vec<Work>) {
         let space = self.frames.log.space();
         self.shard.set_free_bytes(space.available_bytes);
         self.published.space(space, self.shard.accepts_messages());
+        if !self.shard.accepts_messages() {
+            self.shard.set_pinned_by(self.published.idle_groups().first().cloned());
+        }
         let now = self.clock.advance(clock::read());
         self.frames.at(now);
         let (mut releases, mut answers) = (Vec::with_capacity(batch.len()), Vec::new());
@@ -150,6 +164,10 @@ impl<D: Disk> LogThread<D> {
         for (ticket, answer) in answers.drain(..) {
             if let Answer::Retain(retained) = answer {
                 self.drop_below = Some(retained.log_start);
+                for Expired { group, topic, messages } in &retained.expired {
+                    tracing::warn!(%group, %topic, messages, "an inactive group gave up messages it had not consumed");
+                }
+                self.published.expired(self.shard.state().expired_messages());
             } else if let Some((reply, group)) = self.waiting.remove(&ticket) {
                 releases.push(Release { reply, group, answer });
             }
@@ -176,17 +194,25 @@ impl<D: Disk> LogThread<D> {
         }
     }
 
-    fn checkpoint_if_due(&mut self) {
+    fn keep_house_if_due(&mut self) {
         let (lsn, at) = self.last_checkpoint;
         let end = self.frames.end();
-        // A full disk gets room by checkpoints: segments are dropped only below the older one.
-        let every = if self.shard.accepts_messages() { self.checkpoints.every } else { FULL_DISK_CHECKPOINT };
+        let every = self.chores_every();
         let due = end.0 - lsn.0 >= self.checkpoints.every_bytes || at.elapsed() >= every;
-        if end > lsn && due {
+        let checkpoint = end > lsn && due;
+        if checkpoint {
             self.last_checkpoint = (end, Instant::now());
-            // Durable: `commit` has just flushed all of it.
-            let _ = self.chores.send(Chore::Checkpoint(self.shard.state().clone()));
         }
+        if checkpoint || self.last_chore.elapsed() >= every {
+            self.ask_to_keep_house(checkpoint);
+        }
+    }
+
+    /// All of the state is durable: `commit` has just flushed it.
+    fn ask_to_keep_house(&mut self, checkpoint: bool) {
+        self.last_chore = Instant::now();
+        let now = self.clock.advance(clock::read());
+        let _ = self.chores.send(Chore { state: self.shard.state().clone(), now, checkpoint });
     }
 }
 
@@ -206,7 +232,7 @@ const fn makes_room(request: &Request) -> bool {
     )
 }
 
-/// How often a checkpoint is written while the disk is too full for new messages.
+/// How often at least that is done while the disk is too full for new messages.
 const FULL_DISK_CHECKPOINT: Duration = Duration::from_secs(1);
 
 /// Ticket of the engine's own requests; callers' begin at 1.

@@ -124,6 +124,7 @@ impl Engine {
         let published = Arc::new(Published::default());
         published.checkpointed(checkpoints.newest());
         published.space(log.space(), true);
+        published.expired(shard.state().expired_messages());
         let last_checkpoint = (checkpoints.newest(), Instant::now());
         let mut frames = Frames::new(log, epoch);
         frames.at(clock.time());
@@ -154,6 +155,7 @@ impl Engine {
             chores,
             checkpoints: CheckpointPolicy { every_bytes: checkpoint_bytes, every: checkpoint_interval },
             last_checkpoint,
+            last_chore: Instant::now(),
             has_room: true,
             drop_below: None,
             waiting: HashMap::new(),

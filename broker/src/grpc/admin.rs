@@ -126,7 +126,12 @@ impl Admin for AdminService {
     async fn list_groups(&self, request: Request<pb::ListGroupsRequest>) -> Answer<pb::ListGroupsResponse> {
         let wanted = request.into_inner().name_contains;
         let groups = self.engine.inspect(move |shard| shard.groups(&wanted)).await.map_err(engine)?;
-        Ok(Response::new(pb::ListGroupsResponse { groups: groups.into_iter().map(convert::group).collect() }))
+        let idle = self.engine.idle_groups();
+        let groups = groups.into_iter().map(|group| {
+            let idle = idle.iter().find(|idle| idle.group == group.group.name);
+            convert::group(group, idle.map(Arc::as_ref))
+        });
+        Ok(Response::new(pb::ListGroupsResponse { groups: groups.collect() }))
     }
 
     async fn list_dead_letters(
@@ -167,6 +172,8 @@ impl Admin for AdminService {
             uptime_ms: self.started.elapsed().as_millis() as u64,
             data_dir: self.options.data_dir.clone(),
             log_time_ms: log_time.0.cast_signed(),
+            idle_groups: self.engine.idle_groups().iter().map(|idle| convert::idle_group(idle)).collect(),
+            expired_messages: self.engine.figures().expired_messages,
         }))
     }
 }
@@ -183,7 +190,9 @@ impl AdminService {
         let asked = name.clone();
         let found = self.engine.inspect(move |shard| shard.group_status(&asked)).await.map_err(engine)?;
         let group = found.ok_or_else(|| no_group(&GroupNotFound { group: name.into() }))?;
-        Ok(Response::new(convert::group(group)))
+        let idle = self.engine.idle_groups();
+        let idle = idle.iter().find(|idle| idle.group == group.group.name);
+        Ok(Response::new(convert::group(group, idle.map(Arc::as_ref))))
     }
 }
 

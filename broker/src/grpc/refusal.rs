@@ -136,7 +136,7 @@ mod tests {
                 SendError::from(KindMismatch { topic: TopicKind::Fifo, message: TopicKind::Normal }).into(),
                 Code::MessagePropertyConflictWithType,
             ),
-            (SendError::from(DiskFull { free_bytes: 1 }).into(), Code::TooManyRequests),
+            (SendError::from(DiskFull { free_bytes: 1, pinned_by: None }).into(), Code::TooManyRequests),
             (ReceiveError::from(TooMany { what: "topics", limit: 1 }).into(), Code::TooManyRequests),
             (ChangeInvisibleError::from(StaleHandle).into(), Code::InvalidReceiptHandle),
             (EngineError::Overloaded.into(), Code::TooManyRequests),

@@ -56,7 +56,22 @@ impl Collector for EngineFigures {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
-        let counters: [(&str, &str, u64); 2] = [
+        let idle = self.engine.idle_groups();
+        if !idle.is_empty() {
+            let help = "The log from the oldest unread message of a group on that does not consume";
+            let mut family =
+                encoder.encode_descriptor("group_idle_pinned_bytes", help, None, MetricType::Gauge)?;
+            for idle in idle.iter() {
+                let gauge = ConstGauge::new(idle.pinned_bytes);
+                gauge.encode(family.encode_family(&[("group", idle.group.as_ref())])?)?;
+            }
+        }
+        let counters: [(&str, &str, u64); 3] = [
+            (
+                "messages_expired",
+                "Messages that groups gave up because they had not consumed them in time",
+                figures.expired_messages,
+            ),
             ("engine_batches", "Batches of requests that the log thread worked off", figures.batches),
             ("engine_requests", "Requests that the log thread worked off", figures.requests),
         ];

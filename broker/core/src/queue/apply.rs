@@ -2,6 +2,7 @@
 //! halts the replica, since its state would differ from its peers' from there on.
 
 mod delivery;
+mod expire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -85,7 +86,7 @@ impl State {
                 let group = self.groups.remove(id).ok_or("deleted group")?;
                 self.group_names.remove(&group.name);
             }
-            Record::Subscribe { group, topic, start } => self.subscribe(*group, *topic, start)?,
+            Record::Subscribe { group, topic, start } => self.subscribe(*group, *topic, start, now)?,
             Record::Message(message) => self.store(lsn, now, message)?,
             Record::Batch(messages) => {
                 for (message, at) in messages.iter().zip(record::batch_positions(lsn, messages)) {
@@ -113,6 +114,8 @@ impl State {
             }
             Record::DropBelow(below) if *below > lsn => return Err("log start ahead of its record"),
             Record::DropBelow(below) => self.drop_below(*below),
+            Record::Expire { below, .. } if *below > lsn => return Err("expiry ahead of its record"),
+            Record::Expire { group, topic, below } => self.expire(*group, *topic, *below)?,
             Record::StateHash { .. } => {}
             Record::Pop(_)
             | Record::Ack { .. }
@@ -170,15 +173,19 @@ impl State {
             return Err("consumer group that exists, or existed");
         }
         let name: Arc<str> = Arc::from(name);
-        let group =
-            Group { name: Arc::clone(&name), settings: settings.clone(), subscriptions: BTreeMap::new() };
+        let group = Group {
+            name: Arc::clone(&name),
+            settings: settings.clone(),
+            subscriptions: BTreeMap::new(),
+            expired: 0,
+        };
         self.group_names.insert(name, id);
         self.groups.insert(id, Arc::new(group));
         self.last_group = id;
         Ok(())
     }
 
-    fn subscribe(&mut self, group: GroupId, topic: TopicId, start: &[Offset]) -> Applied {
+    fn subscribe(&mut self, group: GroupId, topic: TopicId, start: &[Offset], now: LogTime) -> Applied {
         let queues = &self.topics.get(&topic).ok_or("topic")?.queues;
         let fits = queues.iter().zip(start).all(|(queue, start)| *start <= queue.next);
         if start.len() != queues.len() || !fits {
@@ -189,7 +196,7 @@ impl State {
             return Err("subscription that exists");
         }
         let queues = start.iter().map(|offset| Arc::new(Progress::new(*offset))).collect();
-        subscriptions.insert(topic, Subscription { queues, ..Subscription::default() });
+        subscriptions.insert(topic, Subscription { queues, last_used: now, ..Subscription::default() });
         Ok(())
     }
 

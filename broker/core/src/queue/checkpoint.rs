@@ -50,6 +50,7 @@ pub fn encode(state: &State, out: &mut dyn Write) {
     for (lsn, held) in &state.held.messages {
         put_held(out, *lsn, held);
     }
+    out.put_varint(state.expired);
 }
 
 /// Reads what [`encode`] wrote; whatever is not the one encoding of a possible state is refused.
@@ -97,6 +98,7 @@ pub fn decode(bytes: &[u8]) -> Result<State, Malformed> {
         check(r, queue.is_some() && last_key(&state.held.messages) < Some(&lsn), "held message")?;
         state.held.insert(lsn, held);
     }
+    state.expired = r.varint("expired messages")?;
     if r.is_empty() { Ok(state) } else { Err(r.malformed("end of checkpoint")) }
 }
 
@@ -181,9 +183,11 @@ fn column(r: &mut Reader<'_>) -> Result<Vec<u64>, Malformed> {
 fn put_group(out: &mut dyn Write, group: &Group) {
     out.put_bytes(group.name.as_bytes());
     put_group_settings(out, &group.settings);
+    out.put_varint(group.expired);
     out.put_varint(group.subscriptions.len() as u64);
     for (topic, subscription) in &group.subscriptions {
         out.put_u32(topic.0);
+        out.put_u64(subscription.last_used.0);
         out.put_varint(subscription.queues.len() as u64);
         for progress in &subscription.queues {
             put_progress(out, progress);
@@ -203,14 +207,16 @@ fn put_group(out: &mut dyn Write, group: &Group) {
 fn group(r: &mut Reader<'_>, topics: &BTreeMap<TopicId, Arc<Topic>>) -> Result<Group, Malformed> {
     let name = Arc::from(r.str("group name")?);
     let settings = group_settings(r)?;
+    let expired = r.varint("expired messages")?;
     let mut subscriptions = BTreeMap::new();
     for _ in 0..r.count("subscriptions")? {
         let topic = TopicId(r.u32("topic")?);
         check(r, last_key(&subscriptions) < Some(&topic), "subscription")?;
         let queues = topics.get(&topic).map_or(&[][..], |topic| &topic.queues);
+        let last_used = LogTime(r.u64("last use")?);
         let count = r.count("queues")?;
         check(r, count == queues.len() && count > 0, "subscription")?;
-        let mut subscription = Subscription::default();
+        let mut subscription = Subscription { last_used, ..Subscription::default() };
         for queue in queues {
             subscription.queues.push(Arc::new(progress(r, queue.next)?));
         }
@@ -225,7 +231,7 @@ fn group(r: &mut Reader<'_>, topics: &BTreeMap<TopicId, Arc<Topic>>) -> Result<G
         }
         subscriptions.insert(topic, subscription);
     }
-    Ok(Group { name, settings, subscriptions })
+    Ok(Group { name, settings, subscriptions, expired })
 }
 
 fn put_progress(out: &mut dyn Write, progress: &Progress) {

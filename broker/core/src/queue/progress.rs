@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::ids::{AttemptHash, ClientHash, ConnectionId, Lane, LogTime, Nonce, Offset};
+use super::index::MessageQueue;
+use crate::ids::{AttemptHash, ClientHash, ConnectionId, Lane, LogTime, Lsn, Nonce, Offset};
 
 /// A delivery that has not ended. It ends by ack, by redelivery or by becoming a dead letter, not by time: past
 /// [`Pending::visible_at`] it can be delivered again, and until then its holder may still ack.
@@ -94,6 +95,40 @@ impl Progress {
             None => drop(self.lanes.remove(&done.lane)),
         }
         Some(done)
+    }
+
+    /// A message that was looked at is given up: pending, or waiting in a lane.
+    pub(crate) fn give_up(&mut self, offset: Offset, lane: Lane) {
+        if self.finish(offset).is_none()
+            && let Some(waiting) = self.lanes.get_mut(&lane)
+            && let Ok(at) = waiting.binary_search(&offset)
+        {
+            waiting.remove(at);
+            self.parked -= 1;
+        }
+    }
+
+    /// What was looked at and is not done, in no order.
+    pub(crate) fn not_done(&self) -> impl Iterator<Item = Offset> {
+        self.pending.keys().chain(self.lanes.values().flatten()).copied()
+    }
+
+    /// Where the oldest record lies that the group still needs of what is in the log.
+    pub(crate) fn oldest(&self, messages: &MessageQueue, log_start: Lsn) -> Option<Lsn> {
+        let seen = self.not_done().filter_map(|offset| messages.get(offset)).map(|entry| entry.lsn);
+        let mut oldest = seen.filter(|lsn| *lsn >= log_start).min();
+        let mut offset = self.next.max(messages.min);
+        while let Some(entry) = messages.get(offset) {
+            if entry.lsn >= log_start {
+                oldest = Some(oldest.map_or(entry.lsn, |oldest| oldest.min(entry.lsn)));
+                if offset >= messages.ordered_from {
+                    // Nothing older follows.
+                    break;
+                }
+            }
+            offset = offset.next();
+        }
+        oldest
     }
 
     /// Replaces what is known of a pending message. None where it is not pending.

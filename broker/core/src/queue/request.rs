@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use thiserror::Error;
 
+use super::idle::IdleGroup;
 use super::settings::{GroupSettings, TopicKind, TopicSettings};
 use crate::hash::SendKey;
 use crate::ids::{
@@ -273,6 +274,8 @@ pub struct Subscribe {
 pub struct Retain {
     /// Base of the first segment that stays. All below it is dropped unless a group still owes some of it.
     pub below: Lsn,
+    /// No frame below is newer than this.
+    pub newest: LogTime,
     /// Messages below that a group still owes, to be copied to the end of the log, with their encoded contents.
     pub relocate: Vec<Relocation>,
     /// What is kept.
@@ -295,10 +298,23 @@ pub struct Relocation {
 }
 
 /// What came of a [`Retain`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Retained {
     /// The log may begin here once this answer is committed. Unchanged where something below was still owed.
     pub log_start: Lsn,
+    /// What idle groups gave up for it.
+    pub expired: Vec<Expired>,
+}
+
+/// What a group that has not consumed for long gave up of a topic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Expired {
+    /// The group.
+    pub group: Name,
+    /// The topic.
+    pub topic: Name,
+    /// How many messages.
+    pub messages: u64,
 }
 
 /// What a topic is.
@@ -352,13 +368,21 @@ pub struct KindMismatch {
 }
 
 /// The disk of some in-sync replica is too full for new messages. Nothing was stored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error(
-    "the disk is too full for new messages ({free_bytes} bytes free): nothing was stored; consume, delete topics or enlarge the volume"
+    "the disk is too full for new messages ({free_bytes} bytes free): nothing was stored; {}",
+    way_out(.pinned_by.as_deref())
 )]
 pub struct DiskFull {
     /// What is left.
     pub free_bytes: u64,
+    /// Of the groups that do not consume what they owe, the one that keeps most of the log.
+    pub pinned_by: Option<Arc<IdleGroup>>,
+}
+
+fn way_out(pinned_by: Option<&IdleGroup>) -> String {
+    let Some(idle) = pinned_by else { return "consume, delete topics or enlarge the volume".to_owned() };
+    format!("{idle}: let it consume, delete the group, set --retention-inactive-group, or enlarge the volume")
 }
 
 /// Something of that name exists with other settings.

@@ -3,8 +3,22 @@
 //!
 //! [`Request::Retain`]: super::request::Request::Retain
 
-use super::state::{State, Topic};
-use crate::ids::{LogTime, Lsn, Offset, QueueId, TopicId};
+use std::sync::Arc;
+
+use super::progress::Progress;
+use super::state::{State, Subscription, Topic};
+use crate::ids::{GroupId, LogTime, Lsn, Offset, QueueId, TopicId};
+
+/// What becomes of messages that a group owes and does not consume.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum InactiveGroup {
+    /// They are kept for as long as it takes.
+    #[default]
+    Keep,
+    /// They may be dropped, and are counted, once both they and the group's last use of their topic are older than
+    /// this, in milliseconds.
+    ExpireAfter(u64),
+}
 
 /// How long and how much is kept of what nobody owes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,25 +32,32 @@ pub struct Policy {
     /// Messages of a topic that no group consumes count as owed. Set where segments go for want of room alone: a
     /// message that nobody has read yet is not given up for that.
     pub keep_unclaimed: bool,
+    /// What becomes of messages that a group owes and does not consume.
+    pub inactive_group: InactiveGroup,
+    /// A group that owes something and has not consumed for this long is reported, in milliseconds.
+    pub report_inactive_ms: u64,
     /// A segment is dropped, its owed messages copied to the end of the log, when those are at most this many
     /// thousandths of its bytes.
     pub relocate_below_permille: u32,
 }
 
 impl Default for Policy {
-    /// 3 days as in RocketMQ; no bound in bytes; dead letters 14 days; relocation below a tenth.
+    /// 3 days as in RocketMQ; no bound in bytes; dead letters 14 days; idle groups keep what they owe and are
+    /// reported after 7 days; relocation below a tenth.
     fn default() -> Self {
         Self {
             keep_ms: 72 * 3_600_000,
             keep_bytes: u64::MAX,
             keep_dead_letters_ms: 14 * 24 * 3_600_000,
             keep_unclaimed: false,
+            inactive_group: InactiveGroup::Keep,
+            report_inactive_ms: 7 * 24 * 3_600_000,
             relocate_below_permille: 100,
         }
     }
 }
 
-/// A sealed segment, the oldest of the log.
+/// A sealed segment: it and all before it are to be dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SealedSegment {
     /// The position after its last byte.
@@ -66,56 +87,98 @@ impl Policy {
     }
 }
 
-/// The messages below a position that some group still owes, that are held, or that are dead letters not yet old
-/// enough; None where they are more than `limit`.
-#[must_use]
-pub fn owed_below(state: &State, below: Lsn, policy: &Policy, limit: usize) -> Option<Vec<Owed>> {
-    let mut owed = Vec::new();
-    // A held message cannot be pointed elsewhere: it keeps its segment until it is shown or dropped.
-    if state.held.messages.range(..below).next().is_some() {
-        return None;
-    }
-    for (id, topic) in &state.topics {
-        for number in 0..topic.queues.len() {
-            owed_in_queue(state, (*id, topic, number), below, policy, limit, &mut owed)?;
-        }
-    }
-    Some(owed)
+/// A look at what keeps the oldest segments.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// The state to look at.
+    pub state: &'a State,
+    /// The newest segment that is to go.
+    pub last: SealedSegment,
+    /// Log time of the look.
+    pub now: LogTime,
+    /// What is kept.
+    pub policy: &'a Policy,
 }
 
-fn owed_in_queue(
-    state: &State,
-    (id, topic, number): (TopicId, &Topic, usize),
-    below: Lsn,
-    policy: &Policy,
-    limit: usize,
-    owed: &mut Vec<Owed>,
-) -> Option<()> {
-    let messages = topic.queues.get(number)?;
-    let progresses: Vec<_> =
-        state.groups.values().filter_map(|group| group.subscriptions.get(&id)?.queues.get(number)).collect();
-    let mut offset = messages.min;
-    while let Some(entry) = messages.get(offset) {
-        let kept_dead_letter = topic.dead_letters && number == 0 && {
-            let since = topic.dead_since.get((offset.0 - messages.min.0) as usize);
-            since.is_some_and(|since| state.log_time.since(*since) <= policy.keep_dead_letters_ms)
-        };
-        if entry.lsn < below && entry.lsn >= state.log_start {
-            let unclaimed = policy.keep_unclaimed && progresses.is_empty() && !topic.dead_letters;
-            if kept_dead_letter
-                || unclaimed
-                || progresses.iter().any(|progress| progress.owes(offset, entry.lane))
-            {
-                if owed.len() >= limit {
-                    return None;
-                }
-                owed.push(Owed { topic: id, queue: QueueId(number as u16), offset, lsn: entry.lsn });
-            }
-        } else if entry.lsn >= below && offset >= messages.ordered_from {
-            // Nothing older follows.
-            return Some(());
+impl Run<'_> {
+    /// The messages in those segments that some group still owes, that are held, or that are dead letters not yet
+    /// old enough; None where they are more than `limit`.
+    #[must_use]
+    pub fn owed(&self, limit: usize) -> Option<Vec<Owed>> {
+        let mut owed = Vec::new();
+        // A held message cannot be pointed elsewhere: it keeps its segment until it is shown or dropped.
+        if self.state.held.messages.range(..self.last.end).next().is_some() {
+            return None;
         }
-        offset = offset.next();
+        for (id, topic) in &self.state.topics {
+            for number in 0..topic.queues.len() {
+                self.owed_in_queue((*id, topic, number), limit, &mut owed)?;
+            }
+        }
+        Some(owed)
     }
-    Some(())
+
+    /// The groups, and of which topic, that give up what they owe in those segments.
+    pub(crate) fn lapsed(&self) -> Vec<(GroupId, TopicId)> {
+        let mut lapsed = Vec::new();
+        for (group, of_group) in &self.state.groups {
+            let idle =
+                of_group.subscriptions.iter().filter(|(_, subscription)| self.has_lapsed(subscription));
+            for (topic, subscription) in idle {
+                let Some(of_topic) = self.state.topics.get(topic) else { continue };
+                let mut queues = of_topic.queues.iter().zip(&subscription.queues);
+                let start = self.state.log_start;
+                let owes = |lsn: Lsn| (start..self.last.end).contains(&lsn);
+                if queues.any(|(messages, progress)| progress.oldest(messages, start).is_some_and(owes)) {
+                    lapsed.push((*group, *topic));
+                }
+            }
+        }
+        lapsed
+    }
+
+    fn has_lapsed(&self, subscription: &Subscription) -> bool {
+        let InactiveGroup::ExpireAfter(after) = self.policy.inactive_group else { return false };
+        // The messages too must have waited: a group has not failed to consume what came a moment ago.
+        self.now.since(subscription.last_used) > after && self.now.since(self.last.newest) > after
+    }
+
+    fn owed_in_queue(
+        &self,
+        (id, topic, number): (TopicId, &Topic, usize),
+        limit: usize,
+        owed: &mut Vec<Owed>,
+    ) -> Option<()> {
+        let (below, log_start) = (self.last.end, self.state.log_start);
+        let messages = topic.queues.get(number)?;
+        let subscriptions: Vec<&Subscription> =
+            self.state.groups.values().filter_map(|group| group.subscriptions.get(&id)).collect();
+        let lasting = subscriptions.iter().filter(|subscription| !self.has_lapsed(subscription));
+        let progresses: Vec<&Progress> =
+            lasting.filter_map(|subscription| subscription.queues.get(number).map(Arc::as_ref)).collect();
+        let mut offset = messages.min;
+        while let Some(entry) = messages.get(offset) {
+            let kept_dead_letter = topic.dead_letters && number == 0 && {
+                let since = topic.dead_since.get((offset.0 - messages.min.0) as usize);
+                since.is_some_and(|since| self.now.since(*since) <= self.policy.keep_dead_letters_ms)
+            };
+            if entry.lsn < below && entry.lsn >= log_start {
+                let unclaimed = self.policy.keep_unclaimed && subscriptions.is_empty() && !topic.dead_letters;
+                if kept_dead_letter
+                    || unclaimed
+                    || progresses.iter().any(|progress| progress.owes(offset, entry.lane))
+                {
+                    if owed.len() >= limit {
+                        return None;
+                    }
+                    owed.push(Owed { topic: id, queue: QueueId(number as u16), offset, lsn: entry.lsn });
+                }
+            } else if entry.lsn >= below && offset >= messages.ordered_from {
+                // Nothing older follows.
+                return Some(());
+            }
+            offset = offset.next();
+        }
+        Some(())
+    }
 }

@@ -10,9 +10,12 @@ mod send;
 mod vouch;
 mod watch;
 
+use std::sync::Arc;
+
 pub use self::vouch::RENEWED_LEASE_MS;
 use self::watch::Watch;
 use super::duplicates::SendIndex;
+use super::idle::IdleGroup;
 use super::polls::Polls;
 use super::request::{Answer, Request};
 use super::state::State;
@@ -80,6 +83,8 @@ pub struct Shard {
     polls: Polls,
     /// What the fullest in-sync replica has left for new messages.
     free_bytes: u64,
+    /// Who is named where that is too little.
+    pinned_by: Option<Arc<IdleGroup>>,
     /// Spreads sends without a message group over the queues.
     sends: u64,
     /// Spreads the first queue that a receive looks at. Not the same counter: whoever sends and receives in turn
@@ -107,6 +112,7 @@ impl Shard {
             limits,
             polls: Polls::default(),
             free_bytes: u64::MAX,
+            pinned_by: None,
             sends: 0,
             looks: 0,
             watch: Watch::default(),
@@ -135,6 +141,11 @@ impl Shard {
     /// What the fullest in-sync replica has left.
     pub fn set_free_bytes(&mut self, free_bytes: u64) {
         self.free_bytes = free_bytes;
+    }
+
+    /// Of the groups that owe messages and do not consume, the one that keeps most of the log.
+    pub fn set_pinned_by(&mut self, pinned_by: Option<Arc<IdleGroup>>) {
+        self.pinned_by = pinned_by;
     }
 
     /// Whether there is room for new messages.

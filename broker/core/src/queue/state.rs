@@ -34,6 +34,8 @@ pub(crate) struct Group {
     pub(crate) name: Name,
     pub(crate) settings: GroupSettings,
     pub(crate) subscriptions: BTreeMap<TopicId, Subscription>,
+    /// Messages that it owed and that were given up because it did not consume.
+    pub(crate) expired: u64,
 }
 
 /// A group's positions in one topic.
@@ -41,6 +43,8 @@ pub(crate) struct Group {
 pub(crate) struct Subscription {
     /// One a queue.
     pub(crate) queues: Vec<Arc<Progress>>,
+    /// Log time of its beginning or of the newest record that a consumer's call or its life caused.
+    pub(crate) last_used: LogTime,
     /// What each receive attempt was handed and has not ended.
     pub(crate) attempts: BTreeMap<AttemptHash, Vec<(QueueId, Offset)>>,
 }
@@ -66,6 +70,8 @@ pub struct State {
     pub(crate) last_group: GroupId,
     pub(crate) duplicates: Duplicates,
     pub(crate) held: HeldMessages,
+    /// Messages given up because their group did not consume, of all groups that ever were.
+    pub(crate) expired: u64,
 }
 
 /// Name of the dead-letter topic of a group.
@@ -106,6 +112,12 @@ impl State {
     /// Sends that fell out of the window of recognition for want of room, since the log began.
     pub fn forgotten_sends(&self) -> u64 {
         self.duplicates.forgotten_early
+    }
+
+    /// Messages that were dropped although a group owed them, because it had not consumed for long; since the log
+    /// began.
+    pub fn expired_messages(&self) -> u64 {
+        self.expired
     }
 
     /// Hash of everything that decisions depend on: equal on replicas that applied the same records.

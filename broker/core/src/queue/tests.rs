@@ -6,6 +6,7 @@ mod deduplication;
 mod fifo;
 mod held;
 mod hostile;
+mod inactive;
 mod leases;
 mod model;
 mod polls;

@@ -26,6 +26,10 @@ pub struct GroupStatus {
     pub progress: Vec<QueueProgress>,
     /// Messages in its dead-letter topic.
     pub dead_letters: u64,
+    /// Messages that it gave up because it did not consume them in time.
+    pub expired: u64,
+    /// Its newest use of any topic, or the beginning of a subscription; None while it has none.
+    pub last_used: Option<LogTime>,
 }
 
 /// A group's position in one message queue.
@@ -108,7 +112,13 @@ impl super::Shard {
                 });
             }
         }
-        Some(GroupStatus { group: group.view(id), progress, dead_letters: self.count_dead_letters(name) })
+        Some(GroupStatus {
+            group: group.view(id),
+            progress,
+            dead_letters: self.count_dead_letters(name),
+            expired: group.expired,
+            last_used: group.subscriptions.values().map(|subscription| subscription.last_used).max(),
+        })
     }
 
     /// Dead letters of a group from an offset on, at most `limit`. None: there is no such group.

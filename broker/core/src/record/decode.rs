@@ -124,6 +124,10 @@ fn decode_delivery<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Record<'a>, Malfo
             record: r.bytes("relocated record")?,
         },
         kind::DROP_BELOW => Record::DropBelow(Lsn(r.u64("log start")?)),
+        kind::EXPIRE => {
+            let (group, topic) = pair(r)?;
+            Record::Expire { group, topic, below: Lsn(r.u64("position")?) }
+        }
         kind::STATE_HASH => Record::StateHash { hash: r.u128("state hash")? },
         _ => return Err(r.malformed("record type: written by a newer release")),
     })

@@ -101,6 +101,11 @@ fn encode_message(record: &Record<'_>, out: &mut Vec<u8>) {
             start(kind::STATE_HASH);
             out.put_u128(*hash);
         }
+        Record::Expire { group, topic, below } => {
+            start(kind::EXPIRE);
+            put_pair(out, *group, *topic);
+            out.put_u64(below.0);
+        }
         _ => encode_delivery(record, out),
     }
 }

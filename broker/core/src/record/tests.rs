@@ -84,6 +84,7 @@ fn one_of_each() -> Vec<Record<'static>> {
         Record::DeadLetter { group, topic, queue, offset: Offset(5), into: TopicId(9) },
         Record::Relocate { topic, queue, offset: Offset(5), record: b"record" },
         Record::DropBelow(Lsn(1 << 33)),
+        Record::Expire { group, topic, below: Lsn(1 << 34) },
         Record::StateHash { hash: u128::MAX - 1 },
     ]
 }

@@ -1,5 +1,6 @@
 //! Between the wire types of the Admin service and those of the shard, with the checks of what comes in.
 
+use rq_core::queue::idle::IdleGroup;
 use rq_core::queue::request::Name;
 use rq_core::queue::settings::{Backoff, GroupSettings, StartFrom, TopicKind, TopicSettings};
 use rq_core::queue::view::{GroupStatus, QueueProgress, TopicStatus};
@@ -122,7 +123,17 @@ pub(super) fn topic(status: &TopicStatus) -> pb::Topic {
     }
 }
 
-pub(super) fn group(status: GroupStatus) -> pb::Group {
+pub(super) fn idle_group(idle: &IdleGroup) -> pb::IdleGroup {
+    pb::IdleGroup {
+        group: idle.group.to_string(),
+        topic: idle.topic.to_string(),
+        idle_ms: idle.idle_ms,
+        pinned_bytes: idle.pinned_bytes,
+    }
+}
+
+/// A group, and what is reported of it if it does not consume.
+pub(super) fn group(status: GroupStatus, idle: Option<&IdleGroup>) -> pb::Group {
     let settings = status.group.settings;
     let retry = match settings.backoff {
         Backoff::Exponential { initial_ms, max_ms, multiplier_milli } => {
@@ -144,6 +155,9 @@ pub(super) fn group(status: GroupStatus) -> pb::Group {
         backlog: status.progress.iter().map(|queue| queue.ready + queue.in_flight + queue.waiting).sum(),
         progress: status.progress.iter().map(progress).collect(),
         dead_letters: status.dead_letters,
+        expired: status.expired,
+        last_used_ms: status.last_used.map_or(0, |at| at.0.cast_signed()),
+        idle: idle.map(idle_group),
     }
 }
 
@@ -221,7 +235,17 @@ mod tests {
         };
         let (name, settings) = new_group(request).unwrap();
         let view = rq_core::queue::request::GroupView { name, id: rq_core::ids::GroupId(1), settings };
-        let shown = group(GroupStatus { group: view, progress: Vec::new(), dead_letters: 2 });
+        let status = GroupStatus {
+            group: view,
+            progress: Vec::new(),
+            dead_letters: 2,
+            expired: 3,
+            last_used: Some(rq_core::ids::LogTime(4)),
+        };
+        let idle = IdleGroup { group: "g".into(), topic: "t".into(), idle_ms: 5, pinned_bytes: 6 };
+        let shown = group(status, Some(&idle));
+        assert_eq!((shown.expired, shown.last_used_ms), (3, 4));
+        assert_eq!(shown.idle.map(|idle| (idle.topic, idle.pinned_bytes)), Some(("t".to_owned(), 6)));
         assert!(shown.fifo);
         assert_eq!(
             (shown.max_attempts, shown.dead_letters, shown.start_from()),

@@ -19,12 +19,24 @@ const NOT_PENDING: &str = "pending message";
 impl State {
     pub(super) fn apply_delivery(&mut self, now: LogTime, record: &Record<'_>) -> Applied {
         match record {
-            Record::Pop(pop) => self.pop(pop, now),
-            Record::Ack { group, topic, messages } => {
-                messages.iter().try_for_each(|(queue, offset)| self.finish(*group, *topic, *queue, *offset))
+            Record::Pop(pop) => {
+                self.pop(pop, now)?;
+                self.used(pop.group, pop.topic, now)
             }
-            Record::ChangeInvisible(change) => self.change_invisible(change),
-            Record::Repeat(repeat) => self.repeat(repeat, now),
+            Record::Ack { group, topic, messages } => {
+                messages
+                    .iter()
+                    .try_for_each(|(queue, offset)| self.finish(*group, *topic, *queue, *offset))?;
+                self.used(*group, *topic, now)
+            }
+            Record::ChangeInvisible(change) => {
+                self.change_invisible(change)?;
+                self.used(change.group, change.topic, now)
+            }
+            Record::Repeat(repeat) => {
+                self.repeat(repeat, now)?;
+                self.used(repeat.group, repeat.topic, now)
+            }
             Record::UndoPop { group, topic, messages } => self.undo_pop(*group, *topic, messages),
             Record::DeadLetter { group, topic, queue, offset, into } => {
                 let entry = self.message_queue(*topic, *queue).and_then(|queue| queue.get(*offset));
@@ -180,6 +192,14 @@ impl State {
             });
             changed.ok_or(NOT_PENDING)?;
         }
+        Ok(())
+    }
+
+    /// A consumer of the group is alive. A receive that finds nothing leaves no record, and needs none: a group is
+    /// idle only while it owes something, and then a receive finds it.
+    fn used(&mut self, group: GroupId, topic: TopicId, now: LogTime) -> Applied {
+        let subscription = self.group_mut(group)?.subscriptions.get_mut(&topic).ok_or("subscription")?;
+        subscription.last_used = subscription.last_used.max(now);
         Ok(())
     }
 

@@ -1,18 +1,22 @@
 //! Dropping the oldest segments, once more checked against the state as it is now.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Shard, Step};
-use crate::queue::request::{Retain, Retained};
-use crate::queue::retention::{Owed, owed_below};
+use crate::ids::{GroupId, Lsn, TopicId};
+use crate::queue::request::{Expired, Retain, Retained};
+use crate::queue::retention::{Owed, Run, SealedSegment};
 use crate::record::Record;
 
 impl Shard {
     /// Copies what is still owed and drops the rest. Does nothing where more is owed by now than was copied: a
-    /// group that subscribed meanwhile may want what nobody wanted before.
+    /// group that subscribed meanwhile may want what nobody wanted before. Below the present start of the log there
+    /// is nothing to drop; that it begins there is then said once more, which gives an idle log an end that a
+    /// further checkpoint can stand for.
     pub(super) fn retain(&mut self, step: &mut Step<'_>, retain: &Retain) -> Retained {
-        let unchanged = Retained { log_start: self.state.log_start };
-        if retain.below <= self.state.log_start {
+        let unchanged = Retained { log_start: self.state.log_start, expired: Vec::new() };
+        if retain.below < self.state.log_start {
             return unchanged;
         }
         let copies: BTreeMap<_, _> = retain
@@ -20,9 +24,10 @@ impl Shard {
             .iter()
             .map(|copy| ((copy.topic, copy.queue, copy.offset, copy.from), &copy.record))
             .collect();
-        let Some(owed) = owed_below(&self.state, retain.below, &retain.policy, copies.len()) else {
-            return unchanged;
-        };
+        let last = SealedSegment { end: retain.below, newest: retain.newest };
+        let run = Run { state: &self.state, last, now: step.now, policy: &retain.policy };
+        let Some(owed) = run.owed(copies.len()) else { return unchanged };
+        let lapsed = run.lapsed();
         let copied = |owed: &Owed| copies.get(&(owed.topic, owed.queue, owed.offset, owed.lsn));
         if owed.iter().any(|owed| copied(owed).is_none()) {
             return unchanged;
@@ -33,7 +38,28 @@ impl Shard {
                 self.append(step, &Record::Relocate { topic, queue, offset, record });
             }
         }
+        let expired = self.expire(step, &lapsed, retain.below);
         self.append(step, &Record::DropBelow(retain.below));
-        Retained { log_start: retain.below }
+        Retained { log_start: retain.below, expired }
+    }
+
+    /// Lets groups give up what they owe below a position, and says how much that was.
+    fn expire(&mut self, step: &mut Step<'_>, lapsed: &[(GroupId, TopicId)], below: Lsn) -> Vec<Expired> {
+        let mut expired = Vec::new();
+        for (group, topic) in lapsed.iter().copied() {
+            let before = self.state.expired;
+            self.append(step, &Record::Expire { group, topic, below });
+            let names = (self.state.groups.get(&group), self.state.topics.get(&topic));
+            if let (Some(of_group), Some(of_topic)) = names {
+                let (group, topic) = (Arc::clone(&of_group.name), Arc::clone(&of_topic.name));
+                expired.push(Expired { group, topic, messages: self.state.expired - before });
+            }
+            self.polls.changed(topic, group);
+        }
+        if !lapsed.is_empty() {
+            // Deliveries may be among what was given up.
+            self.watch_all();
+        }
+        expired
     }
 }

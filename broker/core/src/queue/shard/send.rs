@@ -65,7 +65,7 @@ impl Shard {
     /// Nothing new is taken in while the disk is nearly full: what is left is for acks.
     pub(super) fn room_for_messages(&self) -> Result<(), DiskFull> {
         if self.free_bytes < self.limits.free_bytes_min {
-            return Err(DiskFull { free_bytes: self.free_bytes });
+            return Err(DiskFull { free_bytes: self.free_bytes, pinned_by: self.pinned_by.clone() });
         }
         Ok(())
     }

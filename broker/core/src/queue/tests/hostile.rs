@@ -108,6 +108,9 @@ fn what_does_not_fit_the_state_is_refused() {
             Record::Relocate { topic, queue: QUEUE, offset: Offset(0), record: b"x" },
         ),
         ("log start in the future", Record::DropBelow(Lsn(u64::MAX))),
+        ("expiry of the future", Record::Expire { group, topic, below: Lsn(u64::MAX) }),
+        ("expiry of no group", Record::Expire { group: GroupId(9), topic, below: LOG_START }),
+        ("expiry of no subscription", Record::Expire { group, topic: TopicId(9), below: LOG_START }),
     ];
     let broker = busy();
     for (what, record) in refused {

@@ -1,14 +1,17 @@
 //! Retention: what a group still owes stays readable, wherever it is copied to; the rest goes.
 
 use super::*;
-use crate::queue::request::{Relocation, Retain};
-use crate::queue::retention::{Policy, owed_below};
+use crate::queue::request::{Relocation, Retain, Retained};
+use crate::queue::retention::{Owed, Policy, Run, SealedSegment};
 
 impl Broker {
     /// Copies what is owed below a position, as the retention run does, and drops the rest.
     fn retain(&mut self, below: Lsn) -> Lsn {
-        let policy = Policy::default();
-        let owed = owed_below(self.shard.state(), below, &policy, 1000).unwrap_or_default();
+        self.retain_by(below, Policy::default()).log_start
+    }
+
+    fn retain_by(&mut self, below: Lsn, policy: Policy) -> Retained {
+        let owed = self.owed(below, &policy);
         let relocate = owed
             .iter()
             .map(|owed| Relocation {
@@ -19,12 +22,28 @@ impl Broker {
                 record: Bytes::copy_from_slice(self.log.record(owed.lsn)),
             })
             .collect();
-        self.drop_below(Retain { below, relocate, policy })
+        self.drop_below(Retain { relocate, ..self.run(below, policy) })
     }
 
-    fn drop_below(&mut self, retain: Retain) -> Lsn {
+    fn owed(&self, below: Lsn, policy: &Policy) -> Vec<Owed> {
+        let last = SealedSegment { end: below, newest: self.newest_below(below) };
+        let run = Run { state: self.shard.state(), last, now: self.now, policy };
+        run.owed(1000).unwrap_or_default()
+    }
+
+    /// A run that copies nothing.
+    fn run(&self, below: Lsn, policy: Policy) -> Retain {
+        Retain { below, newest: self.newest_below(below), relocate: Vec::new(), policy }
+    }
+
+    fn newest_below(&self, below: Lsn) -> LogTime {
+        let records = self.log.records.iter().filter(|(lsn, _)| *lsn < below);
+        records.map(|(_, time)| *time).max().unwrap_or(TIME_START)
+    }
+
+    fn drop_below(&mut self, retain: Retain) -> Retained {
         match self.ask(Request::Retain(retain)) {
-            Some(Answer::Retain(retained)) => retained.log_start,
+            Some(Answer::Retain(retained)) => retained,
             other => panic!("{other:?}"),
         }
     }
@@ -58,10 +77,10 @@ fn nothing_is_dropped_that_a_group_has_come_to_owe_since_the_run_began() {
     broker.send("t", &["a"]);
     let below = broker.log.end();
     let start = broker.shard.state().log_start();
-    let run = Retain { below, relocate: Vec::new(), policy: Policy::default() };
+    let run = broker.run(below, Policy::default());
     assert!(broker.receive("g", "nothing").is_empty());
     broker.receive_one("g", "t");
-    assert_eq!(broker.drop_below(run.clone()), start);
+    assert_eq!(broker.drop_below(run.clone()).log_start, start);
     assert_eq!(
         broker.text(
             broker
@@ -74,7 +93,7 @@ fn nothing_is_dropped_that_a_group_has_come_to_owe_since_the_run_began() {
         "a"
     );
     broker.ask(Request::DeleteGroup(Arc::from("g")));
-    assert_eq!(broker.drop_below(run), below, "nobody owes it any more");
+    assert_eq!(broker.drop_below(run).log_start, below, "nobody owes it any more");
     assert!(broker.receive("h", "t").is_empty());
 }
 
@@ -125,9 +144,8 @@ fn what_no_group_has_read_goes_by_age_but_not_for_want_of_room() {
     broker.send("t", &["unread"]);
     let below = broker.log.end();
     let for_room = Policy { keep_unclaimed: true, ..Policy::default() };
-    let owed = owed_below(broker.shard.state(), below, &for_room, 10).unwrap();
-    assert_eq!(owed.len(), 1);
+    assert_eq!(broker.owed(below, &for_room).len(), 1);
     let start = broker.shard.state().log_start();
-    assert_eq!(broker.drop_below(Retain { below, relocate: Vec::new(), policy: for_room }), start);
+    assert_eq!(broker.drop_below(broker.run(below, for_room)).log_start, start);
     assert_eq!(broker.retain(below), below, "old enough");
 }
