@@ -11,6 +11,8 @@ mod disks;
 mod failing_disk;
 #[path = "process/full_disk.rs"]
 mod full_disk;
+#[path = "process/no_segment.rs"]
+mod no_segment;
 #[path = "process/power_loss.rs"]
 mod power_loss;
 #[path = "process/trace.rs"]

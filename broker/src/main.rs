@@ -6,17 +6,24 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use rq_broker::config::{Args, Config, LogFormat};
-use rq_broker::{Listeners, run, shutdown};
+use rq_broker::shutdown::Signals;
+use rq_broker::{Listeners, run};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 /// Requests are allocated on one thread and freed on another, all the time: what this allocator is good at.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match serve().await {
+fn main() -> ExitCode {
+    let served = Runtime::new().context("the asynchronous runtime did not start").and_then(|runtime| {
+        let served = runtime.block_on(serve());
+        // A thread that waits for the disk in vain must not keep the process.
+        runtime.shutdown_background();
+        served
+    });
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line that says what to do; a backtrace would hide it.
@@ -42,5 +49,5 @@ async fn serve() -> anyhow::Result<()> {
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
     };
     let listeners = Listeners { clients: bind(config.listen).await?, http: bind(config.http).await? };
-    Ok(run(config, listeners, shutdown::requested()?).await?)
+    Ok(run(config, listeners, Signals::listen()?.requested()).await?)
 }

@@ -10,14 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clients::Clients;
 use crate::config::Config;
+use crate::config::units::Span;
 use crate::engine::{Engine, StartError};
 use crate::grpc::admin::{AdminOptions, Figures};
 use crate::grpc::{Gateway, server};
 use crate::http::{self, Pages};
 use crate::metrics::{EngineFigures, Metrics};
-
-/// Calls that are not answered so long after the stop was asked for are cut off.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Pages that are not served so long after the stop are cut off.
 const HTTP_PATIENCE: Duration = Duration::from_secs(1);
@@ -43,6 +41,16 @@ pub enum RunError {
     /// The gRPC server failed.
     #[error("the gRPC server failed")]
     Serve(#[from] tonic::transport::Error),
+    /// The stop took too long, so it was given up. Threads of the engine still run: the caller ends the process.
+    #[error(
+        "the broker was told to stop, and {doing} did not end within {within}: it waits for its disk, which may be full; nothing acknowledged is lost, the next start recovers it"
+    )]
+    NotStopped {
+        /// What went on.
+        doing: &'static str,
+        /// How long it was given.
+        within: Span,
+    },
     /// A task of the broker panicked.
     #[error("a task of the broker failed")]
     Task(#[from] tokio::task::JoinError),
@@ -85,7 +93,13 @@ async fn serve(
     stopping: &CancellationToken,
 ) -> Result<(), RunError> {
     let options = config.engine();
-    let engine = tokio::task::spawn_blocking(|| Engine::start(options)).await??;
+    let stop_timeout = config.limits.stop_timeout;
+    let engine = tokio::select! {
+        started = tokio::task::spawn_blocking(|| Engine::start(options)) => started??,
+        () = overdue(stopping, stop_timeout.duration()) => {
+            return Err(RunError::NotStopped { doing: "its start", within: stop_timeout });
+        }
+    };
     let clients = Arc::new(Clients::default());
     let figures = EngineFigures { engine: engine.clone(), clients: Arc::clone(&clients) };
     let metrics = Arc::new(Metrics::new(figures));
@@ -102,20 +116,25 @@ async fn serve(
     tracing::info!(%address, data = %config.data.display(), cluster = config.cluster, "serving clients");
 
     let serving = server::serve(gateway, admin, listener, config.server());
-    let patience = async {
-        stopping.cancelled().await;
-        tokio::time::sleep(STOP_PATIENCE).await;
-    };
+    let patience = stop_timeout.duration() / 2;
     let served = tokio::select! {
         served = serving => served,
-        () = patience => {
+        () = overdue(stopping, patience) => {
             tracing::warn!("some calls did not end in time and were cut off");
             Ok(())
         }
     };
-    engine.stop().await;
+    if tokio::time::timeout(patience, engine.stop()).await.is_err() {
+        return Err(RunError::NotStopped { doing: "closing the log", within: stop_timeout });
+    }
     tracing::info!("stopped");
     Ok(served?)
+}
+
+/// Completes so long after the stop was asked for.
+async fn overdue(stopping: &CancellationToken, after: Duration) {
+    stopping.cancelled().await;
+    tokio::time::sleep(after).await;
 }
 
 fn admin_options(config: &Config, engine: &Engine, clients: &Arc<Clients>) -> AdminOptions {

@@ -96,6 +96,25 @@ impl Broker {
         Ok(broker)
     }
 
+    /// Starts a broker that may never serve.
+    pub fn launch(data: &Path, arguments: &[&str]) -> Result<Self> {
+        let mut broker = Self::prepare(data, arguments)?;
+        broker.spawn()?;
+        Ok(broker)
+    }
+
+    /// Waits until its log has `words`.
+    pub async fn logs(&self, words: &str) -> Result<()> {
+        let deadline = Instant::now() + START_DEADLINE;
+        while !self.log()?.contains(words) {
+            if Instant::now() > deadline {
+                bail!("the broker did not log {words:?} within {START_DEADLINE:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
     /// Starts a broker that is to refuse its directory: waits for its end and returns its log.
     pub async fn refused(data: &Path, arguments: &[&str]) -> Result<String> {
         let mut broker = Self::prepare(data, arguments)?;

@@ -50,7 +50,7 @@ async fn a_disk_filled_by_others_refuses_sends_and_still_delivers() -> Result<()
 }
 
 /// Writes to `path` until not one more block fits.
-fn fill(path: &Path) -> Result<()> {
+pub(crate) fn fill(path: &Path) -> Result<()> {
     let mut file = File::create(path)?;
     for block in [1 << 20, 4 << 10] {
         let zeroes = vec![0; block];

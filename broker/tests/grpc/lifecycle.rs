@@ -75,6 +75,19 @@ async fn a_graceful_stop_ends_telemetry_streams_without_an_error() {
 }
 
 #[tokio::test]
+async fn a_half_sent_http_request_does_not_hold_up_the_stop() {
+    let mut broker = Broker::start().await;
+    ready(&broker).await;
+    let mut half_open = TcpStream::connect(broker.http).await.unwrap();
+    half_open.write_all(b"GET /metrics HTTP/1.1\r\nhost: bro").await.unwrap();
+    let started = Instant::now();
+    broker.tell_to_stop();
+    broker.stopped().await;
+    assert!(started.elapsed() < Duration::from_secs(10), "took {:?}", started.elapsed());
+    drop(half_open);
+}
+
+#[tokio::test]
 async fn connections_over_the_limit_are_closed() {
     let broker = Broker::start_with(|config| {
         config.auto_create = true;
