@@ -3,6 +3,7 @@
 
 mod environment;
 mod file;
+pub mod inactive;
 pub mod limits;
 mod names;
 pub mod units;
@@ -253,6 +254,8 @@ impl Config {
                 keep_ms: limits.keep.0,
                 keep_bytes: limits.keep_size.0,
                 keep_dead_letters_ms: limits.keep_dead_letters.0,
+                inactive_group: limits.retention_inactive_group.policy(),
+                report_inactive_ms: limits.report_inactive.0,
                 ..Default::default()
             },
         }

@@ -13,6 +13,7 @@ use rq_core::ids::{ConnectionId, Lane, LogTime, Nonce, TagHash};
 use rq_core::message::MessageContent;
 use rq_core::queue::Limits;
 use rq_core::queue::request::{Ack, CreateTopic, Delivery, Filter, Handle, NewMessage, Receive, Send};
+use rq_core::queue::retention::InactiveGroup;
 use rq_core::queue::settings::{TopicKind, TopicSettings};
 
 fn options(data: &Path) -> EngineOptions {
@@ -294,4 +295,90 @@ async fn a_send_that_no_segment_could_hold_is_refused_and_the_broker_goes_on() {
     let most = (1 << 20) - 2000;
     send_body(&engine, "fits", most).await;
     assert_eq!(take(&engine, 1, 1, 20_000).await[0].0, "fits");
+}
+
+/// Awaits a condition on the figures of an engine that nobody asks for anything.
+async fn until_by_itself(engine: &Engine, what: &str, reached: impl Fn(&Engine) -> bool) {
+    let begin = std::time::Instant::now();
+    while !reached(engine) {
+        assert!(begin.elapsed() < Duration::from_mins(1), "{what} in time: {:?}", engine.figures());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Keeps house often, and only by the clock.
+fn restless(data: &Path) -> EngineOptions {
+    let mut options = retaining_nothing(data);
+    options.checkpoint_bytes = 1 << 30;
+    options.checkpoint_interval = Duration::from_millis(100);
+    options
+}
+
+const LARGE: usize = 100_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_without_traffic_drops_what_grows_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = restless(dir.path());
+    options.retention.keep_ms = 4_000;
+    let engine = Engine::start(options).unwrap();
+    orders(&engine).await;
+    for number in 0..32 {
+        send_body(&engine, &format!("m{number}"), LARGE).await;
+    }
+    for (_, delivery) in take(&engine, 1, 32, 20_000).await {
+        ack(&engine, &delivery).await;
+    }
+    let end = engine.figures().durable.0;
+    assert_eq!(engine.figures().start.0, 0, "nothing is old yet");
+    let all_full = end / (1 << 20) * (1 << 20);
+    until_by_itself(&engine, "all full segments are dropped", |engine| engine.figures().start.0 >= all_full)
+        .await;
+    let end = engine.figures().durable.0;
+    let checkpoint = engine.figures().checkpoint.0;
+    until_by_itself(&engine, "house is kept once more", |engine| engine.figures().batches > 100).await;
+    assert!(engine.figures().durable.0 - end < 4096, "keeping house does not go on writing for ever");
+    assert!(engine.figures().checkpoint.0 >= checkpoint);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inactive_group_is_named_and_gives_up_what_it_owes_only_when_told_so() {
+    const SENT: u64 = 32;
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = restless(dir.path());
+    options.retention.report_inactive_ms = 500;
+    let engine = Engine::start(options.clone()).unwrap();
+    orders(&engine).await;
+    for number in 0..SENT {
+        send_body(&engine, &format!("m{number}"), LARGE).await;
+    }
+    assert_eq!(take(&engine, 1, 1, 20_000).await.len(), 1);
+    until_by_itself(&engine, "the idle group is found", |engine| !engine.idle_groups().is_empty()).await;
+    let idle = Arc::clone(&engine.idle_groups()[0]);
+    assert_eq!((idle.group.as_ref(), idle.topic.as_ref()), ("billing", "orders"));
+    assert!(idle.idle_ms > 500 && idle.pinned_bytes >= (SENT - 1) * LARGE as u64, "{idle:?}");
+    assert_eq!((engine.figures().start.0, engine.figures().expired_messages), (0, 0));
+    engine.stop().await;
+    drop(engine);
+
+    options.limits.free_bytes_min = u64::MAX;
+    let engine = Engine::start(options.clone()).unwrap();
+    until_by_itself(&engine, "the idle group is found again", |engine| !engine.idle_groups().is_empty())
+        .await;
+    let refused = engine.send(Send { topic: "orders".into(), messages: vec![message("late")] }).await;
+    let refused = refused.unwrap().unwrap_err().to_string();
+    assert!(refused.contains("group billing has not consumed topic orders for"), "{refused}");
+    engine.stop().await;
+    drop(engine);
+
+    options.limits.free_bytes_min = 0;
+    options.retention.inactive_group = InactiveGroup::ExpireAfter(600);
+    let engine = Engine::start(options).unwrap();
+    until_by_itself(&engine, "messages are given up", |engine| engine.figures().start.0 >= 2 << 20).await;
+    let expired = engine.figures().expired_messages;
+    let of_group = engine.inspect(|shard| shard.group_status("billing").unwrap().expired).await.unwrap();
+    assert_eq!(of_group, expired);
+    let left = take(&engine, 2, 64, 20_000).await.len() as u64;
+    assert!(expired > 0 && left > 0, "{expired} given up, {left} left");
+    assert_eq!(expired + left, SENT, "each message is delivered or counted");
 }

@@ -107,3 +107,16 @@ fn help_names_each_limit_with_default_and_range() {
         assert!(help.contains(expected), "{expected:?} is not in {help}");
     }
 }
+
+#[test]
+fn what_an_inactive_group_owes_is_kept_unless_a_time_of_a_day_or_more_is_given() {
+    use rq_core::queue::retention::InactiveGroup;
+    let policy =
+        |flags: &[&str], file| load(flags, file).map(|config| config.engine().retention.inactive_group);
+    assert_eq!(policy(&["--data", "d"], None).unwrap(), InactiveGroup::Keep);
+    let file = "data = 'd'\n[limits]\nretention-inactive-group = '7days'\n";
+    assert_eq!(policy(&[], Some(file)).unwrap(), InactiveGroup::ExpireAfter(7 * 24 * 3_600_000));
+    assert_eq!(policy(&["--retention-inactive-group", "keep"], Some(file)).unwrap(), InactiveGroup::Keep);
+    let text = refused(&["--data", "d", "--retention-inactive-group", "3h"], None);
+    assert_eq!(text, "retention-inactive-group is 3h: use 1day to keep");
+}

@@ -12,7 +12,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::harness::{Broker, Client, SOON, collect, message};
 use crate::telemetry::{Telemetry, producer};
 
-async fn get(broker: &Broker, path: &str) -> String {
+pub(crate) async fn get(broker: &Broker, path: &str) -> String {
     let mut stream = TcpStream::connect(broker.http).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: broker\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();

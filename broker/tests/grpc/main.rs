@@ -10,6 +10,7 @@
 mod consume;
 mod dead_letters;
 mod harness;
+mod inactive;
 mod lifecycle;
 mod produce;
 mod telemetry;

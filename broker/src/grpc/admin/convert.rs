@@ -107,6 +107,7 @@ pub(super) fn topic(status: &TopicStatus) -> pb::Topic {
         TopicKind::Fifo => pb::TopicType::Fifo,
         TopicKind::Delay => pb::TopicType::Delay,
         TopicKind::Transaction => pb::TopicType::Transaction,
+        TopicKind::Undecided => pb::TopicType::Unspecified,
     };
     let queues = status.queues.iter().zip(0..).map(|((min, next), id)| pb::MessageQueueStatus {
         id,
@@ -245,7 +246,7 @@ mod tests {
         let idle = IdleGroup { group: "g".into(), topic: "t".into(), idle_ms: 5, pinned_bytes: 6 };
         let shown = group(status, Some(&idle));
         assert_eq!((shown.expired, shown.last_used_ms), (3, 4));
-        assert_eq!(shown.idle.map(|idle| (idle.topic, idle.pinned_bytes)), Some(("t".to_owned(), 6)));
+        assert_eq!(shown.idle.as_ref().map(|idle| (idle.topic.as_str(), idle.pinned_bytes)), Some(("t", 6)));
         assert!(shown.fifo);
         assert_eq!(
             (shown.max_attempts, shown.dead_letters, shown.start_from()),
