@@ -23,7 +23,7 @@ use rq_core::queue::idle::IdleGroup;
 use rq_core::queue::request::{
     Ack, Answer, ChangeInvisible, ChangeInvisibleError, ConsumeError, CreateGroup, CreateGroupError,
     CreateTopic, CreateTopicError, Delivery, ForwardToDeadLetters, GroupNotFound, GroupView, Name, Receive,
-    ReceiveError, Request, Send, SendError, Sent, StaleHandle, Subscribe, TopicNotFound, TopicView, UndoPop,
+    ReceiveError, Request, Send, SendError, Sent, StaleHandle, Subscribe, TopicNotFound, TopicOnUseError, TopicView, UndoPop,
 };
 use rq_core::record::{self, StoredMessage};
 use rq_log::{LogReader, ReadError, StdDisk};
@@ -331,7 +331,7 @@ typed! {
     /// Makes sure of a group and its positions.
     subscribe(Subscribe: Subscribe) -> Result<GroupView, ConsumeError>;
     /// Tells what a topic is.
-    resolve_topic(ResolveTopic: Name) -> Result<TopicView, TopicNotFound>;
+    resolve_topic(ResolveTopic: Name) -> Result<TopicView, TopicOnUseError>;
 }
 
 impl Engine {

@@ -67,6 +67,9 @@ enum Kind {
     Delay,
     /// Half messages, committed or rolled back
     Transaction,
+    /// Made on first use: its first message decides
+    #[value(skip)]
+    Undecided,
 }
 
 /// A topic as it is shown.
@@ -128,6 +131,7 @@ impl Create {
             Kind::Fifo => pb::TopicType::Fifo,
             Kind::Delay => pb::TopicType::Delay,
             Kind::Transaction => pb::TopicType::Transaction,
+            Kind::Undecided => pb::TopicType::Unspecified,
         };
         pb::CreateTopicRequest { name: self.name, r#type: kind.into(), queues: self.queues.unwrap_or(0) }
     }
@@ -171,6 +175,7 @@ impl Kind {
             Self::Fifo => "fifo",
             Self::Delay => "delay",
             Self::Transaction => "transaction",
+            Self::Undecided => "undecided",
         }
     }
 }
@@ -178,7 +183,8 @@ impl Kind {
 impl From<pb::Topic> for Shown {
     fn from(topic: pb::Topic) -> Self {
         let kind = match topic.r#type() {
-            pb::TopicType::Unspecified | pb::TopicType::Normal => Kind::Normal,
+            pb::TopicType::Unspecified => Kind::Undecided,
+            pb::TopicType::Normal => Kind::Normal,
             pb::TopicType::Fifo => Kind::Fifo,
             pb::TopicType::Delay => Kind::Delay,
             pb::TopicType::Transaction => Kind::Transaction,

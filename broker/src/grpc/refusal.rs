@@ -4,7 +4,7 @@
 use rq_core::handle::NotAHandle;
 use rq_core::queue::request::{
     ChangeInvisibleError, ConsumeError, DiskFull, GroupNotFound, KindMismatch, ReceiveError, SendError,
-    StaleHandle, TooMany, TopicNotFound,
+    StaleHandle, TooMany, TopicNotFound, TopicOnUseError,
 };
 use rq_proto::rocketmq::{Code, Status};
 use thiserror::Error;
@@ -97,6 +97,17 @@ impl From<ReceiveError> for Refusal {
             ReceiveError::TopicNotFound(error) => error.into(),
             ReceiveError::GroupNotFound(error) => error.into(),
             ReceiveError::TooMany(error) => error.into(),
+            ReceiveError::DiskFull(error) => error.into(),
+        }
+    }
+}
+
+impl From<TopicOnUseError> for Refusal {
+    fn from(error: TopicOnUseError) -> Self {
+        match error {
+            TopicOnUseError::TopicNotFound(error) => error.into(),
+            TopicOnUseError::TooMany(error) => error.into(),
+            TopicOnUseError::DiskFull(error) => error.into(),
         }
     }
 }

@@ -67,6 +67,6 @@ fn queue(
             id: MASTER_ID,
             endpoints: Some(endpoints),
         }),
-        accept_message_types: vec![deliver::message_type(topic.settings.kind).into()],
+        accept_message_types: deliver::accepted_types(topic.settings.kind),
     }
 }

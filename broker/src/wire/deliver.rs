@@ -30,13 +30,23 @@ pub const fn handle(delivery: &Delivery) -> Handle {
     Handle { topic: delivery.topic, queue: delivery.queue, offset: delivery.offset, nonce: delivery.nonce }
 }
 
-/// The type of message that a topic takes.
+/// The type of message of a kind of topic.
 pub const fn message_type(kind: TopicKind) -> MessageType {
     match kind {
         TopicKind::Normal => MessageType::Normal,
         TopicKind::Fifo => MessageType::Fifo,
         TopicKind::Delay => MessageType::Delay,
         TopicKind::Transaction => MessageType::Transaction,
+        TopicKind::Undecided => MessageType::Unspecified,
+    }
+}
+
+/// The types of message that a topic takes. Clients send no others, so one that is undecided takes all that it may
+/// become.
+pub fn accepted_types(kind: TopicKind) -> Vec<i32> {
+    match kind {
+        TopicKind::Undecided => vec![MessageType::Normal.into(), MessageType::Fifo.into()],
+        kind => vec![message_type(kind).into()],
     }
 }
 

@@ -240,7 +240,7 @@ fn kind(system: &SystemProperties) -> Result<TopicKind, Invalid> {
         return Err(Invalid::TypeMismatch { stated: stated.as_str_name(), actual: actual.as_str_name() });
     }
     match kind {
-        TopicKind::Normal | TopicKind::Fifo => Ok(kind),
+        TopicKind::Normal | TopicKind::Fifo | TopicKind::Undecided => Ok(kind),
         TopicKind::Delay => Err(Invalid::NotImplemented {
             what: "delayed messages are",
             instead: "send without a delivery time",

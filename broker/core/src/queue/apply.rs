@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::held::HeldMessage;
 use super::index::{Entry, MessageQueue};
 use super::progress::Progress;
-use super::settings::{GroupSettings, TopicSettings};
+use super::settings::{GroupSettings, TopicKind, TopicSettings};
 use super::state::{Group, State, Subscription, Topic};
 use crate::codec::Malformed;
 use crate::ids::{Epoch, GroupId, LogTime, Lsn, Offset, QueueId, TopicId};
@@ -136,7 +136,16 @@ impl State {
     }
 
     /// A number given twice, or a name, would hand one topic's messages to another's consumers.
+    /// A new topic, or the decision which messages one takes.
     fn put_topic(&mut self, id: TopicId, name: &str, settings: TopicSettings) -> Applied {
+        if let Some(topic) = self.topics.get_mut(&id).filter(|topic| &*topic.name == name) {
+            let TopicSettings { kind, queues } = topic.settings;
+            if kind != TopicKind::Undecided || settings.kind == kind || settings.queues != queues {
+                return Err("settings of a topic that are decided");
+            }
+            Arc::make_mut(topic).settings = settings;
+            return Ok(());
+        }
         if id <= self.last_topic || self.topic_names.contains_key(name) {
             return Err("topic that exists, or existed");
         }

@@ -71,7 +71,7 @@ pub enum Answer {
     CreateGroup(Result<GroupView, CreateGroupError>),
     DeleteGroup(Result<(), GroupNotFound>),
     Subscribe(Result<GroupView, ConsumeError>),
-    ResolveTopic(Result<TopicView, TopicNotFound>),
+    ResolveTopic(Result<TopicView, TopicOnUseError>),
     Retain(Retained),
 }
 
@@ -410,6 +410,38 @@ pub struct TooMany {
 )]
 pub struct StaleHandle;
 
+/// Why there is no topic to use, not even a new one.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[allow(missing_docs, reason = "the conditions are documented where they are defined")]
+pub enum TopicOnUseError {
+    #[error(transparent)]
+    TopicNotFound(#[from] TopicNotFound),
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
+    #[error(transparent)]
+    DiskFull(#[from] DiskFull),
+}
+
+impl From<TopicOnUseError> for SendError {
+    fn from(error: TopicOnUseError) -> Self {
+        match error {
+            TopicOnUseError::TopicNotFound(error) => error.into(),
+            TopicOnUseError::TooMany(error) => error.into(),
+            TopicOnUseError::DiskFull(error) => error.into(),
+        }
+    }
+}
+
+impl From<TopicOnUseError> for ReceiveError {
+    fn from(error: TopicOnUseError) -> Self {
+        match error {
+            TopicOnUseError::TopicNotFound(error) => error.into(),
+            TopicOnUseError::TooMany(error) => error.into(),
+            TopicOnUseError::DiskFull(error) => error.into(),
+        }
+    }
+}
+
 /// Why a send stored nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[allow(missing_docs, reason = "the conditions are documented where they are defined")]
@@ -434,6 +466,8 @@ pub enum ReceiveError {
     GroupNotFound(#[from] GroupNotFound),
     #[error(transparent)]
     TooMany(#[from] TooMany),
+    #[error(transparent)]
+    DiskFull(#[from] DiskFull),
 }
 
 /// Why a consumer's call failed as a whole.

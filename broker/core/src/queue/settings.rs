@@ -12,6 +12,8 @@ pub enum TopicKind {
     Delay = 3,
     /// Half messages that a transaction commits or rolls back.
     Transaction = 4,
+    /// Made on first use, by somebody who only asked for it: the first message decides.
+    Undecided = 5,
 }
 
 /// Settings of a topic.

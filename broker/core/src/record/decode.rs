@@ -165,7 +165,10 @@ fn message_body<'a>(r: &mut Reader<'a>) -> Result<MessageRecord<'a>, Malformed> 
         topic: TopicId(r.u32("topic")?),
         queue: QueueId(r.u16("queue")?),
         offset: Offset(r.u64("offset")?),
-        kind: topic_kind(r)?,
+        kind: match topic_kind(r)? {
+            TopicKind::Undecided => return Err(r.malformed("message type")),
+            kind => kind,
+        },
         hold: {
             let hold = r.u8("hold")?;
             let time = LogTime(r.u64("hold until")?);
@@ -240,6 +243,7 @@ fn topic_kind(r: &mut Reader<'_>) -> Result<TopicKind, Malformed> {
         2 => Ok(TopicKind::Fifo),
         3 => Ok(TopicKind::Delay),
         4 => Ok(TopicKind::Transaction),
+        5 => Ok(TopicKind::Undecided),
         _ => Err(r.malformed("message type")),
     }
 }

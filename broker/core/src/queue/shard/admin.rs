@@ -6,7 +6,8 @@ use super::{Shard, Step};
 use crate::ids::{GroupId, Offset, TopicId};
 use crate::queue::request::{
     ConsumeError, CreateGroup, CreateGroupError, CreateTopic, CreateTopicError, ExistsDifferently,
-    GroupNotFound, GroupView, Name, Send, SendError, Subscribe, TooMany, TopicNotFound, TopicView,
+    GroupNotFound, GroupView, Name, Send, SendError, Subscribe, TooMany, TopicNotFound, TopicOnUseError,
+    TopicView,
 };
 use crate::queue::settings::{GroupSettings, StartFrom, TopicKind, TopicSettings};
 use crate::queue::state::{DEAD_LETTER_PREFIX, dead_letter_topic};
@@ -19,11 +20,14 @@ impl Shard {
         create: &CreateTopic,
     ) -> Result<TopicView, CreateTopicError> {
         if let Some((id, topic)) = self.state.topic(&create.name) {
-            return if topic.settings == create.settings {
-                Ok(topic.view(id))
-            } else {
-                Err(ExistsDifferently { name: Arc::clone(&create.name) }.into())
-            };
+            let TopicSettings { kind, queues } = topic.settings;
+            if topic.settings == create.settings {
+                return Ok(topic.view(id));
+            }
+            if kind != TopicKind::Undecided || queues != create.settings.queues {
+                return Err(ExistsDifferently { name: Arc::clone(&create.name) }.into());
+            }
+            return Ok(self.decide(step, id, &create.name, create.settings));
         }
         self.room_for_messages()?;
         let id = self.put_topic(step, &create.name, create.settings)?;
@@ -76,7 +80,7 @@ impl Shard {
     ) -> Result<GroupView, ConsumeError> {
         let group = self.group_on_use(step, &subscribe.group)?;
         for name in &subscribe.topics {
-            if let Ok(topic) = self.topic_on_use(step, name, TopicKind::Normal) {
+            if let Ok(topic) = self.topic_on_use(step, name, TopicKind::Undecided) {
                 self.position(step, group, topic.id);
             }
         }
@@ -88,11 +92,11 @@ impl Shard {
         &mut self,
         step: &mut Step<'_>,
         name: &Name,
-    ) -> Result<TopicView, TopicNotFound> {
-        self.topic_on_use(step, name, TopicKind::Normal)
+    ) -> Result<TopicView, TopicOnUseError> {
+        self.topic_on_use(step, name, TopicKind::Undecided)
     }
 
-    /// The topic of a send; made to fit its first message where topics are made on first use.
+    /// The topic of a send. One that was made on first use takes messages like its first one from then on.
     pub(super) fn topic_for_send(
         &mut self,
         step: &mut Step<'_>,
@@ -100,7 +104,23 @@ impl Shard {
     ) -> Result<(TopicId, TopicSettings), SendError> {
         let kind = send.messages.first().map_or(TopicKind::Normal, |message| message.kind);
         let topic = self.topic_on_use(step, &send.topic, kind)?;
-        Ok((topic.id, topic.settings))
+        if topic.settings.kind != TopicKind::Undecided {
+            return Ok((topic.id, topic.settings));
+        }
+        self.room_for_messages()?;
+        let decided = self.decide(step, topic.id, &topic.name, TopicSettings { kind, ..topic.settings });
+        Ok((decided.id, decided.settings))
+    }
+
+    fn decide(
+        &mut self,
+        step: &mut Step<'_>,
+        id: TopicId,
+        name: &Name,
+        settings: TopicSettings,
+    ) -> TopicView {
+        self.append(step, &Record::TopicPut { id, name, settings });
+        TopicView { name: Arc::clone(name), id, settings }
     }
 
     pub(super) fn topic_on_use(
@@ -108,17 +128,16 @@ impl Shard {
         step: &mut Step<'_>,
         name: &Name,
         kind: TopicKind,
-    ) -> Result<TopicView, TopicNotFound> {
+    ) -> Result<TopicView, TopicOnUseError> {
         if let Some((id, topic)) = self.state.topic(name) {
             return Ok(topic.view(id));
         }
-        let not_found = || TopicNotFound { topic: Arc::clone(name) };
-        let may = self.limits.auto_create_topics && !name.starts_with(DEAD_LETTER_PREFIX);
-        if !may || self.room_for_messages().is_err() {
-            return Err(not_found());
+        if !self.limits.auto_create_topics || name.starts_with(DEAD_LETTER_PREFIX) {
+            return Err(TopicNotFound { topic: Arc::clone(name) }.into());
         }
+        self.room_for_messages()?;
         let settings = TopicSettings { kind, queues: self.limits.default_queues };
-        let id = self.put_topic(step, name, settings).map_err(|_| not_found())?;
+        let id = self.put_topic(step, name, settings)?;
         Ok(TopicView { name: Arc::clone(name), id, settings })
     }
 

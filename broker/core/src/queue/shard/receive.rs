@@ -7,7 +7,7 @@ use super::{Answer, Shard, Step};
 use crate::ids::{AttemptHash, GroupId, Lane, LogTime, Lsn, Offset, QueueId, Ticket, TopicId};
 use crate::queue::index::{Entry, MessageQueue};
 use crate::queue::progress::Progress;
-use crate::queue::request::{ConsumeError, Delivery, Filter, Receive, ReceiveError, TooMany, TopicNotFound};
+use crate::queue::request::{ConsumeError, Delivery, Filter, Receive, ReceiveError, TooMany};
 use crate::queue::settings::TopicKind;
 use crate::record::{Fate, Pop, PopQueue, Record, Repeat};
 
@@ -102,8 +102,7 @@ impl Shard {
 
     /// The topic and group of a receive, made on first use where that is allowed.
     fn consumed(&mut self, step: &mut Step<'_>, receive: &Receive) -> Result<Key, ReceiveError> {
-        let topic = self.topic_on_use(step, &receive.topic, TopicKind::Normal);
-        let topic = topic.map_err(|_| TopicNotFound { topic: Arc::clone(&receive.topic) })?.id;
+        let topic = self.topic_on_use(step, &receive.topic, TopicKind::Undecided)?.id;
         let group = match self.group_on_use(step, &receive.group) {
             Ok(group) => group,
             Err(ConsumeError::GroupNotFound(error)) => return Err(error.into()),

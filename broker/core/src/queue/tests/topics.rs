@@ -18,6 +18,45 @@ fn a_topic_is_made_on_first_use_only_where_that_is_allowed() {
 }
 
 #[test]
+fn a_topic_that_was_only_asked_for_becomes_what_its_first_message_is() {
+    let mut broker = Broker::with(Limits { auto_create_topics: true, ..Limits::default() });
+    let kind = |broker: &mut Broker| match broker.ask(Request::ResolveTopic(Arc::from("t"))) {
+        Some(Answer::ResolveTopic(Ok(topic))) => topic.settings.kind,
+        other => panic!("{other:?}"),
+    };
+    assert!(broker.receive("g", "t").is_empty());
+    assert_eq!(kind(&mut broker), TopicKind::Undecided);
+    broker.fail_over();
+    let mut message = broker.message("a");
+    message.kind = TopicKind::Fifo;
+    broker.try_send("t", vec![message.clone()]).unwrap();
+    assert_eq!(kind(&mut broker), TopicKind::Fifo);
+    broker.fail_over();
+    assert_eq!(broker.receive_texts("g", "t"), ["a"]);
+    message.kind = TopicKind::Normal;
+    assert!(matches!(broker.try_send("t", vec![message]), Err(SendError::KindMismatch(_))));
+}
+
+#[test]
+fn who_makes_an_undecided_topic_decides_it() {
+    let mut broker =
+        Broker::with(Limits { auto_create_topics: true, default_queues: 2, ..Limits::default() });
+    assert!(broker.receive("g", "t").is_empty());
+    let mut make = |queues| {
+        let settings = TopicSettings { kind: TopicKind::Fifo, queues };
+        broker.ask(Request::CreateTopic(CreateTopic { name: Arc::from("t"), settings }))
+    };
+    let other = make(3);
+    assert!(matches!(other, Some(Answer::CreateTopic(Err(CreateTopicError::ExistsDifferently(_))))));
+    for _ in 0..2 {
+        let made = make(2);
+        assert!(
+            matches!(made, Some(Answer::CreateTopic(Ok(topic))) if topic.settings.kind == TopicKind::Fifo)
+        );
+    }
+}
+
+#[test]
 fn making_what_is_there_is_ok_with_the_same_settings_and_refused_with_others() {
     let mut broker = Broker::new();
     broker.topic("t", TopicKind::Fifo, 2);
@@ -85,7 +124,10 @@ fn topics_and_groups_are_bounded() {
     let mut broker = Broker::with(limits);
     broker.send("t", &["a"]);
     let message = broker.message("b");
-    assert!(broker.try_send("u", vec![message]).is_err());
+    assert!(matches!(broker.try_send("u", vec![message]), Err(SendError::TooMany(_))));
+    let receive = broker.receiving("g", "u");
+    let refused = broker.ask(Request::Receive(receive));
+    assert!(matches!(refused, Some(Answer::Receive(Err(ReceiveError::TooMany(_))))), "{refused:?}");
     let delivery = broker.receive_one("g", "t");
     let receive = broker.receiving("h", "t");
     let refused = broker.ask(Request::Receive(receive));
