@@ -49,10 +49,14 @@ impl Shard {
         for (group, topic) in lapsed.iter().copied() {
             let before = self.state.expired;
             self.append(step, &Record::Expire { group, topic, below });
+            let messages = self.state.expired - before;
             let names = (self.state.groups.get(&group), self.state.topics.get(&topic));
-            if let (Some(of_group), Some(of_topic)) = names {
+            // Other groups may owe the same messages, which were copied for them and stay owed by this one too.
+            if let (Some(of_group), Some(of_topic)) = names
+                && messages > 0
+            {
                 let (group, topic) = (Arc::clone(&of_group.name), Arc::clone(&of_topic.name));
-                expired.push(Expired { group, topic, messages: self.state.expired - before });
+                expired.push(Expired { group, topic, messages });
             }
             self.polls.changed(topic, group);
         }

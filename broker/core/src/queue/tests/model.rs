@@ -7,8 +7,9 @@ use proptest::prelude::*;
 
 use self::naive::{Asked, Copy, Fate, Group, PENDING_MAX};
 use super::*;
-use crate::ids::{Offset, QueueId};
+use crate::ids::{Offset, QueueId, TopicId};
 use crate::queue::duplicates::WINDOW_MS;
+use crate::queue::retention::{InactiveGroup, Policy};
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -43,6 +44,11 @@ enum Event {
         millis: u64,
     },
     FailOver,
+    /// The log is dropped below a record; groups idle for so long give up what they owe there.
+    Retain {
+        below: prop::sample::Index,
+        expire_ms: Option<u64>,
+    },
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -65,6 +71,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (1..3_u64).prop_map(|client| Event::Release { client }),
         3 => prop_oneof![4 => times, 1 => Just(WINDOW_MS + 1)].prop_map(|millis| Event::Pass { millis }),
         1 => Just(Event::FailOver),
+        1 => (which(), prop::option::of(prop_oneof![Just(0_u64), 0..60_000_u64]))
+            .prop_map(|(below, expire_ms)| Event::Retain { below, expire_ms }),
     ]
 }
 
@@ -86,6 +94,8 @@ impl World {
         for group in &groups {
             let (ordered, max_attempts) = (group.ordered, group.max_attempts);
             broker.group(group.name, GroupSettings { ordered, max_attempts, ..GroupSettings::default() });
+            // What is sent from here on it owes.
+            assert!(broker.receive(group.name, "t").is_empty());
         }
         Self { broker, groups, deliveries: Vec::new(), stored: BTreeMap::new() }
     }
@@ -115,15 +125,19 @@ impl World {
                 self.broker.ask(Request::Release(ClientHash(client)));
                 let now = self.broker.now;
                 for group in &mut self.groups {
+                    let mut used = false;
                     group.for_each_hold(|hold, visible_at| {
                         if hold.renewed && hold.client == client {
                             (*visible_at, hold.worked_on) = (now, false);
+                            used = true;
                         }
                     });
+                    group.last_used = if used { now } else { group.last_used };
                 }
             }
             Event::Pass { millis } => self.pass(millis),
             Event::FailOver => self.fail_over(),
+            Event::Retain { below, expire_ms } => self.retain(below, expire_ms),
         }
         self.settle();
     }
@@ -210,9 +224,10 @@ impl World {
         let ok = match group.current(&delivery) {
             Some(copy) => {
                 copy.fate = Fate::Acked;
+                group.last_used = self.broker.now;
                 true
             }
-            None => matches!(fate, Fate::Acked | Fate::Dead),
+            None => fate.is_done(),
         };
         assert_eq!(result.is_ok(), ok, "{delivery:?} was {fate:?}");
     }
@@ -226,6 +241,7 @@ impl World {
         let Fate::Delivered(hold) = &mut copy.fate else { return };
         copy.attempts -= u32::from(suspend && hold.worked_on);
         (hold.worked_on, hold.confirmed) = (false, true);
+        self.groups[number].last_used = self.broker.now;
     }
 
     fn undo(&mut self, number: usize, delivery: Delivery) {
@@ -242,13 +258,16 @@ impl World {
         self.broker.vouch(client, 1, idle_ms);
         let now = self.broker.now;
         for group in &mut self.groups {
+            let mut used = false;
             group.for_each_hold(|hold, visible_at| {
                 let arrived = hold.confirmed || now.since(hold.since) > idle_ms;
                 let soon = visible_at.since(now) < 30_000 && now.since(hold.since) < 3 * 3_600_000;
                 if hold.renewed && hold.client == client && arrived && soon {
                     (*visible_at, hold.confirmed) = (now.plus(45_000), true);
+                    used = true;
                 }
             });
+            group.last_used = if used { now } else { group.last_used };
         }
     }
 
@@ -262,6 +281,46 @@ impl World {
                     *visible_at = (*visible_at).max(now.plus(hold.length_ms.min(30_000)));
                 }
             });
+        }
+    }
+
+    /// What idle groups give up lies below, is owed by nobody else, and is counted to the message.
+    fn retain(&mut self, below: prop::sample::Index, expire_ms: Option<u64>) {
+        let (below, _) = self.broker.log.records[below.index(self.broker.log.records.len())];
+        let state = self.broker.shard.state();
+        if below <= state.log_start() {
+            return;
+        }
+        let lies_below = |(queue, offset): &(QueueId, Offset)| {
+            state.entry(TopicId(1), *queue, *offset).expect("owed messages are in the log").lsn < below
+        };
+        let owed = |group: &Group| group.owed().filter(lies_below).collect::<BTreeSet<_>>();
+        let owed: Vec<BTreeSet<(QueueId, Offset)>> = self.groups.iter().map(owed).collect();
+        let (now, newest) = (self.broker.now, self.broker.newest_below(below));
+        let inactive_group = expire_ms.map_or(InactiveGroup::Keep, InactiveGroup::ExpireAfter);
+        let retained = self.broker.retain_by(below, Policy { inactive_group, ..Policy::default() });
+        assert_eq!(retained.log_start, below, "what is owed can be copied");
+
+        let gave_up = |group: &Group| retained.expired.iter().any(|expired| *expired.group == *group.name);
+        let lasting: Vec<usize> = (0..2).filter(|number| !gave_up(&self.groups[*number])).collect();
+        for number in 0..2 {
+            let group = &mut self.groups[number];
+            let idle = expire_ms.is_some_and(|after| now.since(group.last_used.max(newest)) > after);
+            let kept = |place: &&(QueueId, Offset)| lasting.iter().any(|other| owed[*other].contains(place));
+            let lost: Vec<_> = owed[number].iter().filter(|place| !kept(place)).copied().collect();
+            let told = retained.expired.iter().find(|expired| *expired.group == *group.name);
+            if let Some(expired) = told {
+                assert!(idle, "{} was used at {}", group.name, group.last_used);
+                assert_eq!(expired.messages, lost.len() as u64);
+                for place in lost {
+                    group.copies.get_mut(&place).unwrap().fate = Fate::Expired;
+                }
+            }
+            // What a FIFO group leaves for later is a use that the model does not see, and so is passing over what
+            // is gone.
+            let surely_idle = idle && !group.ordered && group.expired() == 0;
+            assert!(!surely_idle || owed[number].is_subset(&owed[1 - number]), "{} is idle", group.name);
+            assert_eq!(self.broker.shard.group_status(group.name).unwrap().expired, group.expired());
         }
     }
 
@@ -332,7 +391,7 @@ impl World {
                     break;
                 }
             }
-            let open = |copy: &&Copy| !matches!(copy.fate, Fate::Acked | Fate::Dead);
+            let open = |copy: &&Copy| !copy.fate.is_done();
             assert_eq!(self.groups[number].copies.values().find(open).map(|copy| &copy.text), None, "lost");
         }
     }

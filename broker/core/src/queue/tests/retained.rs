@@ -10,7 +10,7 @@ impl Broker {
         self.retain_by(below, Policy::default()).log_start
     }
 
-    fn retain_by(&mut self, below: Lsn, policy: Policy) -> Retained {
+    pub(super) fn retain_by(&mut self, below: Lsn, policy: Policy) -> Retained {
         let owed = self.owed(below, &policy);
         let relocate = owed
             .iter()
@@ -36,7 +36,7 @@ impl Broker {
         Retain { below, newest: self.newest_below(below), relocate: Vec::new(), policy }
     }
 
-    fn newest_below(&self, below: Lsn) -> LogTime {
+    pub(super) fn newest_below(&self, below: Lsn) -> LogTime {
         let records = self.log.records.iter().filter(|(lsn, _)| *lsn < below);
         records.map(|(_, time)| *time).max().unwrap_or(TIME_START)
     }

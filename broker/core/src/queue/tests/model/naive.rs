@@ -28,6 +28,15 @@ pub(super) enum Fate {
     Delivered(Hold),
     Acked,
     Dead,
+    /// Given up because the group did not consume.
+    Expired,
+}
+
+impl Fate {
+    /// It will not be delivered again.
+    pub(super) const fn is_done(self) -> bool {
+        matches!(self, Self::Acked | Self::Dead | Self::Expired)
+    }
 }
 
 /// A delivery that has not ended.
@@ -52,6 +61,8 @@ pub(super) struct Group {
     pub(super) ordered: bool,
     pub(super) max_attempts: u32,
     pub(super) copies: BTreeMap<(QueueId, Offset), Copy>,
+    /// The newest call of a consumer that did something, or renewal.
+    pub(super) last_used: LogTime,
     /// What receives that wait asked for, by ticket.
     pub(super) waiting: BTreeMap<crate::ids::Ticket, Asked>,
 }
@@ -69,19 +80,20 @@ pub(super) struct Asked {
 
 impl Group {
     pub(super) fn new(name: &'static str, ordered: bool, max_attempts: u32) -> Self {
-        Self { name, ordered, max_attempts, copies: BTreeMap::new(), waiting: BTreeMap::new() }
+        let (copies, waiting, last_used) = (BTreeMap::new(), BTreeMap::new(), LogTime(0));
+        Self { name, ordered, max_attempts, copies, last_used, waiting }
     }
 
     /// Whether a message may be delivered.
     fn may_deliver(&self, place: (QueueId, Offset), now: LogTime) -> bool {
         let copy = &self.copies[&place];
-        let ends = matches!(copy.fate, Fate::Acked | Fate::Dead);
+        let ends = copy.fate.is_done();
         let earlier = self.copies.range((place.0, Offset(0))..place);
         let waits = self.ordered
             && copy.lane != Lane(0)
             && earlier
                 .filter(|(_, earlier)| earlier.lane == copy.lane)
-                .any(|(_, earlier)| !matches!(earlier.fate, Fate::Acked | Fate::Dead));
+                .any(|(_, earlier)| !earlier.fate.is_done());
         !ends && copy.visible_at <= now && copy.attempts < self.max_attempts && !waits
     }
 
@@ -98,7 +110,7 @@ impl Group {
     /// before them in their message group is done.
     fn open(&self, queue: QueueId) -> usize {
         let of_queue = || self.copies.range((queue, Offset(0))..=(queue, Offset(u64::MAX)));
-        let done = |copy: &Copy| matches!(copy.fate, Fate::Acked | Fate::Dead);
+        let done = |copy: &Copy| copy.fate.is_done();
         let in_line = |place: &(QueueId, Offset), copy: &Copy| {
             let mut earlier = of_queue().filter(|(other, _)| *other < place);
             self.ordered
@@ -121,6 +133,7 @@ impl Group {
     /// Checks what a receive got, message by message, and takes note of it.
     pub(super) fn delivered(&mut self, asked: Asked, got: &[Delivery], now: LogTime) {
         assert!(got.len() <= asked.batch, "{}: more than was asked for", self.name);
+        self.last_used = if got.is_empty() { self.last_used } else { now };
         for delivery in got {
             let place = (delivery.queue, delivery.offset);
             assert!(
@@ -149,7 +162,7 @@ impl Group {
         }
         for delivery in got {
             let seen = |(place, copy): &(&(QueueId, Offset), &Copy)| place.0 == delivery.queue && copy.seen;
-            let not_done = |copy: &Copy| !matches!(copy.fate, Fate::Acked | Fate::Dead);
+            let not_done = |copy: &Copy| !copy.fate.is_done();
             let open = self.copies.iter().filter(seen).filter(|(_, copy)| not_done(copy)).count();
             assert!(open <= PENDING_MAX || delivery.attempt > 1, "{}: {open} are not done", self.name);
         }
@@ -161,6 +174,7 @@ impl Group {
     pub(super) fn repeated(&mut self, asked: Asked, got: &[Delivery], now: LogTime) {
         let mut places: Vec<_> = got.iter().map(|delivery| (delivery.queue, delivery.offset)).collect();
         places.sort_unstable();
+        self.last_used = now;
         assert_eq!(places, self.held_by(asked.attempt), "{}: the batch of a repeated attempt", self.name);
         for delivery in got {
             let copy = self.copies.get_mut(&(delivery.queue, delivery.offset)).unwrap();
@@ -208,6 +222,15 @@ impl Group {
         let running = self.copies.values().filter(|copy| matches!(copy.fate, Fate::Delivered(_)));
         let needed = running.filter(|copy| copy.attempts >= self.max_attempts || !self.waiting.is_empty());
         needed.map(|copy| copy.visible_at).min()
+    }
+
+    /// What the group still owes.
+    pub(super) fn owed(&self) -> impl Iterator<Item = (QueueId, Offset)> {
+        self.copies.iter().filter(|(_, copy)| !copy.fate.is_done()).map(|(place, _)| *place)
+    }
+
+    pub(super) fn expired(&self) -> u64 {
+        self.copies.values().filter(|copy| copy.fate == Fate::Expired).count() as u64
     }
 
     pub(super) fn texts_of(&self, fate: Fate) -> Vec<String> {
