@@ -143,6 +143,14 @@ pub enum ConfigError {
         /// Most.
         max: String,
     },
+    /// A send that could never be taken.
+    #[error("max-sends ({max_sends}) is less than one request may have: make it at least max-request ({max_request})")]
+    SendsTooSmall {
+        /// Bytes of all sends.
+        max_sends: units::Size,
+        /// Largest request.
+        max_request: units::Size,
+    },
     /// A body that no request can carry.
     #[error(
         "max-request ({max_request}) leaves no room for a body of {max_body}: make it at least 64KiB larger"
@@ -215,9 +223,12 @@ impl Config {
             return Err(ConfigError::NoCluster);
         }
         self.limits.check()?;
-        let Limits { max_request, max_body, .. } = self.limits;
+        let Limits { max_request, max_body, max_sends, .. } = self.limits;
         if max_request.0 < max_body.0 + REQUEST_OVERHEAD_BYTES {
             return Err(ConfigError::RequestTooSmall { max_request, max_body });
+        }
+        if max_sends < max_request {
+            return Err(ConfigError::SendsTooSmall { max_sends, max_request });
         }
         Ok(())
     }
@@ -285,6 +296,7 @@ impl Config {
                 filter_tags: limits.max_filter_tags as usize,
             },
             ack_entries: limits.max_ack_entries as usize,
+            sends_bytes: limits.max_sends.bytes(),
             settings: SettingsLimits { body_bytes, batch, long_poll },
         }
     }

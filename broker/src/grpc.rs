@@ -21,6 +21,7 @@ use rq_core::ids::{ShardId, TopicId};
 use rq_core::queue::request::Name;
 use rq_proto::rocketmq as pb;
 use rq_proto::rocketmq::messaging_service_server::MessagingService;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -43,6 +44,9 @@ pub struct GatewayOptions {
     pub broker_name: String,
     /// The broker's address in delivered messages.
     pub store_host: String,
+    /// Bytes of sends, of all clients, that may wait for an answer. A connection's windows bound what is read of
+    /// its requests; this bounds what many connections have had decoded.
+    pub sends_bytes: usize,
     /// Limits of messages.
     pub messages: MessageLimits,
     /// Limits of receives.
@@ -65,6 +69,8 @@ pub struct Shared {
     options: GatewayOptions,
     stopping: CancellationToken,
     topic_names: TopicNames,
+    /// Bytes of sends that may still come in.
+    sends: Semaphore,
 }
 
 /// Names of the topics that dead letters were sent to. A topic's id is never given twice, so a name found once
@@ -96,6 +102,7 @@ impl Gateway {
             engine,
             clients,
             metrics,
+            sends: Semaphore::new(options.sends_bytes.min(Semaphore::MAX_PERMITS)),
             options,
             stopping,
             topic_names: TopicNames::default(),

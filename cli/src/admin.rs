@@ -7,6 +7,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use crate::args::Global;
+use crate::client::CallError;
 use crate::failure::Failure;
 
 /// Largest answer taken: a page of dead letters is a few MiB, a list of very many topics more.
@@ -40,8 +41,11 @@ impl Admin {
         let outcome = tokio::time::timeout(self.timeout, call(self.client.clone(), request)).await;
         match outcome {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(status.into()),
-            Err(_) => Err(Status::deadline_exceeded("no answer in time").into()),
+            Ok(Err(status)) => match CallError::of(&status, self.timeout) {
+                error @ CallError::NoAnswer(_) => Err(error.into()),
+                _ => Err(status.into()),
+            },
+            Err(_) => Err(CallError::NoAnswer(self.timeout).into()),
         }
     }
 }

@@ -93,7 +93,7 @@ impl CallError {
 
 impl CallError {
     /// What a gRPC error means for a call with that deadline.
-    fn of(status: &tonic::Status, deadline: Duration) -> Self {
+    pub(crate) fn of(status: &tonic::Status, deadline: Duration) -> Self {
         let mut cause = std::error::Error::source(status);
         while let Some(error) = cause {
             if error.is::<tonic::ConnectError>() {
@@ -103,6 +103,9 @@ impl CallError {
                 return Self::NoAnswer(deadline);
             }
             cause = error.source();
+        }
+        if status.code() == tonic::Code::DeadlineExceeded {
+            return Self::NoAnswer(deadline);
         }
         Self::Broken { code: status.code(), message: status.message().to_owned() }
     }

@@ -60,11 +60,13 @@ impl Endpoint {
         let unreachable = |reason: String| Failure::Unreachable { endpoint: self.to_string(), reason };
         let endpoint = Channel::from_shared(format!("http://{self}"))
             .map_err(|error| unreachable(error.to_string()))?
-            .connect_timeout(timeout)
             .tcp_nodelay(true)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES);
-        endpoint.connect().await.map_err(|error| unreachable(innermost(&error)))
+        match tokio::time::timeout(timeout, endpoint.connect()).await {
+            Ok(connected) => connected.map_err(|error| unreachable(innermost(&error))),
+            Err(_) => Err(unreachable(format!("no answer within {}", humantime::format_duration(timeout)))),
+        }
     }
 }
 

@@ -77,7 +77,6 @@ impl Failure {
             },
             Self::Admin(status) => match status.code() {
                 tonic::Code::NotFound => NOT_FOUND,
-                tonic::Code::DeadlineExceeded => UNREACHABLE,
                 tonic::Code::Unavailable if is_transport(status) => UNREACHABLE,
                 _ => FAILED,
             },
@@ -88,10 +87,8 @@ impl Failure {
     /// May the same call of the Admin service succeed later?
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
-            Self::Admin(status) => {
-                is_transport(status)
-                    || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded)
-            }
+            Self::Admin(status) => is_transport(status) || status.code() == tonic::Code::Unavailable,
+            Self::Call(error) => error.is_temporary(),
             Self::Unreachable { .. } => true,
             _ => false,
         }
@@ -139,9 +136,6 @@ fn admin_text(status: &tonic::Status) -> String {
     match status.code() {
         Grpc::NotFound | Grpc::InvalidArgument | Grpc::AlreadyExists | Grpc::FailedPrecondition => {
             status.message().to_owned()
-        }
-        Grpc::DeadlineExceeded => {
-            "the broker did not answer in time: try again, or raise --timeout".to_owned()
         }
         Grpc::Unimplemented => {
             "what answers there has no Admin service: is it a ReliableQueue broker?".to_owned()

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -28,7 +30,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LINES_AHEAD: usize = 1024;
 
 const AFTER_HELP: &str = "\
-Without --body and --file each line of standard input is a message; empty lines are skipped.
+Without --body and --file each line of standard input is a message. Empty lines are skipped
+and counted: RocketMQ knows no message without a body.
 
 Examples:
   rq produce orders --body 'hello' --tag new --key order-17
@@ -84,7 +87,8 @@ struct Sent {
 
 /// Runs the command.
 pub(crate) async fn run(global: &Global, produce: Produce) -> Result<(), Failure> {
-    let bodies = produce.bodies()?;
+    let skipped = Arc::new(AtomicU64::new(0));
+    let bodies = produce.bodies(&skipped)?;
     let length = produce.has_body().then_some(produce.repeat);
     let client = Client::connect(&global.endpoint, global.timeout).await?;
     let ids = MessageIds::new();
@@ -112,6 +116,11 @@ pub(crate) async fn run(global: &Global, produce: Produce) -> Result<(), Failure
         }
     }
     bar.finish_and_clear();
+    match skipped.load(Ordering::Relaxed) {
+        0 => {}
+        1 => eprintln!("rq: 1 empty line was skipped: a message needs a body"),
+        lines => eprintln!("rq: {lines} empty lines were skipped: a message needs a body"),
+    }
     tally.report(global.output, started.elapsed())
 }
 
@@ -197,14 +206,18 @@ impl Produce {
         self.body.is_some() || self.file.is_some()
     }
 
-    fn bodies(&self) -> Result<impl Stream<Item = Result<Bytes, Failure>> + use<>, Failure> {
+    /// The bodies to send; counts the lines of standard input that are none.
+    fn bodies(
+        &self,
+        skipped: &Arc<AtomicU64>,
+    ) -> Result<impl Stream<Item = Result<Bytes, Failure>> + use<>, Failure> {
         let body = match (&self.body, &self.file) {
             (Some(body), _) => Bytes::from(body.clone()),
             (None, Some(path)) => read(path)?,
             (None, None) if self.repeat > 1 => {
                 return Err(Failure::Usage("--repeat needs --body or --file".to_owned()));
             }
-            (None, None) => return Ok(lines().left_stream()),
+            (None, None) => return Ok(lines(Arc::clone(skipped)).left_stream()),
         };
         let repeat = usize::try_from(self.repeat).unwrap_or(usize::MAX);
         Ok(stream::iter(std::iter::repeat_n(body, repeat)).map(Ok).right_stream())
@@ -256,7 +269,7 @@ fn read(path: &Path) -> Result<Bytes, Failure> {
 }
 
 /// The lines of standard input, read by a thread of their own, since such a read can not be called off.
-fn lines() -> impl Stream<Item = Result<Bytes, Failure>> {
+fn lines(skipped: Arc<AtomicU64>) -> impl Stream<Item = Result<Bytes, Failure>> {
     if io::stdin().is_terminal() {
         eprintln!("rq: type one message a line, end with Ctrl-D");
     }
@@ -267,8 +280,9 @@ fn lines() -> impl Stream<Item = Result<Bytes, Failure>> {
                 line.pop_if(|last| *last == b'\r');
                 Bytes::from(line)
             });
-            let empty = matches!(&line, Ok(line) if line.is_empty());
-            if !empty && sender.blocking_send(line.map_err(input)).is_err() {
+            if matches!(&line, Ok(line) if line.is_empty()) {
+                skipped.fetch_add(1, Ordering::Relaxed);
+            } else if sender.blocking_send(line.map_err(input)).is_err() {
                 return;
             }
         }

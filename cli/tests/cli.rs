@@ -122,8 +122,10 @@ fn lines_of_standard_input_are_sent_in_order_and_received_once() {
     rq(&["topic", "create", "orders", "--type", "fifo"]).succeeds();
     rq(&["group", "create", "billing", "--fifo"]).succeeds();
     let produce = ["produce", "orders", "--message-group", "customer-7", "-o", "json"];
-    let sent = rq_with_input(broker.endpoint(), &produce, b"one\n\ntwo\r\nthree").succeeds().json_lines();
+    let produced = rq_with_input(broker.endpoint(), &produce, b"one\n\ntwo\r\n\r\nthree").succeeds();
+    let sent = produced.json_lines();
     assert_eq!(sent.len(), 3, "empty lines are skipped");
+    assert!(produced.err.contains("2 empty lines were skipped"), "{}", produced.err);
 
     let consume = ["consume", "orders", "--group", "billing", "-o", "json"];
     let received = rq(&consume).succeeds().json_lines();
@@ -225,6 +227,17 @@ fn wrong_use_ends_with_2_and_an_absent_broker_with_4() {
     for args in [&["status"][..], &["produce", "t", "--body", "x"], &["dlq", "count", "g"]] {
         let run = rq(&nobody, args).ends_with(4);
         assert!(run.err.contains("rq-broker --data DIR"), "says what to do: {}", run.err);
+    }
+}
+
+#[test]
+fn a_silent_broker_is_given_up_after_the_time_asked_for() {
+    // Connections are taken by the system, and nobody ever answers on them.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = silent.local_addr().unwrap().to_string();
+    for args in [&["status"][..], &["topic", "list"], &["produce", "t", "--body", "x"]] {
+        let run = rq(&endpoint, &[args, &["--timeout", "1s"]].concat()).ends_with(4);
+        assert!(run.err.contains("within 1s"), "{}", run.err);
     }
 }
 

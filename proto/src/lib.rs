@@ -1,5 +1,7 @@
 //! The wire contract: `apache.rocketmq.v2` as the official clients speak it, and `reliablequeue.v1`, our own
-//! services. Generated code only; what the messages mean is decided in the broker.
+//! services. Generated code, and how it is served; what the messages mean is decided in the broker.
+
+pub mod server;
 
 /// Generated from `proto/apache/rocketmq/v2`: the RocketMQ 5 client API.
 pub mod rocketmq {

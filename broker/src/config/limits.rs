@@ -107,6 +107,8 @@ limits! {
     max_waiting "RQ_MAX_WAITING": Size = Size::mib(64), Size::mib(1) => Size::gib(4);
     /// New messages are refused while less than this is free on the disk.
     min_free "RQ_MIN_FREE": Size = Size::mib(64), Size(0) => Size::gib(1 << 10);
+    /// Bytes of sends, of all clients, that may wait for an answer; more are refused.
+    max_sends "RQ_MAX_SENDS": Size = Size::mib(256), Size::mib(1) => Size::gib(64);
     /// Bytes of a log segment; fixed when a data directory is formatted.
     segment "RQ_SEGMENT": Size = Size::mib(256), Size::mib(1) => Size::gib(1);
     /// Log segments prepared ahead.

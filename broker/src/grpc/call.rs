@@ -61,7 +61,8 @@ impl Call {
 
     /// The client's id, which every call must carry.
     pub(crate) fn client_id(&self) -> Result<&str, Invalid> {
-        let id = self.text(CLIENT_ID);
+        let id = self.metadata.get(CLIENT_ID).map_or(Ok(""), |id| id.to_str());
+        let id = id.map_err(|_| Invalid::ClientIdNotAscii)?;
         if id.trim().is_empty() {
             Err(Invalid::ClientIdRequired)
         } else if id.len() > CLIENT_ID_BYTES_MAX {
@@ -131,6 +132,8 @@ fn parse_timeout(value: &[u8]) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use tonic::metadata::MetadataValue;
+
     use super::*;
 
     #[test]
@@ -156,12 +159,13 @@ mod tests {
         let call = |id: Option<&str>| {
             let mut request = Request::new(());
             if let Some(id) = id {
-                request.metadata_mut().insert(CLIENT_ID, id.parse().unwrap());
+                request.metadata_mut().insert(CLIENT_ID, MetadataValue::try_from(id.as_bytes()).unwrap());
             }
             Call::begin(request).0.client()
         };
         assert_eq!(call(Some("host@1@0@abc")), Ok(hash::client("host@1@0@abc")));
         assert_eq!(call(None), Err(Invalid::ClientIdRequired));
+        assert_eq!(call(Some("Jürgen@1")), Err(Invalid::ClientIdNotAscii));
         assert_eq!(call(Some("  ")), Err(Invalid::ClientIdRequired));
         assert!(matches!(call(Some(&"c".repeat(256))), Err(Invalid::ClientIdTooLong { .. })));
     }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
 use rq_proto::rocketmq::{Message, SendMessageRequest, SendMessageResponse, SendResultEntry};
 
 use super::call::Call;
 use super::refusal::{Refusal, ok};
 use super::{Gateway, wall_clock_ms};
+use crate::engine::EngineError;
 use crate::wire::send::{self, Sender};
 
 /// The answer leaves so long before the deadline of the call, so that it arrives in time.
@@ -17,6 +19,11 @@ pub(super) async fn send_message(
     call: &Call,
     request: SendMessageRequest,
 ) -> Result<SendMessageResponse, Refusal> {
+    let bytes = request.encoded_len();
+    let _taken = u32::try_from(bytes)
+        .ok()
+        .and_then(|bytes| gateway.sends.try_acquire_many(bytes).ok())
+        .ok_or(Refusal::Engine(EngineError::Overloaded))?;
     let sender = Sender {
         client_id: call.client_id()?,
         remote: call.connection().and_then(|connection| connection.remote),

@@ -32,6 +32,11 @@ pub enum Invalid {
         "the metadata x-mq-client-id is missing or blank: send a unique id of the client with every call"
     )]
     ClientIdRequired,
+    /// The client id cannot be read.
+    #[error(
+        "the metadata x-mq-client-id has characters that are not printable ASCII: give the client an id without them"
+    )]
+    ClientIdNotAscii,
     /// The client id is longer than allowed.
     #[error("the metadata x-mq-client-id has {len} bytes: use at most {limit}")]
     ClientIdTooLong {
@@ -299,7 +304,8 @@ impl Invalid {
             Self::ClientType { .. } => Code::UnrecognizedClientType,
             Self::ClientProperty { .. } => Code::InvalidClientProperties,
             Self::NotImplemented { .. } => Code::NotImplemented,
-            Self::ClientIdTooLong { .. }
+            Self::ClientIdNotAscii
+            | Self::ClientIdTooLong { .. }
             | Self::RecoveryDuration { .. }
             | Self::Priority { .. }
             | Self::AttemptId { .. }

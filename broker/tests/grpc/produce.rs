@@ -1,5 +1,6 @@
 //! Routes and sends.
 
+use rq_broker::config::units::Size;
 use rq_proto::rocketmq as pb;
 use rq_proto::rocketmq::Code;
 
@@ -23,8 +24,69 @@ async fn a_route_names_every_queue_at_the_access_point_of_the_client() {
         assert_eq!((broker.id, broker.name.as_str()), (0, "reliablequeue"));
         assert_eq!(broker.endpoints, Some(access_point()));
         assert_eq!(queue.permission(), pb::Permission::ReadWrite);
-        assert_eq!(queue.accept_message_types, [pb::MessageType::Normal as i32]);
+        let undecided = [pb::MessageType::Normal as i32, pb::MessageType::Fifo as i32];
+        assert_eq!(queue.accept_message_types, undecided, "nothing was sent yet");
     }
+}
+
+#[tokio::test]
+async fn a_topic_made_by_a_route_or_a_consumer_takes_what_is_first_sent() {
+    let broker = Broker::start().await;
+    let client = broker.client("c").await;
+    let types = async || {
+        let request = pb::QueryRouteRequest { topic: Some(resource("t")), endpoints: Some(access_point()) };
+        let route = client.rpc.clone().query_route(client.request(request)).await.unwrap().into_inner();
+        route.message_queues[0].accept_message_types.clone()
+    };
+    assert_eq!(types().await.len(), 2);
+    assert_eq!(client.receive_now("g", "t").await.status.code(), Code::MessageNotFound);
+    let mut ordered = message("t", "1", "x");
+    ordered.system_properties.as_mut().unwrap().message_group = Some("customer-7".into());
+    client.send_ok(vec![ordered]).await;
+    assert_eq!(types().await, [pb::MessageType::Fifo as i32]);
+    assert_eq!(client.receive("g", "t").await.bodies(), ["x"]);
+    let refused = client.send(vec![message("t", "2", "y")]).await.status.unwrap();
+    assert_eq!(refused.code(), Code::MessagePropertyConflictWithType);
+}
+
+#[tokio::test]
+async fn a_topic_beyond_the_limit_is_refused_for_that_reason() {
+    let broker = Broker::start_with(|config| {
+        config.auto_create = true;
+        config.limits.max_topics = 1;
+    })
+    .await;
+    let client = broker.client("c").await;
+    client.send_ok(vec![message("t", "1", "x")]).await;
+    let request = pb::QueryRouteRequest { topic: Some(resource("u")), endpoints: Some(access_point()) };
+    let route = client.rpc.clone().query_route(client.request(request)).await.unwrap().into_inner();
+    for status in [route.status.unwrap(), client.send(vec![message("u", "1", "x")]).await.status.unwrap()] {
+        assert_eq!(status.code(), Code::TooManyRequests);
+        assert!(status.message.contains("limit of 1 topics is reached"), "{}", status.message);
+    }
+}
+
+#[tokio::test]
+async fn sends_beyond_what_the_process_takes_are_refused_and_accepted_again_later() {
+    let broker = Broker::start_with(|config| {
+        config.auto_create = true;
+        config.limits.max_body = Size::kib(512);
+        config.limits.max_request = Size::mib(1);
+        config.limits.max_sends = Size::mib(1);
+    })
+    .await;
+    let mut sends = tokio::task::JoinSet::new();
+    for sender in 0..24 {
+        let client = broker.client(&format!("c{sender}")).await;
+        sends.spawn(async move {
+            let sent = client.send(vec![message("t", &sender.to_string(), vec![b'x'; 400 << 10])]).await;
+            sent.status.unwrap().code()
+        });
+    }
+    let codes = sends.join_all().await;
+    assert!(codes.contains(&Code::Ok) && codes.contains(&Code::TooManyRequests), "{codes:?}");
+    let client = broker.client("later").await;
+    client.send_ok(vec![message("t", "later", vec![b'x'; 400 << 10])]).await;
 }
 
 #[tokio::test]

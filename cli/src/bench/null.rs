@@ -3,13 +3,11 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::time::Duration;
 
 use clap::Args;
 use futures::Stream;
 use rq_proto::rocketmq as pb;
 use rq_proto::rocketmq::messaging_service_server::{MessagingService, MessagingServiceServer};
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
@@ -18,12 +16,6 @@ use crate::output;
 
 /// Largest request, as in the broker.
 const DECODE_MAX: usize = 16 << 20;
-/// HTTP/2 settings of the broker.
-const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
-const STREAMS_MAX: u32 = 8_192;
-const RESET_STREAMS_MAX: usize = 8_192;
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
 /// `rq bench-null`.
 #[derive(Args)]
@@ -47,13 +39,7 @@ pub(crate) async fn run(null: BenchNull) -> Result<(), Failure> {
         TcpIncoming::bind(null.listen).map_err(|error| failed(error.to_string()))?.with_nodelay(Some(true));
     output::line(&format!("answering on {} without storing anything", null.listen))?;
     let service = MessagingServiceServer::new(Null).max_decoding_message_size(DECODE_MAX);
-    Server::builder()
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .max_concurrent_streams(STREAMS_MAX)
-        .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS_MAX))
-        .http2_keepalive_interval(Some(KEEPALIVE.0))
-        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+    rq_proto::server::builder()
         .add_service(service)
         .serve_with_incoming_shutdown(incoming, async { drop(tokio::signal::ctrl_c().await) })
         .await
