@@ -48,7 +48,7 @@ pub struct Outgoing<'a> {
 }
 
 /// What to receive.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Incoming<'a> {
     /// The topic.
     pub topic: &'a str,
@@ -60,7 +60,14 @@ pub struct Incoming<'a> {
     pub invisible: Duration,
     /// How long to wait for the first.
     pub wait: Duration,
+    /// The broker shall renew the leases instead, for [`RENEWED`] at a time.
+    pub auto_renew: bool,
+    /// Names this receive: once more under the same name it gives the same batch.
+    pub attempt: Option<&'a str>,
 }
+
+/// Length of a lease that the broker renews.
+pub const RENEWED: Duration = Duration::from_secs(45);
 
 /// A message received.
 #[derive(Clone, Debug)]
@@ -149,9 +156,10 @@ impl Client {
                 expression: "*".into(),
             }),
             batch_size: what.batch,
-            invisible_duration: duration(what.invisible),
+            invisible_duration: if what.auto_renew { None } else { duration(what.invisible) },
+            auto_renew: what.auto_renew,
             long_polling_timeout: duration(what.wait),
-            ..Default::default()
+            attempt_id: what.attempt.map(str::to_owned),
         };
         let deadline = what.wait + CALL_DEADLINE;
         let mut received = Vec::new();

@@ -96,8 +96,10 @@ pub struct Receive {
     pub topic: String,
     /// The consumer group.
     pub group: String,
-    /// The invisible duration that was asked for.
+    /// How long a lease lasts at least: what was asked for, or what the broker gives before it renews.
     pub invisible: Duration,
+    /// Its attempt id, if it had one. A receive with the id of another repeats that one.
+    pub attempt_id: Option<String>,
     /// How it ended. A broken stream is unknown, whatever came before it broke.
     pub outcome: Outcome,
     /// What came.

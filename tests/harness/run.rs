@@ -3,6 +3,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::{Context as _, Result};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
@@ -12,6 +13,31 @@ pub fn rounds(few: u32, soak: u32) -> u32 {
     let asked = std::env::var("RQ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
     let soaking = std::env::var("RQ_SOAK").is_ok_and(|soak| soak == "1");
     asked.unwrap_or(if soaking { soak } else { few })
+}
+
+/// Runs `rounds` in histories of at most `most` rounds, each with a seed of its own and a fresh start: a history is
+/// judged as a whole, and what it takes to judge grows with its length. An error names the seed that repeats it.
+pub async fn histories<F>(
+    test: &str,
+    rounds: u32,
+    most: u32,
+    mut history: impl FnMut(u64, u32) -> F,
+) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
+    let seed = seed(test);
+    let mut left = rounds;
+    for nth in 0.. {
+        if left == 0 {
+            break;
+        }
+        let rounds = left.min(most);
+        let told = history(seed.wrapping_add(nth), rounds).await;
+        told.with_context(|| format!("{test}: RQ_SEED={seed}"))?;
+        left -= rounds;
+    }
+    Ok(())
 }
 
 /// The seed of a test, from `RQ_SEED` or the clock. Printed, because whoever sees a failure needs it.

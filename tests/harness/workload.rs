@@ -1,5 +1,5 @@
-//! The load of the crash tests: producers that retry what they cannot know, consumers that ack, forget, give back and
-//! ack too late, on one normal and one FIFO topic. Everything goes into a history; the load judges nothing while it
+//! The load of the crash tests: producers that retry what they cannot know, consumers that ack, forget, give back,
+//! ack too late, repeat a receive and have their leases renewed, on one normal and one FIFO topic. Everything goes into a history; the load judges nothing while it
 //! runs and goes on through every fault, as real clients would.
 
 use std::collections::BTreeSet;
@@ -9,15 +9,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
+use rand::RngExt as _;
 use rand::rngs::StdRng;
-use rand::{Rng as _, RngExt as _};
 use rq_proto::admin::TopicType;
 use tokio::task::JoinSet;
 
 use crate::checker;
-use crate::client::{Client, Incoming, Outgoing, Received};
-use crate::history::{Ack, Change, Delivery, History, Outcome, Receive, Recorder, Send};
+use crate::client::{Client, Outgoing};
+use crate::history::{History, Outcome, Recorder, Send};
 use crate::run::randomness;
+
+mod consumer;
+
+use consumer::Consumer;
 
 /// Between two tries while the broker is away.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -37,6 +41,8 @@ pub struct Plan {
     pub ordered_producers: usize,
     /// Consumers of the normal topic, and as many of the FIFO topic.
     pub consumers: usize,
+    /// Further consumers of each topic, whose leases the broker renews.
+    pub renewing_consumers: usize,
     /// Length of a lease.
     pub invisible: Duration,
     /// Largest body, in bytes.
@@ -53,7 +59,8 @@ impl Plan {
             seed,
             producers: 6,
             ordered_producers: 6,
-            consumers: 3,
+            consumers: 2,
+            renewing_consumers: 1,
             invisible: Duration::from_secs(3),
             largest_body: 48 << 10,
             patience: Duration::from_secs(45),
@@ -143,8 +150,8 @@ impl Load {
                 let producer = Producer::new(&load.shared, lane, nth)?;
                 load.producers.spawn(producer.run());
             }
-            for nth in 0..plan.consumers {
-                let consumer = Consumer::new(&load.shared, lane, nth)?;
+            for nth in 0..plan.consumers + plan.renewing_consumers {
+                let consumer = Consumer::new(&load.shared, lane, nth, nth >= plan.consumers)?;
                 load.consumers.spawn(consumer.run());
             }
         }
@@ -299,129 +306,6 @@ impl Producer {
             self.shared.ledger(&self.lane).acknowledge(id);
         }
         outcome
-    }
-}
-
-struct Consumer {
-    shared: Arc<Shared>,
-    lane: Lane,
-    client: Client,
-    random: StdRng,
-}
-
-impl Consumer {
-    fn new(shared: &Arc<Shared>, lane: Lane, nth: usize) -> Result<Self> {
-        let random = randomness(shared.plan.seed, nth as u64 * 4 + 2 + u64::from(lane.ordered));
-        let client = Client::new(&shared.endpoint, &format!("consumer-{}-{nth}", lane.group))?;
-        Ok(Self { shared: Arc::clone(shared), lane, client, random })
-    }
-
-    fn incoming(&self, batch: i32) -> Incoming<'static> {
-        let Lane { topic, group, .. } = self.lane;
-        Incoming {
-            topic,
-            group,
-            batch,
-            invisible: self.shared.plan.invisible,
-            wait: Duration::from_millis(300),
-        }
-    }
-
-    async fn run(mut self) {
-        let mut late = JoinSet::new();
-        while !self.shared.stopped() {
-            let batch = self.random.random_range(1..=32);
-            let (outcome, received) = self.receive(batch).await;
-            if !outcome.is_ok() {
-                // What came with a broken stream is left alone: its leases end by themselves.
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-            let mut done = Vec::new();
-            for message in received {
-                // In the drain everything is acked at once.
-                let fate = if self.shared.producing() { self.random.next_u32() % 100 } else { 100 };
-                match fate {
-                    0..2 => {}
-                    2..4 => self.give_back(&message).await,
-                    4..5 => {
-                        drop(late.spawn(Self::ack_late(self.acker(), self.incoming(1).invisible, message)));
-                    }
-                    _ => done.push((message.id, message.handle)),
-                }
-            }
-            self.acker().ack(done).await;
-        }
-        while late.join_next().await.is_some() {}
-    }
-
-    async fn receive(&self, batch: i32) -> (Outcome, Vec<Received>) {
-        let recorder = &self.shared.recorder;
-        let what = self.incoming(batch);
-        let begin = recorder.now();
-        let (outcome, received) = self.client.receive(what).await;
-        let delivery = |message: &Received| Delivery {
-            id: message.id.clone(),
-            handle: message.handle.clone(),
-            attempt: message.attempt,
-            place: message.place,
-            intact: message.body == body_of(&message.id),
-        };
-        let receive = Receive {
-            span: recorder.since(begin),
-            topic: what.topic.to_string(),
-            group: what.group.to_string(),
-            invisible: what.invisible,
-            outcome: outcome.clone(),
-            deliveries: received.iter().map(delivery).collect(),
-        };
-        recorder.history().receives.push(receive);
-        (outcome, received)
-    }
-
-    async fn give_back(&self, message: &Received) {
-        let recorder = &self.shared.recorder;
-        let invisible = Duration::from_millis(500);
-        let begin = recorder.now();
-        let outcome = self.client.change_invisible(self.incoming(1), message, invisible).await;
-        let change =
-            Change { span: recorder.since(begin), handle: message.handle.clone(), invisible, outcome };
-        recorder.history().changes.push(change);
-    }
-
-    fn acker(&self) -> Acker {
-        Acker { shared: Arc::clone(&self.shared), lane: self.lane, client: self.client.clone() }
-    }
-
-    /// Acks after the lease ended: right as long as nobody else got the message.
-    async fn ack_late(acker: Acker, invisible: Duration, message: Received) {
-        tokio::time::sleep(invisible + PAUSE).await;
-        acker.ack(vec![(message.id, message.handle)]).await;
-    }
-}
-
-struct Acker {
-    shared: Arc<Shared>,
-    lane: Lane,
-    client: Client,
-}
-
-impl Acker {
-    async fn ack(&self, deliveries: Vec<(String, String)>) {
-        if deliveries.is_empty() {
-            return;
-        }
-        let recorder = &self.shared.recorder;
-        let begin = recorder.now();
-        let outcomes = self.client.ack(self.lane.topic, self.lane.group, &deliveries).await;
-        let span = recorder.since(begin);
-        for ((id, handle), outcome) in deliveries.into_iter().zip(outcomes) {
-            if !outcome.is_fail() {
-                self.shared.ledger(&self.lane).settle(&id);
-            }
-            let group = self.lane.group.to_string();
-            recorder.history().acks.push(Ack { span, group, id, handle, outcome });
-        }
     }
 }
 

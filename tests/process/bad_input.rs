@@ -68,7 +68,8 @@ impl Kept {
         let mut missing: std::collections::BTreeSet<String> = (0..MESSAGES).map(id).collect();
         let (invisible, wait) = (Duration::from_secs(20), Duration::from_secs(5));
         while !missing.is_empty() {
-            let what = Incoming { topic: TOPIC, group: GROUP, batch: 32, invisible, wait };
+            let what =
+                Incoming { topic: TOPIC, group: GROUP, batch: 32, invisible, wait, ..Incoming::default() };
             let (outcome, received) = client.receive(what).await;
             ensure!(!received.is_empty(), "{missing:?} are lost ({outcome:?})");
             for message in received {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rq_tests::broker::{Broker, Signal, signal};
-use rq_tests::run::{randomness, rounds, seed};
+use rq_tests::run::{histories, randomness, rounds};
 use rq_tests::workload::{Load, Plan, judge};
 
 use crate::{BACK_DEADLINE, RESTLESS_ANYWHERE};
@@ -18,18 +18,7 @@ const ROUNDS_OF_A_HISTORY: u32 = 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_broker_keeps_every_promise() -> Result<()> {
-    let seed = seed("crash");
-    let mut left = rounds(10, 200);
-    let mut nth = 0;
-    while left > 0 {
-        let rounds = left.min(ROUNDS_OF_A_HISTORY);
-        one_history(seed.wrapping_add(nth), rounds)
-            .await
-            .with_context(|| format!("crash: RQ_SEED={seed}"))?;
-        left -= rounds;
-        nth += 1;
-    }
-    Ok(())
+    histories("crash", rounds(10, 200), ROUNDS_OF_A_HISTORY, one_history).await
 }
 
 /// What happens to the broker.

@@ -7,12 +7,14 @@ use rand::RngExt as _;
 use rq_tests::broker::Broker;
 use rq_tests::disk::LoopDisk;
 use rq_tests::requirement::{Requirement, can_run};
-use rq_tests::run::{randomness, rounds, seed};
+use rq_tests::run::{histories, randomness, rounds};
 use rq_tests::strace::Strace;
 use rq_tests::workload::{Load, Plan, judge};
 
 use crate::{BACK_DEADLINE, RESTLESS};
 
+/// Failures of one history; the next ones begin with a new disk.
+const ROUNDS_OF_A_HISTORY: u32 = 20;
 const DISK_MIB: u64 = 1_024;
 /// The failing call is one of the first so many of its thread.
 const LATEST_FAILURE: u32 = 300;
@@ -22,9 +24,11 @@ async fn a_broker_whose_flush_failed_ends_and_keeps_every_promise() -> Result<()
     if !can_run("failing flush", &[Requirement::Root, Requirement::LoopDevice, Requirement::Strace])? {
         return Ok(());
     }
-    let seed = seed("failing flush");
+    histories("failing flush", rounds(4, 100), ROUNDS_OF_A_HISTORY, one_history).await
+}
+
+async fn one_history(seed: u64, rounds: u32) -> Result<()> {
     let mut random = randomness(seed, 102);
-    let rounds = rounds(4, 100);
     let disk = LoopDisk::new(DISK_MIB)?;
     let home = tempfile::tempdir()?;
     let mut broker = Broker::start(&disk.path().join("data"), &RESTLESS).await?;
@@ -45,8 +49,8 @@ async fn a_broker_whose_flush_failed_ends_and_keeps_every_promise() -> Result<()
         drop(tracer);
         disk.cut_power()?;
         disk.power_on()?;
-        broker.restart().await.with_context(|| format!("restart of round {round}, RQ_SEED={seed}"))?;
+        broker.restart().await.with_context(|| format!("restart of round {round}"))?;
     }
-    judge("failing-flush", &load.drain().await?).with_context(|| format!("RQ_SEED={seed}"))?;
+    judge("failing-flush", &load.drain().await?)?;
     broker.finish().await
 }

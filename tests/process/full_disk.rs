@@ -115,8 +115,16 @@ async fn send(client: &Client, id: &str) -> Outcome {
 async fn consume(client: &Client, mut owed: BTreeSet<String>) -> Result<()> {
     let (invisible, wait) = (Duration::from_mins(1), Duration::from_secs(5));
     while !owed.is_empty() {
-        let (outcome, received) =
-            client.receive(Incoming { topic: TOPIC, group: GROUP, batch: 16, invisible, wait }).await;
+        let (outcome, received) = client
+            .receive(Incoming {
+                topic: TOPIC,
+                group: GROUP,
+                batch: 16,
+                invisible,
+                wait,
+                ..Incoming::default()
+            })
+            .await;
         ensure!(!received.is_empty(), "{} messages do not come from the full disk: {outcome:?}", owed.len());
         let done: Vec<(String, String)> =
             received.into_iter().map(|message| (message.id, message.handle)).collect();

@@ -9,7 +9,7 @@ use rq_tests::broker::Broker;
 use rq_tests::checker::{Violation, check};
 use rq_tests::disk::LoopDisk;
 use rq_tests::requirement::{Requirement, can_run};
-use rq_tests::run::{randomness, rounds, seed};
+use rq_tests::run::{histories, randomness, rounds, seed};
 use rq_tests::strace::Strace;
 use rq_tests::workload::{Load, Plan, judge};
 
@@ -24,18 +24,7 @@ async fn a_broker_whose_disk_lost_power_keeps_every_promise() -> Result<()> {
     if !can_run("power loss", &[Requirement::Root, Requirement::LoopDevice])? {
         return Ok(());
     }
-    let seed = seed("power loss");
-    let mut left = rounds(5, 100);
-    let mut nth = 0;
-    while left > 0 {
-        let rounds = left.min(ROUNDS_OF_A_HISTORY);
-        one_history(seed.wrapping_add(nth), rounds)
-            .await
-            .with_context(|| format!("power loss: RQ_SEED={seed}"))?;
-        left -= rounds;
-        nth += 1;
-    }
-    Ok(())
+    histories("power loss", rounds(5, 100), ROUNDS_OF_A_HISTORY, one_history).await
 }
 
 /// The test of the test: with flushes that do nothing the same power cut must lose messages, and be seen to.

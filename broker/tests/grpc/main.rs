@@ -9,6 +9,7 @@
 
 mod consume;
 mod dead_letters;
+mod fifo;
 mod harness;
 mod inactive;
 mod lifecycle;

@@ -47,9 +47,18 @@ impl Story {
             topic: TOPIC.into(),
             group: GROUP.into(),
             invisible: Duration::from_secs(3),
+            attempt_id: None,
             outcome,
             deliveries: deliveries.collect(),
         });
+        self
+    }
+
+    /// The newest two receives were one, repeated.
+    fn repeated(mut self) -> Self {
+        for receive in self.0.receives.iter_mut().rev().take(2) {
+            receive.attempt_id = Some("attempt-1".into());
+        }
         self
     }
 
@@ -70,6 +79,23 @@ impl Story {
 
 fn sent(id: &str) -> Story {
     Story::default().send(id, 0, 10, Outcome::Ok)
+}
+
+#[test]
+fn a_repeated_receive_may_give_the_same_delivery_and_no_other_may() {
+    let twice = || sent("a").got("a", 1, 20, 30).got("a", 1, 40, 50);
+    let acked = |story: Story| story.ack("a", 1, 60, 70, Outcome::Ok).verdict();
+    assert_eq!(acked(twice().repeated()), []);
+    assert_eq!(acked(twice()).len(), 2, "one message leased twice, with one attempt");
+    let another = sent("a").got("a", 1, 20, 30).got("a", 2, 40, 50).repeated();
+    assert!(matches!(acked(another)[..], [Violation::TwoLeases { .. }]));
+}
+
+#[test]
+fn the_lease_of_a_repeated_receive_lasts_from_the_repeat() {
+    let story = sent("a").got("a", 1, 20, 30).got("a", 1, 2_500, 2_510).repeated();
+    let early = story.got("a", 2, 4_000, 4_010).ack("a", 2, 4_020, 4_030, Outcome::Ok);
+    assert!(matches!(early.verdict()[..], [Violation::TwoLeases { .. }]));
 }
 
 #[test]
