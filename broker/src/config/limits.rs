@@ -126,8 +126,9 @@ limits! {
     /// They go earlier once the log is larger than this.
     keep_size "RQ_KEEP_SIZE": Size = Size(u64::MAX), Size::mib(1) => Size(u64::MAX);
     /// A group that owes messages and has not consumed for this long is reported.
-    report_inactive "RQ_REPORT_INACTIVE": Span = Span::hours(168), Span::secs(1) => Span::hours(87_600);
-    /// What becomes of messages that such a group owes: kept, or dropped and counted after this time.
+    report_inactive "RQ_REPORT_INACTIVE": Span = Span::hours(168), Span::secs(1) => Span::hours(87_660);
+    /// What becomes of messages that such a group owes: kept, or dropped and counted after this time,
+    /// a day or more.
     retention_inactive_group "RQ_RETENTION_INACTIVE_GROUP": Inactive = Inactive::Keep, Inactive::SHORTEST => Inactive::Keep;
     /// Dead letters are kept this long.
     keep_dead_letters "RQ_KEEP_DEAD_LETTERS": Span = Span::hours(336), Span::secs(1) => Span::hours(87_600);

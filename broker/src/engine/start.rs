@@ -110,12 +110,7 @@ impl Engine {
             took = %humantime::format_duration(Duration::from_millis(started.elapsed().as_millis() as u64)),
             "log recovered"
         );
-        let identity = Identity {
-            cluster: log.identity().cluster.clone(),
-            shard: log.identity().shard,
-            store: log.identity().store_id.to_string(),
-            epoch,
-        };
+        let identity = identity(&log, epoch);
         let clock = LogClock::start(state.log_time(), clock::read());
         let mut shard =
             Shard::new(state, Limits { free_bytes_min: limits.free_bytes_min.max(FREE_BYTES_MIN), ..limits });
@@ -175,6 +170,12 @@ impl Engine {
         };
         Ok(Self { shared: Arc::new(shared) })
     }
+}
+
+fn identity(log: &Log<StdDisk>, epoch: Epoch) -> Identity {
+    let of_log = log.identity();
+    let (cluster, store) = (of_log.cluster.clone(), of_log.store_id.to_string());
+    Identity { cluster, shard: of_log.shard, store, epoch }
 }
 
 fn recover(data: &Path, options: rq_log::Options) -> Result<(Log<StdDisk>, State), StartError> {
