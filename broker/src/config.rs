@@ -144,7 +144,9 @@ pub enum ConfigError {
         max: String,
     },
     /// A send that could never be taken.
-    #[error("max-sends ({max_sends}) is less than one request may have: make it at least max-request ({max_request})")]
+    #[error(
+        "max-sends ({max_sends}) is less than one request may have: make it at least max-request ({max_request})"
+    )]
     SendsTooSmall {
         /// Bytes of all sends.
         max_sends: units::Size,
@@ -192,7 +194,9 @@ impl Config {
     }
 
     /// Checks the names of the process's environment variables: a misspelt one must not be passed over.
-    pub fn check_environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<(), ConfigError> {
+    pub fn check_environment(
+        variables: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<(), ConfigError> {
         environment::check(variables)
     }
 

@@ -23,7 +23,8 @@ use rq_core::queue::idle::IdleGroup;
 use rq_core::queue::request::{
     Ack, Answer, ChangeInvisible, ChangeInvisibleError, ConsumeError, CreateGroup, CreateGroupError,
     CreateTopic, CreateTopicError, Delivery, ForwardToDeadLetters, GroupNotFound, GroupView, Name, Receive,
-    ReceiveError, Request, Send, SendError, Sent, StaleHandle, Subscribe, TopicNotFound, TopicOnUseError, TopicView, UndoPop,
+    ReceiveError, Request, Send, SendError, Sent, StaleHandle, Subscribe, TopicNotFound, TopicOnUseError,
+    TopicView, UndoPop,
 };
 use rq_core::record::{self, StoredMessage};
 use rq_log::{LogReader, ReadError, StdDisk};
