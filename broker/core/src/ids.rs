@@ -87,6 +87,28 @@ number! {
     Ticket(u64)
 }
 
+/// Random id of one formatted data directory, 128 bits. A new disk is a new store.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreId(pub u128);
+
+impl fmt::Display for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreId({self})")
+    }
+}
+
+number! {
+    /// Number of a store's session: changes whenever what was written and not flushed may be gone, which is when the
+    /// machine booted anew or the volume moved without a clean close. Matters to `flushMode: Async` alone.
+    Session(u64)
+}
+
 impl Lsn {
     /// The position `bytes` further on.
     #[must_use]

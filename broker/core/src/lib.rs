@@ -13,9 +13,12 @@
 
 pub mod clock;
 pub mod codec;
+pub mod config;
+pub mod failover;
 pub mod handle;
 pub mod hash;
 pub mod ids;
 pub mod message;
 pub mod queue;
 pub mod record;
+pub mod replication;

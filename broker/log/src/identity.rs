@@ -1,11 +1,10 @@
 //! The IDENTITY file: whose data directory this is. Written once, when the directory is formatted, never changed.
 
-use std::fmt;
 use std::path::Path;
 
 use rq_core::codec::{Reader, Write as _};
 use rq_core::hash::crc32c;
-use rq_core::ids::{Lsn, ShardId};
+use rq_core::ids::{Lsn, ShardId, StoreId};
 
 use crate::disk::{Disk, DiskFile as _, OpenMode, read_exact_at};
 use crate::error::{Damaged, DiskError, OpenError};
@@ -14,22 +13,6 @@ use crate::layout::{IDENTITY, Layout, unfinished};
 /// Version of the whole directory's format. Raised only when an older broker must not touch the directory.
 pub const FORMAT_VERSION: u32 = 1;
 const MAGIC: u32 = u32::from_le_bytes(*b"RQID");
-
-/// Random id of one formatted data directory, 128 bits. A new disk is a new store.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StoreId(pub u128);
-
-impl fmt::Display for StoreId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Debug for StoreId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StoreId({self})")
-    }
-}
 
 /// Whose data directory it is, and what cannot be changed about it.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,0 +1,227 @@
+//! The master's part: counts what every member of the in-sync set has, brings slaves into the set and out of it, and
+//! hands over.
+
+use std::collections::BTreeMap;
+
+use super::{Catchup, Effect, Guards, Hello, Link, Message, Phase, Replica, Role};
+use crate::config::{Change, FlushMode};
+use crate::ids::{Epoch, Lsn, Session, StoreId};
+
+/// A slave that lags more than this behind the end of the log, in bytes, is not taken into the set.
+const LAG_MAX: u64 = 1 << 20;
+
+/// A slave as its master knows it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Peer {
+    /// Its link, while it has one.
+    pub link: Option<Link>,
+    /// Its session.
+    pub session: Session,
+    /// Everything below is written there, as it said in this epoch.
+    pub received: Lsn,
+    /// Everything below is flushed there, as it said in this epoch.
+    pub durable: Lsn,
+    /// Whether it gets frames.
+    pub phase: Phase,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Master {
+    pub(super) epoch: Epoch,
+    /// Where the frame ends that began the epoch.
+    pub(super) begun: Option<Lsn>,
+    pub(super) peers: BTreeMap<StoreId, Peer>,
+    /// Who shall be master next.
+    pub(super) successor: Option<StoreId>,
+}
+
+impl Master {
+    pub(super) fn new(epoch: Epoch) -> Self {
+        Self { epoch, begun: None, peers: BTreeMap::new(), successor: None }
+    }
+
+    pub(super) fn serves(&self, commit: Lsn) -> bool {
+        self.successor.is_none() && self.begun.is_some_and(|begun| commit >= begun)
+    }
+}
+
+impl<G: Guards> Replica<G> {
+    pub(super) fn on_greeted(&mut self, link: Link, hello: Hello, effects: &mut Vec<Effect>) {
+        let Role::Master(master) = &mut self.role else {
+            effects.push(Effect::Hangup(link));
+            return;
+        };
+        if hello.promised > master.epoch {
+            effects.push(Effect::ReadConfig);
+            effects.push(Effect::Hangup(link));
+            return;
+        }
+        let common = self.history.common(self.end, &hello.history, hello.end);
+        let (catchup, phase) = if common < self.start {
+            (Catchup::Install, Phase::Installing)
+        } else if common < hello.end {
+            (Catchup::Truncate(common), Phase::Truncating)
+        } else {
+            (Catchup::Resume, Phase::Following)
+        };
+        // What it had in an earlier life counts when it says so again.
+        let peer =
+            Peer { link: Some(link), session: hello.session, received: Lsn(0), durable: Lsn(0), phase };
+        let epoch = master.epoch;
+        master.peers.insert(hello.store, peer);
+        effects.push(Effect::Send(link, Message::Welcome { epoch, catchup }));
+        if phase == Phase::Following {
+            effects.push(Effect::Ship(link, hello.end));
+        }
+        let in_set = self.config.as_ref().is_some_and(|config| config.in_sync.contains_key(&hello.store));
+        if in_set && !self.may_lead(hello.store, hello.session) {
+            // It comes back as a new replica.
+            self.take_out(hello.store, effects);
+        }
+    }
+
+    fn may_lead(&self, store: StoreId, session: Session) -> bool {
+        !G::SESSIONS || self.config.as_ref().is_some_and(|config| config.may_lead(store, session))
+    }
+
+    pub(super) fn on_message(&mut self, link: Link, message: Message, effects: &mut Vec<Effect>) {
+        let end = self.end;
+        let Role::Master(master) = &mut self.role else {
+            return self.on_masters_message(link, &message, effects);
+        };
+        let Some(peer) = master.peers.values_mut().find(|peer| peer.link == Some(link)) else { return };
+        match message {
+            Message::Ack { epoch, received, durable } if epoch == master.epoch => {
+                peer.received = peer.received.max(received.min(end));
+                peer.durable = peer.durable.max(durable.min(end));
+                self.recount(effects);
+            }
+            // Perhaps deposed: the config store knows.
+            Message::Refused { promised } if promised > master.epoch => effects.push(Effect::ReadConfig),
+            Message::Ack { epoch, .. } if epoch > master.epoch => effects.push(Effect::ReadConfig),
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_disconnected(&mut self, link: Link, effects: &mut Vec<Effect>) {
+        match &mut self.role {
+            Role::Master(master) => {
+                // What it has said of this epoch stays true: it cannot lose what it has flushed.
+                for peer in master.peers.values_mut().filter(|peer| peer.link == Some(link)) {
+                    peer.link = None;
+                    peer.phase = Phase::Greeting;
+                }
+            }
+            Role::Slave(slave) if slave.link == Some(link) => slave.follow_again(effects),
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_silent(&mut self, peer: StoreId, effects: &mut Vec<Effect>) {
+        if let Role::Master(master) = &mut self.role {
+            if master.successor == Some(peer) && self.proposals.is_empty() {
+                master.successor = None;
+            }
+            self.take_out(peer, effects);
+        }
+    }
+
+    /// Takes a slave out of the set; counts it until that is stored for certain.
+    fn take_out(&mut self, peer: StoreId, effects: &mut Vec<Effect>) {
+        let Some(config) = &self.config else { return };
+        let by = (self.store, config.epoch);
+        if config.in_sync.contains_key(&peer) {
+            self.propose(&Change::Shrink { by, remove: peer }, effects);
+        } else if self.effective_set().iter().any(|(store, _)| *store == peer) {
+            // Perhaps it is in the set already: a newer write settles that it is not.
+            self.propose(&Change::Touch { by }, effects);
+        }
+    }
+
+    pub(super) fn on_hand_over(&mut self, to: StoreId, effects: &mut Vec<Effect>) {
+        let in_set = self.config.as_ref().is_some_and(|config| config.in_sync.contains_key(&to));
+        if let Role::Master(master) = &mut self.role
+            && to != self.store
+            && in_set
+        {
+            master.successor = Some(to);
+            self.recount(effects);
+        }
+    }
+
+    /// The members that count: the set, and every set that may be stored already.
+    fn effective_set(&self) -> Vec<(StoreId, Session)> {
+        let confirmed = self.config.iter().flat_map(|config| &config.in_sync);
+        let proposed = self.proposals.iter().flat_map(|proposal| &proposal.config.in_sync);
+        let mut set: Vec<_> = confirmed.map(|(store, session)| (*store, *session)).collect();
+        if G::UNION {
+            set.extend(proposed.map(|(store, session)| (*store, *session)));
+        }
+        set.sort_unstable();
+        set.dedup();
+        set
+    }
+
+    /// Whether records count when they are written. With one copy they are flushed first, whatever the mode.
+    fn counts_unflushed(&self, set: &[(StoreId, Session)]) -> bool {
+        self.flush_mode == FlushMode::Async
+            && self.config.as_ref().is_some_and(|config| config.flush_mode == FlushMode::Async)
+            && set.len() > 1
+    }
+
+    /// Finds out what is committed, and what follows from that.
+    pub(super) fn recount(&mut self, effects: &mut Vec<Effect>) {
+        let set = self.effective_set();
+        let unflushed = self.counts_unflushed(&set);
+        let Role::Master(master) = &self.role else { return };
+        let Some(begun) = master.begun else { return };
+        let has = |(store, session): &(StoreId, Session)| {
+            if *store == self.store {
+                return if unflushed { self.end } else { self.durable };
+            }
+            let peer = master.peers.get(store).filter(|peer| {
+                !G::SESSIONS || self.flush_mode == FlushMode::Sync || peer.session == *session
+            });
+            peer.map_or(Lsn(0), |peer| if unflushed { peer.received } else { peer.durable })
+        };
+        // What lies before the epoch commits with its first record: alone, no older record is ever committed.
+        let everywhere = set.iter().map(has).min().unwrap_or_default();
+        if everywhere >= begun {
+            self.committed_up_to(everywhere, effects);
+        }
+        self.bring_in(effects);
+        self.hand_over(effects);
+    }
+
+    /// Takes a slave that has caught up into the set. It counts from the proposal on.
+    fn bring_in(&mut self, effects: &mut Vec<Effect>) {
+        let (Role::Master(master), Some(config)) = (&self.role, &self.config) else { return };
+        if !self.proposals.is_empty() || !master.serves(self.commit) {
+            return;
+        }
+        let caught_up = |(store, peer): &(&StoreId, &Peer)| {
+            config.members.contains_key(store)
+                && !config.in_sync.contains_key(store)
+                && peer.link.is_some()
+                && peer.durable >= self.commit
+                && self.end.0 - peer.durable.0 <= LAG_MAX
+        };
+        let by = (self.store, master.epoch);
+        if let Some((store, peer)) = master.peers.iter().find(caught_up) {
+            let change = Change::Expand { by, add: *store, session: peer.session };
+            self.propose(&change, effects);
+        }
+    }
+
+    /// Makes the successor master once it has everything.
+    fn hand_over(&mut self, effects: &mut Vec<Effect>) {
+        let (Role::Master(master), Some(config)) = (&self.role, &self.config) else { return };
+        let Some(to) = master.successor else { return };
+        let Some(peer) = master.peers.get(&to) else { return };
+        if self.commit == self.end && peer.durable == self.end && self.proposals.is_empty() {
+            let keep = config.in_sync.keys().copied().collect();
+            let change = Change::Promote { to, session: peer.session, keep };
+            self.propose(&change, effects);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The slave's part: follows the master of the newest epoch, cuts off what that does not have, stores what it sends,
+//! and acknowledges what is flushed.
+
+use super::{Catchup, Durable, Effect, Guards, Halt, Link, Message, Replica, Role};
+use crate::ids::{Epoch, Lsn, StoreId};
+
+/// How far a slave is on its way to the end of the master's log.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Phase {
+    /// It connects and greets.
+    Greeting,
+    /// It cuts off what the master does not have.
+    Truncating,
+    /// It fetches checkpoint and segments.
+    Installing,
+    /// It stores frames as they come.
+    Following,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Slave {
+    pub(super) master: StoreId,
+    pub(super) epoch: Epoch,
+    pub(super) link: Option<Link>,
+    pub(super) phase: Phase,
+}
+
+impl Slave {
+    pub(super) fn new(master: StoreId, epoch: Epoch) -> Self {
+        Self { master, epoch, link: None, phase: Phase::Greeting }
+    }
+
+    /// Begins anew, on another link.
+    pub(super) fn follow_again(&mut self, effects: &mut Vec<Effect>) {
+        *self = Self::new(self.master, self.epoch);
+        effects.push(Effect::Follow(self.master));
+    }
+}
+
+impl<G: Guards> Replica<G> {
+    pub(super) fn on_connected(&mut self, link: Link, _effects: &mut Vec<Effect>) {
+        if let Role::Slave(slave) = &mut self.role {
+            slave.link = Some(link);
+        }
+    }
+
+    /// A message from the master on the slave's link.
+    pub(super) fn on_masters_message(&mut self, link: Link, message: &Message, effects: &mut Vec<Effect>) {
+        let Role::Slave(slave) = &mut self.role else { return };
+        if slave.link != Some(link) {
+            return;
+        }
+        let (epoch, phase) = (message.epoch(), slave.phase);
+        if epoch < self.promised {
+            let promised = self.promised;
+            effects.push(Effect::Send(link, Message::Refused { promised }));
+            return;
+        }
+        if epoch > self.promised {
+            // It greets again when the promise is kept.
+            self.promise(epoch, effects);
+            if G::PROMISE_FIRST {
+                return;
+            }
+        }
+        match (message, phase) {
+            (Message::Welcome { catchup, .. }, Phase::Greeting) => self.on_welcome(*catchup, effects),
+            (Message::Frames { from, end, commit, .. }, Phase::Following) => {
+                if *from == self.end && end > from {
+                    effects.push(Effect::Store);
+                } else if *from > self.end {
+                    // Something between is missing.
+                    return self.greet_again(effects);
+                }
+                self.committed_up_to((*commit).min(self.end), effects);
+            }
+            (Message::Heartbeat { commit, .. }, Phase::Following) => {
+                self.committed_up_to((*commit).min(self.end), effects);
+                self.acknowledge(effects);
+            }
+            (Message::Refused { .. }, _) => effects.push(Effect::ReadConfig),
+            _ => {}
+        }
+    }
+
+    fn on_welcome(&mut self, catchup: Catchup, effects: &mut Vec<Effect>) {
+        let phase = match catchup {
+            Catchup::Resume => Phase::Following,
+            Catchup::Truncate(to) if to < self.commit => {
+                self.role = Role::Halted;
+                let halt = Halt::CommittedLost { epoch: self.promised, to, commit: self.commit };
+                effects.push(Effect::Halt(halt));
+                return;
+            }
+            Catchup::Truncate(to) => {
+                effects.push(Effect::Truncate(to));
+                Phase::Truncating
+            }
+            Catchup::Install => {
+                effects.push(Effect::Install);
+                Phase::Installing
+            }
+        };
+        if let Role::Slave(slave) = &mut self.role {
+            slave.phase = phase;
+        }
+        self.acknowledge(effects);
+    }
+
+    fn greet_again(&mut self, effects: &mut Vec<Effect>) {
+        if let Role::Slave(slave) = &mut self.role {
+            slave.follow_again(effects);
+        }
+    }
+
+    pub(super) fn on_truncated(&mut self, to: Lsn, effects: &mut Vec<Effect>) {
+        self.end = to;
+        self.durable = self.durable.min(to);
+        self.history.truncate(to);
+        self.greet_again(effects);
+    }
+
+    pub(super) fn on_installed(&mut self, copy: Durable, effects: &mut Vec<Effect>) {
+        self.start = copy.start;
+        self.end = copy.end;
+        self.durable = copy.flushed;
+        self.history = copy.history;
+        self.flush_mode = copy.flush_mode;
+        self.committed_up_to(copy.commit, effects);
+        self.greet_again(effects);
+    }
+
+    /// Tells the master how far this slave is. Only what is flushed is called durable, and only in an epoch whose
+    /// promise is kept.
+    pub(super) fn acknowledge(&self, effects: &mut Vec<Effect>) {
+        if let Role::Slave(slave) = &self.role
+            && slave.phase == Phase::Following
+            && let Some(link) = slave.link
+        {
+            let ack = Message::Ack { epoch: self.promised, received: self.end, durable: self.durable };
+            effects.push(Effect::Send(link, ack));
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! What one replica does, by example; what a cluster can come to is the model's and the simulator's.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::config::Member;
+
+const A: StoreId = StoreId(1);
+const B: StoreId = StoreId(2);
+const S: Session = Session(0);
+const LINK: Link = Link(1);
+
+/// A replica, and what it said last.
+struct Subject {
+    replica: Replica,
+    said: Vec<Effect>,
+}
+
+impl Subject {
+    fn new(store: StoreId, found: Durable) -> Self {
+        Self { replica: Replica::new(store, S, found), said: Vec::new() }
+    }
+
+    fn hears(&mut self, input: Input) -> &[Effect] {
+        self.said.clear();
+        self.replica.step(input, &mut self.said);
+        &self.said
+    }
+
+    fn proposal(&self) -> (ProposalId, Config) {
+        let proposal = self.said.iter().find_map(|effect| match effect {
+            Effect::Propose(id, config) => Some((*id, config.clone())),
+            _ => None,
+        });
+        proposal.unwrap_or_else(|| panic!("nothing was proposed: {:?}", self.said))
+    }
+}
+
+fn formed() -> Config {
+    Config::form(A, S, [A, B].map(|store| (store, Member::default())).into(), 1)
+}
+
+fn begin(epoch: u32, start: u64) -> EpochStart {
+    EpochStart { epoch: Epoch(epoch), start: Lsn(start) }
+}
+
+/// A as master of epoch 1, with 10 bytes of log and nobody else.
+fn master() -> Subject {
+    let mut a = Subject::new(A, Durable::default());
+    a.hears(Input::Config(formed()));
+    a.hears(Input::Promised(Epoch(1)));
+    a.hears(Input::Appended { end: Lsn(10), begins: vec![begin(1, 0)] });
+    a.hears(Input::Flushed(Lsn(10)));
+    a
+}
+
+fn hello(history: &[EpochStart], end: u64) -> Hello {
+    let history = EpochHistory::new(history.to_vec());
+    Hello { store: B, session: S, promised: Epoch(1), history, end: Lsn(end) }
+}
+
+fn ack(received: u64, durable: u64) -> Input {
+    let (received, durable) = (Lsn(received), Lsn(durable));
+    Input::Message(LINK, Message::Ack { epoch: Epoch(1), received, durable })
+}
+
+/// The same with B in the in-sync set.
+fn master_with_slave() -> Subject {
+    let mut a = master();
+    a.hears(Input::Greeted(LINK, hello(&[], 0)));
+    a.hears(ack(10, 10));
+    let (id, _) = a.proposal();
+    a.hears(Input::Answered(id, Answer::Done));
+    a
+}
+
+#[test]
+fn an_epoch_is_promised_before_it_begins_and_begun_before_it_serves() {
+    let mut a = Subject::new(A, Durable::default());
+    assert_eq!(a.hears(Input::Config(formed())), [Effect::Promise(Epoch(1))]);
+    assert_eq!(a.hears(Input::Promised(Epoch(1))), [Effect::Begin(Epoch(1))]);
+    assert_eq!(a.hears(Input::Appended { end: Lsn(10), begins: vec![begin(1, 0)] }), []);
+    assert_eq!(a.replica.serving(), None);
+    assert_eq!(a.hears(Input::Flushed(Lsn(10))), [Effect::Committed(Lsn(10))]);
+    assert_eq!(a.replica.serving(), Some(Epoch(1)));
+}
+
+#[test]
+fn a_restarted_master_asks_for_an_epoch_of_its_own() {
+    let found = Durable { promised: Epoch(1), end: Lsn(10), flushed: Lsn(10), ..Durable::default() };
+    let mut a = Subject::new(A, found);
+    a.hears(Input::Config(formed()));
+    let (id, config) = a.proposal();
+    assert_eq!((config.epoch, config.master), (Epoch(2), A));
+    a.hears(Input::Answered(id, Answer::Done));
+    assert_eq!(a.said, [Effect::Promise(Epoch(2))]);
+    assert_eq!(a.hears(Input::Promised(Epoch(2))), [Effect::Begin(Epoch(2))]);
+}
+
+#[test]
+fn a_slave_counts_from_the_moment_it_is_proposed() {
+    let mut a = master();
+    let said = a.hears(Input::Greeted(LINK, hello(&[], 0))).to_vec();
+    let welcome = Message::Welcome { epoch: Epoch(1), catchup: Catchup::Resume };
+    assert_eq!(said, [Effect::Send(LINK, welcome), Effect::Ship(LINK, Lsn(0))]);
+    a.hears(ack(10, 10));
+    let (id, config) = a.proposal();
+    assert!(config.in_sync.contains_key(&B));
+
+    a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
+    assert_eq!(a.hears(Input::Flushed(Lsn(20))), [], "not confirmed, and counted already");
+    assert_eq!(a.hears(Input::Answered(id, Answer::Unknown)), [Effect::ReadConfig]);
+    assert_eq!(a.hears(Input::Config(formed())), [], "the old version settles nothing");
+    assert_eq!(a.hears(ack(20, 10)), [], "written is not flushed");
+    assert_eq!(a.hears(ack(20, 20)), [Effect::Committed(Lsn(20))]);
+}
+
+#[test]
+fn a_silent_slave_counts_until_it_is_out_of_the_set_for_certain() {
+    let mut a = master_with_slave();
+    a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
+    a.hears(Input::Flushed(Lsn(20)));
+    a.hears(Input::Silent(B));
+    let (id, config) = a.proposal();
+    assert!(!config.in_sync.contains_key(&B));
+    assert_eq!(a.replica.commit(), Lsn(10));
+    assert_eq!(a.hears(Input::Answered(id, Answer::Done)), [Effect::Committed(Lsn(20))]);
+}
+
+#[test]
+fn a_master_that_sees_another_one_steps_down_and_says_nothing_more() {
+    let mut a = master_with_slave();
+    let config = a.replica.config().unwrap().clone();
+    let promoted = config::next(&config, &Change::Promote { to: B, session: S, keep: vec![] }).unwrap();
+    assert_eq!(a.hears(Input::Config(promoted)), [Effect::StepDown]);
+    assert_eq!(a.hears(Input::Flushed(Lsn(20))), []);
+}
+
+#[test]
+fn a_hand_over_ends_service_and_waits_for_the_whole_log() {
+    let mut a = master_with_slave();
+    a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
+    a.hears(Input::Flushed(Lsn(20)));
+    assert_eq!(a.hears(Input::HandOver(B)), []);
+    assert_eq!(a.replica.serving(), None);
+    a.hears(ack(20, 20));
+    let (_, config) = a.proposal();
+    assert_eq!((config.master, config.in_sync.len()), (B, 2), "never a moment with one copy");
+}
+
+/// B with a log of 30 bytes of which 15 are committed, told to follow A.
+fn slave() -> Subject {
+    let history = EpochHistory::new(vec![begin(1, 0)]);
+    let found = Durable {
+        promised: Epoch(1),
+        history,
+        end: Lsn(30),
+        flushed: Lsn(30),
+        commit: Lsn(15),
+        ..Durable::default()
+    };
+    let mut b = Subject::new(B, found);
+    assert_eq!(b.hears(Input::Config(formed())), [Effect::Follow(A)]);
+    b.hears(Input::Connected(LINK));
+    b
+}
+
+fn welcome(epoch: u32, catchup: Catchup) -> Input {
+    Input::Message(LINK, Message::Welcome { epoch: Epoch(epoch), catchup })
+}
+
+#[test]
+fn a_slave_cuts_off_what_the_master_lacks_but_nothing_committed() {
+    let mut b = slave();
+    assert_eq!(b.hears(welcome(1, Catchup::Truncate(Lsn(15)))), [Effect::Truncate(Lsn(15))]);
+    assert_eq!(b.hears(Input::Truncated(Lsn(15))), [Effect::Follow(A)]);
+    assert_eq!((b.replica.end(), b.replica.hello().end), (Lsn(15), Lsn(15)));
+
+    let mut b = slave();
+    let said = b.hears(welcome(1, Catchup::Truncate(Lsn(14)))).to_vec();
+    assert!(matches!(said[..], [Effect::Halt(Halt::CommittedLost { .. })]), "{said:?}");
+    assert_eq!(b.hears(welcome(1, Catchup::Resume)), [], "halted for good");
+}
+
+#[test]
+fn a_slave_acknowledges_what_is_flushed() {
+    let mut b = slave();
+    b.hears(welcome(1, Catchup::Resume));
+    let frames = Message::Frames { epoch: Epoch(1), from: Lsn(30), end: Lsn(50), commit: Lsn(40) };
+    let said = b.hears(Input::Message(LINK, frames)).to_vec();
+    assert_eq!(said, [Effect::Store, Effect::Committed(Lsn(30))]);
+    assert_eq!(b.hears(Input::Appended { end: Lsn(50), begins: vec![] }), [], "not flushed");
+    let (received, durable) = (Lsn(50), Lsn(50));
+    let ack = Message::Ack { epoch: Epoch(1), received, durable };
+    assert_eq!(b.hears(Input::Flushed(Lsn(50))), [Effect::Send(LINK, ack)]);
+}
+
+#[test]
+fn frames_out_of_place_are_not_stored() {
+    let mut b = slave();
+    b.hears(welcome(1, Catchup::Resume));
+    let frames = |epoch, from, end| {
+        let commit = Lsn(0);
+        Input::Message(LINK, Message::Frames { epoch: Epoch(epoch), from: Lsn(from), end: Lsn(end), commit })
+    };
+    assert_eq!(b.hears(frames(1, 20, 40)), [], "stored already, in part");
+    assert_eq!(b.hears(frames(1, 40, 50)), [Effect::Follow(A)], "something is missing: it greets again");
+}
+
+#[test]
+fn a_slave_that_promised_a_newer_epoch_refuses_the_old_master() {
+    let mut b = slave();
+    b.hears(welcome(1, Catchup::Resume));
+    assert_eq!(b.hears(Input::TakeOver { keep: vec![] }), [], "B is not in sync");
+    assert_eq!(
+        b.hears(welcome(3, Catchup::Resume)),
+        [Effect::Promise(Epoch(3))],
+        "heard from another master"
+    );
+    b.hears(Input::Promised(Epoch(3)));
+    b.hears(Input::Connected(LINK));
+    let old = Message::Heartbeat { epoch: Epoch(1), commit: Lsn(0) };
+    let refused = Effect::Send(LINK, Message::Refused { promised: Epoch(3) });
+    assert_eq!(b.hears(Input::Message(LINK, old)), [refused]);
+}
+
+#[test]
+fn with_too_few_copies_producers_are_refused_and_the_rest_goes_on() {
+    let mut config = formed();
+    config.min_in_sync = 2;
+    let mut a = Subject::new(A, Durable::default());
+    a.hears(Input::Config(config));
+    a.hears(Input::Promised(Epoch(1)));
+    a.hears(Input::Appended { end: Lsn(10), begins: vec![begin(1, 0)] });
+    assert_eq!(a.hears(Input::Flushed(Lsn(10))), [Effect::Committed(Lsn(10))]);
+    assert!(a.replica.serving().is_some() && !a.replica.accepts_producers());
+}
+
+#[test]
+fn in_async_mode_two_copies_count_when_written_and_one_when_flushed() {
+    let mut a = master_with_slave();
+    let config = Config { version: 9, flush_mode: FlushMode::Async, ..a.replica.config().unwrap().clone() };
+    a.hears(Input::Config(config.clone()));
+    a.hears(Input::FlushMode(FlushMode::Async));
+    a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
+    assert_eq!(a.hears(ack(20, 10)), [Effect::Committed(Lsn(20))]);
+
+    let alone = Config { version: 10, in_sync: BTreeMap::from([(A, S)]), ..config };
+    a.hears(Input::Config(alone));
+    assert_eq!(a.hears(Input::Appended { end: Lsn(30), begins: vec![] }), []);
+    assert_eq!(a.hears(Input::Flushed(Lsn(30))).first(), Some(&Effect::Committed(Lsn(30))));
+}
