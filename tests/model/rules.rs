@@ -66,7 +66,7 @@ fn explore<G: Guards + Send + Sync>(bounds: Bounds, states: usize, name: &str) -
         .checker()
         .threads(2)
         .target_state_count(states)
-        .timeout(Duration::from_secs(300))
+        .timeout(Duration::from_mins(5))
         .finish_when(HasDiscoveries::AnyFailures)
         .spawn_bfs()
         .join();

@@ -9,7 +9,7 @@
 //!   timers ──Silent──►                                ──Committed──► answers leave
 //! ```
 //!
-//! The rules are PacificA's with Kafka's epochs for truncation; `docs/invariants.md` names each and the test that breaks
+//! The rules are those of `PacificA`, with Kafka's epochs for truncation; `docs/invariants.md` names each and the test that breaks
 //! without it.
 
 mod gate;
@@ -251,8 +251,8 @@ impl<G: Guards> Replica<G> {
             Input::FlushMode(mode) => self.flush_mode = mode,
             Input::Truncated(to) => self.on_truncated(to, effects),
             Input::Installed(copy) => self.on_installed(copy, effects),
-            Input::Greeted(link, hello) => self.on_greeted(link, hello, effects),
-            Input::Message(link, message) => self.on_message(link, message, effects),
+            Input::Greeted(link, hello) => self.on_greeted(link, &hello, effects),
+            Input::Message(link, message) => self.on_message(link, &message, effects),
             Input::Connected(link) => self.on_connected(link, effects),
             Input::Disconnected(link) => self.on_disconnected(link, effects),
             Input::Silent(peer) => self.on_silent(peer, effects),

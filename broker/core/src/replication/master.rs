@@ -46,7 +46,7 @@ impl Master {
 }
 
 impl<G: Guards> Replica<G> {
-    pub(super) fn on_greeted(&mut self, link: Link, hello: Hello, effects: &mut Vec<Effect>) {
+    pub(super) fn on_greeted(&mut self, link: Link, hello: &Hello, effects: &mut Vec<Effect>) {
         let Role::Master(master) = &mut self.role else {
             effects.push(Effect::Hangup(link));
             return;
@@ -84,21 +84,21 @@ impl<G: Guards> Replica<G> {
         !G::SESSIONS || self.config.as_ref().is_some_and(|config| config.may_lead(store, session))
     }
 
-    pub(super) fn on_message(&mut self, link: Link, message: Message, effects: &mut Vec<Effect>) {
+    pub(super) fn on_message(&mut self, link: Link, message: &Message, effects: &mut Vec<Effect>) {
         let end = self.end;
         let Role::Master(master) = &mut self.role else {
-            return self.on_masters_message(link, &message, effects);
+            return self.on_masters_message(link, message, effects);
         };
         let Some(peer) = master.peers.values_mut().find(|peer| peer.link == Some(link)) else { return };
         match message {
-            Message::Ack { epoch, received, durable } if epoch == master.epoch => {
-                peer.received = peer.received.max(received.min(end));
-                peer.durable = peer.durable.max(durable.min(end));
+            Message::Ack { epoch, received, durable } if *epoch == master.epoch => {
+                peer.received = peer.received.max((*received).min(end));
+                peer.durable = peer.durable.max((*durable).min(end));
                 self.recount(effects);
             }
             // Perhaps deposed: the config store knows.
-            Message::Refused { promised } if promised > master.epoch => effects.push(Effect::ReadConfig),
-            Message::Ack { epoch, .. } if epoch > master.epoch => effects.push(Effect::ReadConfig),
+            Message::Refused { promised } if *promised > master.epoch => effects.push(Effect::ReadConfig),
+            Message::Ack { epoch, .. } if *epoch > master.epoch => effects.push(Effect::ReadConfig),
             _ => {}
         }
     }
