@@ -43,8 +43,8 @@ impl TailCache {
         Some(frame.bytes.slice_ref(record))
     }
 
-    /// The bytes of the frame that starts at `lsn`.
-    pub(crate) fn frame_at(&self, lsn: Lsn) -> Option<Bytes> {
-        self.frame(lsn).filter(|frame| frame.lsn == lsn).map(|frame| frame.bytes.clone())
+    /// The frame that starts at `lsn`.
+    pub(crate) fn frame_at(&self, lsn: Lsn) -> Option<Frame> {
+        self.frame(lsn).filter(|frame| frame.lsn == lsn).cloned()
     }
 }

@@ -158,7 +158,7 @@ impl<D: Disk> Checkpoints<D> {
         let cached = read(&self.shared.tail).frame_at(lsn);
         let mut header = [0; FRAME_HEADER_LEN];
         if let Some(frame) = cached {
-            header.copy_from_slice(&frame[..FRAME_HEADER_LEN]);
+            header.copy_from_slice(&frame.bytes[..FRAME_HEADER_LEN]);
         } else {
             let base = self.shared.base_of(lsn);
             let Some(segment) = read(&self.shared.segments).get(&base).cloned() else { return Ok(None) };

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use rq_core::ids::{Lsn, ShardId};
 use thiserror::Error;
 
+use crate::frame::Fault;
+
 /// A call to the disk that failed.
 #[derive(Debug, Error)]
 #[error("cannot {op} {}", path.display())]
@@ -230,6 +232,14 @@ pub enum ReadError {
         lsn: Lsn,
         /// What is wrong.
         reason: &'static str,
+    },
+    /// The frame there is not what was written.
+    #[error("the frame at {lsn} is damaged: {fault}")]
+    Damaged {
+        /// The frame.
+        lsn: Lsn,
+        /// What is wrong with it.
+        fault: Fault,
     },
     /// The disk failed.
     #[error(transparent)]

@@ -6,6 +6,7 @@
 
 mod cache;
 mod checkpoint;
+mod copy;
 pub mod disk;
 pub mod error;
 mod frame;
@@ -22,10 +23,11 @@ mod shared;
 mod superblock;
 
 pub use checkpoint::{Checkpoint, Checkpoints};
+pub use copy::CopyError;
 pub use disk::{Disk, StdDisk};
 pub use error::{Damaged, DiskError, OpenError, ReadError, ReplayError, WriteError};
 pub use frame::{FRAME_LIMIT, Fault, Frame, FrameBuilder, FrameRef, HEADER_LEN};
-pub use identity::{FORMAT_VERSION, Identity, StoreId};
+pub use identity::{FORMAT_VERSION, Identity};
 pub use inspect::{Inspection, inspect};
 pub use log::{Log, RECORD_LIMIT, Space, UNSYNCED_LIMIT};
 pub use reader::LogReader;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rq_core::ids::{Epoch, LogTime, Lsn};
 
 use crate::checkpoint::Checkpoints;
@@ -42,11 +43,11 @@ pub struct Space {
 
 /// A log that is open for writing. One thread owns it.
 pub struct Log<D: Disk> {
-    shared: Arc<Shared<D>>,
-    preparer: Preparer<D>,
-    active: Arc<Segment<D>>,
-    head: Head,
-    durable: Lsn,
+    pub(crate) shared: Arc<Shared<D>>,
+    pub(crate) preparer: Preparer<D>,
+    pub(crate) active: Arc<Segment<D>>,
+    pub(crate) head: Head,
+    pub(crate) durable: Lsn,
     /// Length of the last frame: what the next one probably needs.
     usual_len: usize,
     poisoned: bool,
@@ -111,10 +112,8 @@ impl<D: Disk> Log<D> {
         }
         self.preparer.wait_zeroed(end.0);
         let (frame, chain) = frame.seal(commit.min(self.durable), self.head.chain, self.shared.shard_tag);
-        self.write_active(&frame.bytes, frame.lsn)?;
         self.usual_len = frame.bytes.len();
-        self.move_head(Head { end: frame.end, chain });
-        write(&self.shared.tail).push(frame.clone());
+        self.write_frame(frame.clone(), chain)?;
         Ok(frame)
     }
 
@@ -238,7 +237,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Bytes that a frame may take in the active segment: the header of the frame that fills it up stays free.
-    fn room(&self) -> u64 {
+    pub(crate) fn room(&self) -> u64 {
         let end = self.active.base + self.shared.identity.segment_bytes;
         (end - self.head.end.0).saturating_sub(HEADER_LEN as u64)
     }
@@ -262,15 +261,29 @@ impl<D: Disk> Log<D> {
                 payload_crc: 0,
             }
             .encode();
-            self.write_active(&bytes, self.head.end)?;
-            self.move_head(Head { end: Lsn(base), chain });
+            let pad =
+                Frame { lsn: self.head.end, end: Lsn(base), bytes: Bytes::copy_from_slice(&bytes) };
+            self.write_frame(pad, chain)?;
         }
+        self.go_on_in(base, next)
+    }
+
+    /// Goes on in the next segment; the active one is full.
+    pub(crate) fn go_on_in(&mut self, base: u64, next: Arc<Segment<D>>) -> Result<(), WriteError> {
         // From here on an invalid frame in the full segment can only be damage.
         self.sync()?;
         let recorded = lock(&self.shared.superblock).update(|superblock| superblock.sealed_end = Lsn(base));
         self.poison_on_fatal(recorded)?;
         write(&self.shared.segments).insert(base, Arc::clone(&next));
         self.active = next;
+        Ok(())
+    }
+
+    /// Writes a whole frame at the end of the log and keeps it in memory for readers.
+    pub(crate) fn write_frame(&mut self, frame: Frame, chain: u32) -> Result<(), WriteError> {
+        self.write_active(&frame.bytes, frame.lsn)?;
+        self.move_head(Head { end: frame.end, chain });
+        write(&self.shared.tail).push(frame);
         Ok(())
     }
 
@@ -284,7 +297,7 @@ impl<D: Disk> Log<D> {
         *lock(&self.shared.head) = head;
     }
 
-    const fn check(&self) -> Result<(), WriteError> {
+    pub(crate) const fn check(&self) -> Result<(), WriteError> {
         if self.poisoned { Err(WriteError::Poisoned) } else { Ok(()) }
     }
 

@@ -103,6 +103,8 @@ pub struct Recovery<D: Disk> {
     suspects: Vec<PathBuf>,
     /// How far segment 0 was written with zeroes, if the directory was formatted just now.
     formatted: Option<u64>,
+    /// The log shall end here.
+    cut: Option<Lsn>,
     tail: Option<Tail>,
 }
 
@@ -147,6 +149,7 @@ pub fn open<D: Disk>(disk: D, dir: &Path, options: Options) -> Result<Recovery<D
         leftovers: contents.leftovers,
         suspects: contents.suspects,
         formatted,
+        cut: None,
         tail: None,
         disk,
         layout,
@@ -201,6 +204,19 @@ impl<D: Disk> Recovery<D> {
         Ok(self.checkpoint.clone())
     }
 
+    /// Lets the log end at `end`, which is the start of a frame: what follows is not replayed, and [`Recovery::finish`]
+    /// removes it. For what this replica wrote and the master's log does not have; never below what is committed, so
+    /// never below the checkpoint.
+    pub fn cut(&mut self, end: Lsn) -> Result<(), OpenError> {
+        let oldest = self.checkpoint.as_ref().map_or(self.superblock.log_start, |checkpoint| checkpoint.lsn);
+        if end < oldest {
+            let reason = format!("it was to be cut off at {end}, but is committed up to {oldest} at least");
+            return Err(Damaged { file: self.layout.dir.clone(), position: end, reason }.into());
+        }
+        self.cut = Some(end);
+        Ok(())
+    }
+
     /// Gives every frame with records, verified, in order: from the checkpoint (or the start of the log) to the end.
     pub fn replay<E>(
         &mut self,
@@ -219,6 +235,15 @@ impl<D: Disk> Recovery<D> {
             let from = ScanFrom { base, position, chain, epoch };
             let mut scan = Scan::new(&segment.file, from, segment_bytes, self.shard_tag);
             let fault = loop {
+                if let Some(cut) = self.cut.filter(|cut| scan.position() >= *cut) {
+                    let (end, chain) = (scan.position(), scan.chain().unwrap_or_default());
+                    if end > cut {
+                        let reason = format!("no frame starts at {cut}, where it was to be cut off");
+                        return Err(OpenError::from(Damaged { file: segment.path.clone(), position: cut, reason }).into());
+                    }
+                    self.tail = Some(Tail::cut(end, chain, known));
+                    return Ok(());
+                }
                 match scan.step().map_err(DiskError::at("read", &segment.path)).map_err(OpenError::from)? {
                     Step::Frame(frame) => {
                         known = known.max(frame.commit_lsn);
@@ -255,12 +280,22 @@ impl<D: Disk> Recovery<D> {
             })?;
         }
         let Some(tail) = self.tail.take() else { return Err(self.missing(self.superblock.log_start)) };
+        let base = tail.end.0 - tail.end.0 % self.identity.segment_bytes;
+        let mut superblock = SuperblockFile::open(&self.disk, &self.layout, self.superblock)?;
+        if self.cut.is_some() {
+            // First of all it is no longer known that more was durable; what is there until it is gone is valid.
+            superblock
+                .update(|superblock| {
+                    superblock.sealed_end = superblock.sealed_end.min(tail.end);
+                    superblock.clean = false;
+                })
+                .map_err(|error| self.superblock_failed(error))?;
+            self.remove_behind(&tail)?;
+        }
         self.make_durable(&tail)?;
         for dir in [&self.layout.log, &self.layout.checkpoints, &self.layout.dir] {
             self.disk.sync_dir(dir).map_err(DiskError::at("flush", dir))?;
         }
-        let base = tail.end.0 - tail.end.0 % self.identity.segment_bytes;
-        let mut superblock = SuperblockFile::open(&self.disk, &self.layout, self.superblock)?;
         superblock
             .update(|superblock| {
                 superblock.incarnation += 1;

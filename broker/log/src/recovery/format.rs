@@ -1,11 +1,11 @@
 //! Formatting an empty data directory. IDENTITY comes last: with it everything else is there and durable.
 
-use rq_core::ids::Lsn;
+use rq_core::ids::{Lsn, StoreId};
 
 use super::{Disk, DiskError, Identity, Layout, OpenError, OpenMode, Options, Superblock, SuperblockFile};
 use crate::disk::{DiskFile as _, read_exact_at};
 use crate::frame::HEADER_LEN;
-use crate::identity::{FORMAT_VERSION, StoreId};
+use crate::identity::FORMAT_VERSION;
 use crate::layout::{checkpoint_lsn, segment_base, unfinished};
 use crate::prepare::write_zeroes;
 

@@ -30,6 +30,11 @@ impl Tail {
     pub(super) const fn candidate(end: Lsn, chain: u32, known: Lsn) -> Self {
         Self { end, chain, known, stale: Vec::new() }
     }
+
+    /// The end of a log that is cut off there.
+    pub(super) fn cut(end: Lsn, chain: u32, known: Lsn) -> Self {
+        Self { end, chain, known: known.min(end), stale: Vec::new() }
+    }
 }
 
 impl<D: Disk> Recovery<D> {
@@ -99,6 +104,32 @@ impl<D: Disk> Recovery<D> {
             let ours = header.lsn == lsn && header.shard_tag == self.shard_tag;
             (ours && end.is_none_or(|end| header.commit_lsn > end)).then_some(lsn)
         })
+    }
+
+    /// Writes zeroes over all that lies behind the end, the newest first, so that a crash leaves a log that is longer but
+    /// whole: it is cut off again then.
+    pub(super) fn remove_behind(&self, tail: &Tail) -> Result<(), OpenError> {
+        let behind = self.segments.values().rev().take_while(|segment| segment.base >= tail.end.0);
+        for segment in behind {
+            self.blank(segment, segment.base)?;
+        }
+        self.blank(self.segment_at(tail.end)?, tail.end.0)
+    }
+
+    /// Writes zeroes from `from` to the end of a segment, where there is anything else.
+    fn blank(&self, segment: &Segment<D>, from: u64) -> Result<(), OpenError> {
+        let segment_end = segment.base + self.identity.segment_bytes;
+        let mut at = from;
+        while at < segment_end {
+            let end = (at - at % CHUNK + CHUNK).min(segment_end);
+            if read_range(segment, at, end)?[..] != ZEROES[..(end - at) as usize] {
+                write_at(segment, &ZEROES[..(end - at) as usize], at)?;
+                // In order: behind a frame that is gone nothing may look like the log going on.
+                sync(segment)?;
+            }
+            at = end;
+        }
+        Ok(())
     }
 
     /// Writes again what may be in the page cache alone, writes zeroes over what lies behind the end, and flushes.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "all of this crate is a test, its helpers too")]
 
+mod copy;
 mod damage;
 mod faults;
 mod fixture;
