@@ -1,0 +1,89 @@
+//! A version of the configuration as JSON, for people to read.
+
+use std::collections::BTreeMap;
+
+use rq_core::config::{Config, FlushMode, Member};
+use rq_core::ids::{Epoch, Session, StoreId};
+use serde::{Deserialize, Serialize};
+
+/// Raised when an older release must not read it.
+const FORMAT: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Document {
+    format: u32,
+    version: u64,
+    epoch: u32,
+    master: String,
+    /// Session by store.
+    in_sync: BTreeMap<String, u64>,
+    members: BTreeMap<String, MemberDocument>,
+    min_in_sync: u8,
+    flush_mode: Mode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unclean_epoch: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct MemberDocument {
+    name: String,
+    address: String,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum Mode {
+    Sync,
+    Async,
+}
+
+pub(crate) fn encode(config: &Config) -> Vec<u8> {
+    let member =
+        |member: &Member| MemberDocument { name: member.name.clone(), address: member.address.clone() };
+    let document = Document {
+        format: FORMAT,
+        version: config.version,
+        epoch: config.epoch.0,
+        master: config.master.to_string(),
+        in_sync: config.in_sync.iter().map(|(store, session)| (store.to_string(), session.0)).collect(),
+        members: config.members.iter().map(|(store, it)| (store.to_string(), member(it))).collect(),
+        min_in_sync: config.min_in_sync,
+        flush_mode: match config.flush_mode {
+            FlushMode::Sync => Mode::Sync,
+            FlushMode::Async => Mode::Async,
+        },
+        unclean_epoch: config.unclean.map(|epoch| epoch.0),
+    };
+    // Nothing in it can fail to be JSON; an empty file would be refused when it is read.
+    serde_json::to_vec_pretty(&document).unwrap_or_default()
+}
+
+pub(crate) fn decode(bytes: &[u8]) -> Result<Config, String> {
+    let document: Document = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if document.format != FORMAT {
+        return Err(format!("it has format {}, and this release reads {FORMAT}", document.format));
+    }
+    let in_sync = document.in_sync.iter().map(|(id, session)| Ok((store(id)?, Session(*session))));
+    let members = document
+        .members
+        .into_iter()
+        .map(|(id, member)| Ok((store(&id)?, Member { name: member.name, address: member.address })));
+    Ok(Config {
+        version: document.version,
+        epoch: Epoch(document.epoch),
+        master: store(&document.master)?,
+        in_sync: in_sync.collect::<Result<_, String>>()?,
+        members: members.collect::<Result<_, String>>()?,
+        min_in_sync: document.min_in_sync,
+        flush_mode: match document.flush_mode {
+            Mode::Sync => FlushMode::Sync,
+            Mode::Async => FlushMode::Async,
+        },
+        unclean: document.unclean_epoch.map(Epoch),
+    })
+}
+
+fn store(id: &str) -> Result<StoreId, String> {
+    u128::from_str_radix(id, 16).map(StoreId).map_err(|_| format!("{id:?} is no store id"))
+}
