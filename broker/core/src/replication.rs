@@ -20,6 +20,7 @@ mod message;
 mod slave;
 #[cfg(test)]
 mod tests;
+pub mod timers;
 
 use std::marker::PhantomData;
 
@@ -316,6 +317,18 @@ impl<G: Guards> Replica<G> {
     /// The slaves of a master.
     pub fn peers(&self) -> impl Iterator<Item = (StoreId, &Peer)> {
         self.master().into_iter().flat_map(|master| master.peers.iter().map(|(store, peer)| (*store, peer)))
+    }
+
+    /// The slaves that count for the commit: of the in-sync set, and of every set that may be stored already.
+    pub fn counted(&self) -> impl Iterator<Item = StoreId> {
+        let mut counted: Vec<_> = self.effective_set().into_iter().map(|(store, _)| store).collect();
+        counted.dedup();
+        counted.into_iter().filter(|store| *store != self.store)
+    }
+
+    /// Whether no proposal waits to be made again.
+    pub fn is_settled(&self) -> bool {
+        !self.proposals.iter().any(|proposal| !proposal.under_way)
     }
 
     /// How far a slave is.

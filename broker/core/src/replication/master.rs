@@ -150,7 +150,7 @@ impl<G: Guards> Replica<G> {
     }
 
     /// The members that count: the set, and every set that may be stored already.
-    fn effective_set(&self) -> Vec<(StoreId, Session)> {
+    pub(super) fn effective_set(&self) -> Vec<(StoreId, Session)> {
         let confirmed = self.config.iter().flat_map(|config| &config.in_sync);
         let proposed = self.proposals.iter().flat_map(|proposal| &proposal.config.in_sync);
         let mut set: Vec<_> = confirmed.map(|(store, session)| (*store, *session)).collect();

@@ -6,13 +6,13 @@ use super::*;
 use crate::config::Member;
 
 const A: StoreId = StoreId(1);
-const B: StoreId = StoreId(2);
+pub(super) const B: StoreId = StoreId(2);
 const S: Session = Session(0);
 const LINK: Link = Link(1);
 
 /// A replica, and what it said last.
-struct Subject {
-    replica: Replica,
+pub(super) struct Subject {
+    pub(super) replica: Replica,
     said: Vec<Effect>,
 }
 
@@ -21,13 +21,13 @@ impl Subject {
         Self { replica: Replica::new(store, S, found), said: Vec::new() }
     }
 
-    fn hears(&mut self, input: Input) -> &[Effect] {
+    pub(super) fn hears(&mut self, input: Input) -> &[Effect] {
         self.said.clear();
         self.replica.step(input, &mut self.said);
         &self.said
     }
 
-    fn proposal(&self) -> (ProposalId, Config) {
+    pub(super) fn proposal(&self) -> (ProposalId, Config) {
         let proposal = self.said.iter().find_map(|effect| match effect {
             Effect::Propose(id, config) => Some((*id, config.clone())),
             _ => None,
@@ -59,13 +59,13 @@ fn hello(history: &[EpochStart], end: u64) -> Hello {
     Hello { store: B, session: S, promised: Epoch(1), history, end: Lsn(end) }
 }
 
-fn ack(received: u64, durable: u64) -> Input {
+pub(super) fn ack(received: u64, durable: u64) -> Input {
     let (received, durable) = (Lsn(received), Lsn(durable));
     Input::Message(LINK, Message::Ack { epoch: Epoch(1), received, durable })
 }
 
 /// The same with B in the in-sync set.
-fn master_with_slave() -> Subject {
+pub(super) fn master_with_slave() -> Subject {
     let mut a = master();
     a.hears(Input::Greeted(LINK, hello(&[], 0)));
     a.hears(ack(10, 10));

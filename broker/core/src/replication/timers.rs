@@ -1,0 +1,124 @@
+//! Turns the passing of time into inputs of a [`Replica`]: who is silent, who lags, what is tried again. A timer that
+//! fires too early costs availability, never a message.
+
+use std::collections::BTreeMap;
+
+use super::{Guards, Input, Replica};
+use crate::ids::{Lsn, StoreId};
+
+/// Heartbeats go both ways this often, in ms.
+pub const HEARTBEAT_MS: u64 = 250;
+/// A slave of which the master hears nothing goes out of the in-sync set after this, in ms.
+pub const SILENCE_MS: u64 = 1_500;
+/// A slave that lives and does not flush goes out of the in-sync set after this, in ms.
+pub const LAG_MS: u64 = 3_000;
+/// A proposal of unknown fate is made again after this, in ms.
+pub const RETRY_MS: u64 = 500;
+
+/// The timers of a replica. Times are ms on a clock that only goes forward.
+#[derive(Clone, Debug, Default)]
+pub struct Timers {
+    heard: BTreeMap<StoreId, u64>,
+    /// What each slave still had to flush, and since when.
+    owed: BTreeMap<StoreId, (Lsn, u64)>,
+    retried: u64,
+}
+
+impl Timers {
+    /// Something came from a peer.
+    pub fn heard(&mut self, peer: StoreId, now: u64) {
+        self.heard.insert(peer, now);
+    }
+
+    /// What time has brought by `now`. To be called every few tens of ms.
+    pub fn tick<G: Guards>(&mut self, now: u64, replica: &Replica<G>) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        if replica.leading().is_some() {
+            for slave in replica.counted() {
+                if self.is_silent(slave, now) || self.lags(slave, now, replica) {
+                    // Once is enough until it speaks again, or until a retry.
+                    self.heard.insert(slave, now);
+                    self.owed.remove(&slave);
+                    inputs.push(Input::Silent(slave));
+                }
+            }
+        } else {
+            self.heard.clear();
+            self.owed.clear();
+        }
+        if !replica.is_settled() && now >= self.retried + RETRY_MS {
+            self.retried = now;
+            inputs.push(Input::Retry);
+        }
+        inputs
+    }
+
+    fn is_silent(&mut self, slave: StoreId, now: u64) -> bool {
+        // From a slave that never spoke, silence begins when somebody listens.
+        now >= *self.heard.entry(slave).or_insert(now) + SILENCE_MS
+    }
+
+    fn lags<G: Guards>(&mut self, slave: StoreId, now: u64, replica: &Replica<G>) -> bool {
+        let has = replica.peers().find(|(store, _)| *store == slave).map_or(Lsn(0), |(_, peer)| peer.durable);
+        let (owed, since) = *self.owed.entry(slave).or_insert((replica.end(), now));
+        if has >= owed {
+            self.owed.insert(slave, (replica.end(), now));
+            return false;
+        }
+        now >= since + LAG_MS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replication::tests::{B, ack, master_with_slave};
+
+    fn silent(inputs: &[Input]) -> bool {
+        inputs.contains(&Input::Silent(B))
+    }
+
+    #[test]
+    fn a_slave_is_silent_after_a_second_and_a_half_of_nothing() {
+        let (mut timers, a) = (Timers::default(), master_with_slave());
+        assert!(!silent(&timers.tick(1_000, &a.replica)));
+        timers.heard(B, 2_000);
+        assert!(!silent(&timers.tick(3_499, &a.replica)));
+        assert!(silent(&timers.tick(3_500, &a.replica)));
+    }
+
+    #[test]
+    fn a_slave_that_speaks_and_does_not_flush_lags_after_three_seconds() {
+        let (mut timers, mut a) = (Timers::default(), master_with_slave());
+        a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
+        for now in (0..3_000).step_by(250) {
+            timers.heard(B, now);
+            assert!(!silent(&timers.tick(now, &a.replica)));
+        }
+        timers.heard(B, 3_000);
+        assert!(silent(&timers.tick(3_000, &a.replica)));
+    }
+
+    #[test]
+    fn a_slave_that_keeps_up_never_lags() {
+        let (mut timers, mut a) = (Timers::default(), master_with_slave());
+        for step in 2..100 {
+            let (now, end) = (step * 250, step * 10);
+            a.hears(Input::Appended { end: Lsn(end), begins: vec![] });
+            a.hears(ack(end, end - 10));
+            timers.heard(B, now);
+            assert!(!silent(&timers.tick(now, &a.replica)), "always one step behind");
+        }
+    }
+
+    #[test]
+    fn a_proposal_of_unknown_fate_is_made_again() {
+        let (mut timers, mut a) = (Timers::default(), master_with_slave());
+        assert!(!timers.tick(10_000, &a.replica).contains(&Input::Retry));
+        a.hears(Input::Silent(B));
+        let (id, _) = a.proposal();
+        a.hears(Input::Answered(id, crate::replication::Answer::Unknown));
+        assert!(timers.tick(11_000, &a.replica).contains(&Input::Retry));
+        assert!(!timers.tick(11_499, &a.replica).contains(&Input::Retry));
+    }
+}
