@@ -261,8 +261,7 @@ impl<D: Disk> Log<D> {
                 payload_crc: 0,
             }
             .encode();
-            let pad =
-                Frame { lsn: self.head.end, end: Lsn(base), bytes: Bytes::copy_from_slice(&bytes) };
+            let pad = Frame { lsn: self.head.end, end: Lsn(base), bytes: Bytes::copy_from_slice(&bytes) };
             self.write_frame(pad, chain)?;
         }
         self.go_on_in(base, next)

@@ -239,7 +239,12 @@ impl<D: Disk> Recovery<D> {
                     let (end, chain) = (scan.position(), scan.chain().unwrap_or_default());
                     if end > cut {
                         let reason = format!("no frame starts at {cut}, where it was to be cut off");
-                        return Err(OpenError::from(Damaged { file: segment.path.clone(), position: cut, reason }).into());
+                        return Err(OpenError::from(Damaged {
+                            file: segment.path.clone(),
+                            position: cut,
+                            reason,
+                        })
+                        .into());
                     }
                     self.tail = Some(Tail::cut(end, chain, known));
                     return Ok(());

@@ -90,7 +90,10 @@ fn frames_that_do_not_follow_or_are_damaged_are_not_stored() {
     assert!(refused(&mut slave, &frames[1].slice(..frames[1].len() - 8)), "cut short");
     store(&mut slave, &frames[1..]);
     assert!(same(&master, &slave));
-    assert!(matches!(slave.reader().frames(Lsn(8), 1), Err(ReadError::Damaged { .. })), "no frame starts there");
+    assert!(
+        matches!(slave.reader().frames(Lsn(8), 1), Err(ReadError::Damaged { .. })),
+        "no frame starts there"
+    );
 }
 
 /// Opens the log and cuts it off at `end`, perhaps without power to the end.
