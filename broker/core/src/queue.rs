@@ -9,6 +9,7 @@ mod duplicates;
 mod held;
 pub mod idle;
 mod index;
+mod outages;
 mod polls;
 mod progress;
 pub mod request;

@@ -135,7 +135,7 @@ impl<D: Disk> Housekeeping<D> {
         for found in idle_subscriptions(state, now, after).into_iter().take(IDLE_GROUPS_MAX) {
             // Nobody has failed to consume what came a moment ago.
             let stored_at = self.stored_at(found.oldest).unwrap_or(found.last_used);
-            let idle_ms = now.since(found.last_used.max(stored_at));
+            let idle_ms = state.served(found.last_used.max(stored_at), now);
             if idle_ms > after {
                 let pinned_bytes = durable.0.saturating_sub(found.oldest.0);
                 idle.push(Arc::new(IdleGroup {

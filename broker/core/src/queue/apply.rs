@@ -68,6 +68,7 @@ impl State {
             Record::EpochStart { epoch } => {
                 self.start_epoch(*epoch)?;
                 self.extend_leases(now);
+                self.outages.add(self.log_time, now);
             }
             Record::FeatureLevel(level) => {
                 if !(self.feature_level..=FEATURE_LEVEL).contains(level) {
@@ -135,8 +136,8 @@ impl State {
         Ok(())
     }
 
-    /// A number given twice, or a name, would hand one topic's messages to another's consumers.
-    /// A new topic, or the decision which messages one takes.
+    /// A new topic, or the decision which messages one takes. A number given twice, or a name, would hand one
+    /// topic's messages to another's consumers.
     fn put_topic(&mut self, id: TopicId, name: &str, settings: TopicSettings) -> Applied {
         if let Some(topic) = self.topics.get_mut(&id).filter(|topic| &*topic.name == name) {
             let TopicSettings { kind, queues } = topic.settings;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::duplicates::Generation;
 use super::held::HeldMessage;
 use super::index::{CHUNK, Chunk, Entry, MessageQueue};
+use super::outages::{OUTAGES_MAX, Outage, Outages};
 use super::progress::{Lease, Pending, Progress};
 use super::state::{Group, State, Subscription, Topic};
 use crate::codec::{Malformed, Reader, Write};
@@ -51,6 +52,11 @@ pub fn encode(state: &State, out: &mut dyn Write) {
         put_held(out, *lsn, held);
     }
     out.put_varint(state.expired);
+    out.put_varint(state.outages.0.len() as u64);
+    for outage in &state.outages.0 {
+        out.put_u64(outage.from.0);
+        out.put_u64(outage.to.0);
+    }
 }
 
 /// Reads what [`encode`] wrote; whatever is not the one encoding of a possible state is refused.
@@ -99,7 +105,22 @@ pub fn decode(bytes: &[u8]) -> Result<State, Malformed> {
         state.held.insert(lsn, held);
     }
     state.expired = r.varint("expired messages")?;
+    state.outages = outages(r)?;
     if r.is_empty() { Ok(state) } else { Err(r.malformed("end of checkpoint")) }
+}
+
+fn outages(r: &mut Reader<'_>) -> Result<Outages, Malformed> {
+    let mut outages = Outages::default();
+    let count = r.count("outages")?;
+    check(r, count <= OUTAGES_MAX, "outages")?;
+    let mut last = LogTime(1);
+    for _ in 0..count {
+        let (from, to) = (LogTime(r.u64("outage")?), LogTime(r.u64("outage")?));
+        check(r, last <= from && from < to, "outage")?;
+        outages.0.push(Outage { from, to });
+        last = to;
+    }
+    Ok(outages)
 }
 
 fn check(r: &Reader<'_>, holds: bool, what: &'static str) -> Result<(), Malformed> {

@@ -29,21 +29,21 @@ pub struct IdleGroup {
     pub group: Name,
     /// The topic that it does not consume.
     pub topic: Name,
-    /// Since both its last use and its oldest unread message, in milliseconds.
+    /// Since both its last use and its oldest unread message, without outages of the broker, in milliseconds.
     pub idle_ms: u64,
     /// The log from its oldest unread message on, in bytes.
     pub pinned_bytes: u64,
 }
 
-/// The groups whose last use of a topic of which they owe messages is older than `idle_ms`; those that reach furthest
-/// back come first. A message may have come since: whoever asks must look at the age of the oldest too.
+/// The groups whose last use of a topic of which they owe messages is older than `idle_ms`, outages of the broker not
+/// counted; those that reach furthest back come first. A message may have come since: whoever asks must look at the age of the oldest too.
 #[must_use]
 pub fn idle_subscriptions(state: &State, now: LogTime, idle_ms: u64) -> Vec<IdleSubscription> {
     let mut idle: BTreeMap<&Name, IdleSubscription> = BTreeMap::new();
     for group in state.groups.values() {
         for (topic, subscription) in &group.subscriptions {
             let Some(topic) = state.topics.get(topic) else { continue };
-            if now.since(subscription.last_used) <= idle_ms {
+            if state.served(subscription.last_used, now) <= idle_ms {
                 continue;
             }
             let queues = topic.queues.iter().zip(&subscription.queues);

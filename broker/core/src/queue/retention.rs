@@ -3,6 +3,7 @@
 //!
 //! [`Request::Retain`]: super::request::Request::Retain
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::progress::Progress;
@@ -16,7 +17,7 @@ pub enum InactiveGroup {
     #[default]
     Keep,
     /// They may be dropped, and are counted, once both they and the group's last use of their topic are older than
-    /// this, in milliseconds.
+    /// this, in milliseconds. Time in which no broker served the shard does not count: nobody could consume.
     ExpireAfter(u64),
 }
 
@@ -87,6 +88,15 @@ impl Policy {
     }
 }
 
+/// The positions that groups have in a topic.
+#[derive(Debug, Default)]
+struct Consumers<'a> {
+    /// There are some.
+    any: bool,
+    /// Those of groups that give up nothing.
+    lasting: Vec<&'a Subscription>,
+}
+
 /// A look at what keeps the oldest segments.
 #[derive(Clone, Copy, Debug)]
 pub struct Run<'a> {
@@ -110,12 +120,29 @@ impl Run<'_> {
         if self.state.held.messages.range(..self.last.end).next().is_some() {
             return None;
         }
+        let consumers = self.consumers();
+        let nobody = Consumers::default();
         for (id, topic) in &self.state.topics {
+            let consumers = consumers.get(id).unwrap_or(&nobody);
             for number in 0..topic.queues.len() {
-                self.owed_in_queue((*id, topic, number), limit, &mut owed)?;
+                self.owed_in_queue((*id, topic, number), consumers, limit, &mut owed)?;
             }
         }
         Some(owed)
+    }
+
+    /// Who consumes each topic, in one pass over the groups: to look at all of them for each topic would hold up the
+    /// log thread for seconds.
+    fn consumers(&self) -> BTreeMap<TopicId, Consumers<'_>> {
+        let mut consumers: BTreeMap<TopicId, Consumers<'_>> = BTreeMap::new();
+        for (topic, subscription) in self.state.groups.values().flat_map(|group| &group.subscriptions) {
+            let of_topic = consumers.entry(*topic).or_default();
+            of_topic.any = true;
+            if !self.has_lapsed(subscription) {
+                of_topic.lasting.push(subscription);
+            }
+        }
+        consumers
     }
 
     /// The groups, and of which topic, that give up what they owe in those segments.
@@ -140,20 +167,19 @@ impl Run<'_> {
     fn has_lapsed(&self, subscription: &Subscription) -> bool {
         let InactiveGroup::ExpireAfter(after) = self.policy.inactive_group else { return false };
         // The messages too must have waited: a group has not failed to consume what came a moment ago.
-        self.now.since(subscription.last_used) > after && self.now.since(self.last.newest) > after
+        self.state.served(subscription.last_used.max(self.last.newest), self.now) > after
     }
 
     fn owed_in_queue(
         &self,
         (id, topic, number): (TopicId, &Topic, usize),
+        consumers: &Consumers<'_>,
         limit: usize,
         owed: &mut Vec<Owed>,
     ) -> Option<()> {
         let (below, log_start) = (self.last.end, self.state.log_start);
         let messages = topic.queues.get(number)?;
-        let subscriptions: Vec<&Subscription> =
-            self.state.groups.values().filter_map(|group| group.subscriptions.get(&id)).collect();
-        let lasting = subscriptions.iter().filter(|subscription| !self.has_lapsed(subscription));
+        let lasting = consumers.lasting.iter();
         let progresses: Vec<&Progress> =
             lasting.filter_map(|subscription| subscription.queues.get(number).map(Arc::as_ref)).collect();
         let mut offset = messages.min;
@@ -163,7 +189,7 @@ impl Run<'_> {
                 since.is_some_and(|since| self.now.since(*since) <= self.policy.keep_dead_letters_ms)
             };
             if entry.lsn < below && entry.lsn >= log_start {
-                let unclaimed = self.policy.keep_unclaimed && subscriptions.is_empty() && !topic.dead_letters;
+                let unclaimed = self.policy.keep_unclaimed && !consumers.any && !topic.dead_letters;
                 if kept_dead_letter
                     || unclaimed
                     || progresses.iter().any(|progress| progress.owes(offset, entry.lane))

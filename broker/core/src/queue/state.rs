@@ -10,6 +10,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use super::duplicates::Duplicates;
 use super::held::HeldMessages;
 use super::index::{Entry, MessageQueue};
+use super::outages::Outages;
 use super::progress::Progress;
 use super::request::{GroupView, Name, TopicView};
 use super::settings::{GroupSettings, TopicSettings};
@@ -70,6 +71,7 @@ pub struct State {
     pub(crate) last_group: GroupId,
     pub(crate) duplicates: Duplicates,
     pub(crate) held: HeldMessages,
+    pub(crate) outages: Outages,
     /// Messages given up because their group did not consume, of all groups that ever were.
     pub(crate) expired: u64,
 }
@@ -118,6 +120,11 @@ impl State {
     /// began.
     pub fn expired_messages(&self) -> u64 {
         self.expired
+    }
+
+    /// For how long groups could consume since a log time, in milliseconds: without the outages of the broker.
+    pub fn served(&self, since: LogTime, now: LogTime) -> u64 {
+        self.outages.served(since, now)
     }
 
     /// Hash of everything that decisions depend on: equal on replicas that applied the same records.

@@ -49,6 +49,7 @@ fn a_group_is_idle_once_it_owes_and_has_not_consumed_for_a_week() {
     assert_eq!((idle.topic.as_ref(), idle.last_used), ("t", TIME_START));
     assert_eq!(broker.text(idle.oldest), "a");
 
+    broker.send("u", &["nobody wants it"]);
     broker.fail_over();
     broker.pass(INVISIBLE_MS);
     assert_eq!(broker.idle_groups(), ["owes"], "a new master is no use of it");
@@ -154,6 +155,27 @@ fn nothing_is_given_up_that_came_within_the_week_or_by_a_group_that_consumed_wit
     assert_eq!(broker.expire(TIME_START), [], "it consumed just now");
     assert_eq!(broker.receive_texts("g", "t"), ["b"]);
     assert_eq!(broker.expired("g"), 0);
+}
+
+#[test]
+fn the_time_in_which_no_broker_ran_makes_neither_groups_inactive_nor_messages_old() {
+    let mut broker = Broker::new();
+    broker.send("t", &["a"]);
+    broker.receive("g", "t");
+    broker.pass(6 * DAY);
+    broker.send("t", &["b"]);
+    let sent = broker.now;
+    for _ in 0..3 {
+        broker.set_now(broker.now.plus(30 * DAY));
+        broker.fail_over();
+    }
+    broker.pass(DAY);
+    assert_eq!(broker.idle_groups(), Vec::<String>::new());
+    broker.pass(1);
+    assert_eq!(broker.idle_groups(), ["g"], "away for a week in which it could consume");
+    assert_eq!(broker.expire(sent), [], "the newest message was there for a day of service only");
+    broker.pass(6 * DAY);
+    assert_eq!(broker.expire(sent), [("g".to_owned(), 2)]);
 }
 
 #[test]

@@ -80,6 +80,8 @@ fn event() -> impl Strategy<Value = Event> {
 struct World {
     broker: Broker,
     groups: [Group; 2],
+    /// From when to when no broker served.
+    outages: Vec<(LogTime, LogTime)>,
     /// Everything ever delivered, with the group it was delivered to.
     deliveries: Vec<(usize, Delivery)>,
     /// Where and when each key was stored last.
@@ -97,7 +99,7 @@ impl World {
             // What is sent from here on it owes.
             assert!(broker.receive(group.name, "t").is_empty());
         }
-        Self { broker, groups, deliveries: Vec::new(), stored: BTreeMap::new() }
+        Self { broker, groups, outages: Vec::new(), deliveries: Vec::new(), stored: BTreeMap::new() }
     }
 
     fn happen(&mut self, event: Event) {
@@ -274,6 +276,7 @@ impl World {
     fn fail_over(&mut self) {
         let (before, now) = (self.broker.shard.state().log_time(), self.broker.now);
         self.broker.fail_over();
+        self.outages.push((before, now));
         for group in &mut self.groups {
             group.waiting.clear();
             group.for_each_hold(|hold, visible_at| {
@@ -305,7 +308,11 @@ impl World {
         let lasting: Vec<usize> = (0..2).filter(|number| !gave_up(&self.groups[*number])).collect();
         for number in 0..2 {
             let group = &mut self.groups[number];
-            let idle = expire_ms.is_some_and(|after| now.since(group.last_used.max(newest)) > after);
+            let idle = expire_ms.is_some_and(|after| {
+                let since = group.last_used.max(newest);
+                let overlap = |(from, to): &(LogTime, LogTime)| to.since(since.max(*from));
+                now.since(since) - self.outages.iter().map(overlap).sum::<u64>() > after
+            });
             let kept = |place: &&(QueueId, Offset)| lasting.iter().any(|other| owed[*other].contains(place));
             let lost: Vec<_> = owed[number].iter().filter(|place| !kept(place)).copied().collect();
             let told = retained.expired.iter().find(|expired| *expired.group == *group.name);
