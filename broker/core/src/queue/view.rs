@@ -1,9 +1,10 @@
 //! What people see of a shard: figures for administration, never for decisions.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::request::{GroupView, Name, TopicView};
-use super::state::dead_letter_topic;
+use super::state::{Topic, dead_letter_topic};
 use crate::ids::{LogTime, Lsn, Offset, QueueId, TopicId};
 
 /// A topic with its figures.
@@ -58,11 +59,27 @@ pub struct DeadLetterPosition {
     pub lsn: Lsn,
 }
 
+impl Topic {
+    fn status(&self, id: TopicId, groups: Vec<Name>) -> TopicStatus {
+        let queues = self.queues.iter().map(|queue| (queue.min, queue.next)).collect();
+        TopicStatus { topic: self.view(id), queues, groups }
+    }
+}
+
 impl super::Shard {
     /// Topics whose name contains the text, by name.
     pub fn topics(&self, name_contains: &str) -> Vec<TopicStatus> {
-        let names = self.state.topic_names.keys().filter(|name| name.contains(name_contains));
-        names.filter_map(|name| self.topic_status(name)).collect()
+        // One pass over the groups: this runs on the log thread, and there may be many of both.
+        let mut consumers: BTreeMap<TopicId, Vec<Name>> = BTreeMap::new();
+        for (name, group) in &self.state.group_names {
+            let Some(group) = self.state.groups.get(group) else { continue };
+            for topic in group.subscriptions.keys() {
+                consumers.entry(*topic).or_default().push(Arc::clone(name));
+            }
+        }
+        let names = self.state.topic_names.iter().filter(|(name, _)| name.contains(name_contains));
+        let topics = names.filter_map(|(_, id)| Some((*id, self.state.topics.get(id)?)));
+        topics.map(|(id, topic)| topic.status(id, consumers.remove(&id).unwrap_or_default())).collect()
     }
 
     /// One topic.
@@ -71,11 +88,7 @@ impl super::Shard {
         let consumers = self.state.group_names.iter().filter(|(_, group)| {
             self.state.groups.get(group).is_some_and(|group| group.subscriptions.contains_key(&id))
         });
-        Some(TopicStatus {
-            topic: topic.view(id),
-            queues: topic.queues.iter().map(|queue| (queue.min, queue.next)).collect(),
-            groups: consumers.map(|(name, _)| Arc::clone(name)).collect(),
-        })
+        Some(topic.status(id, consumers.map(|(name, _)| Arc::clone(name)).collect()))
     }
 
     /// Number of topics.
