@@ -7,11 +7,13 @@ use crate::hash::SendKey;
 use crate::ids::{Lane, LogTime, Offset, QueueId, TopicId};
 use crate::queue::duplicates::key_in;
 use crate::queue::request::{DiskFull, KindMismatch, NewMessage, Send, SendError, Sent};
+use crate::queue::settings::TopicKind;
 use crate::record::{Hold, MessageRecord, Record};
 
 impl Shard {
     /// All messages are stored, as one record, or none.
     pub(super) fn send(&mut self, step: &mut Step<'_>, send: &Send) -> Result<Vec<Sent>, SendError> {
+        self.check_kinds_agree(send)?;
         let (id, settings) = self.topic_for_send(step, send)?;
         for message in &send.messages {
             if message.kind != settings.kind {
@@ -56,6 +58,22 @@ impl Shard {
         self.sent.follow(&self.state.duplicates);
         self.polls.arrived(id);
         Ok(results)
+    }
+
+    /// A topic that does not exist or takes any kind yet is made or decided by a send, so not by one that would then be
+    /// refused for its kinds.
+    fn check_kinds_agree(&self, send: &Send) -> Result<(), KindMismatch> {
+        let known = self.state.topic(&send.topic).map(|(_, topic)| topic.settings.kind);
+        let undecided = match known {
+            Some(kind) => kind == TopicKind::Undecided,
+            None => self.limits.auto_create_topics,
+        };
+        let mut kinds = send.messages.iter().map(|message| message.kind);
+        let Some(topic) = kinds.next().filter(|_| undecided) else { return Ok(()) };
+        match kinds.find(|kind| *kind != topic) {
+            Some(message) => Err(KindMismatch { topic, message }),
+            None => Ok(()),
+        }
     }
 
     fn find_sent(&self, topic: TopicId, message: &NewMessage, now: LogTime) -> Option<(QueueId, Offset)> {

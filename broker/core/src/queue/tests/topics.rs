@@ -3,6 +3,7 @@
 use super::*;
 use crate::ids::{QueueId, TopicId};
 use crate::queue::request::{CreateTopicError, ReceiveError, Subscribe};
+use crate::queue::retention::Policy;
 use crate::queue::settings::StartFrom;
 
 #[test]
@@ -64,6 +65,23 @@ fn making_what_is_there_is_ok_with_the_same_settings_and_refused_with_others() {
     let settings = TopicSettings { kind: TopicKind::Normal, queues: 2 };
     let other = broker.ask(Request::CreateTopic(CreateTopic { name: Arc::from("t"), settings }));
     assert!(matches!(other, Some(Answer::CreateTopic(Err(CreateTopicError::ExistsDifferently(_))))));
+}
+
+#[test]
+fn a_refused_batch_of_several_kinds_neither_makes_a_topic_nor_decides_its_kind() {
+    let mut broker = Broker::new();
+    let mixed = |broker: &mut Broker| {
+        let (normal, mut fifo) = (broker.message("a"), broker.message("b"));
+        (fifo.kind, fifo.lane) = (TopicKind::Fifo, hash::lane("x"));
+        broker.try_send("t", vec![normal, fifo])
+    };
+    assert!(matches!(mixed(&mut broker), Err(SendError::KindMismatch(_))));
+    assert_eq!(broker.shard.topic_status("t"), None);
+    broker.ask(Request::ResolveTopic(Arc::from("t")));
+    assert!(matches!(mixed(&mut broker), Err(SendError::KindMismatch(_))));
+    assert_eq!(broker.shard.topic_status("t").unwrap().topic.settings.kind, TopicKind::Undecided);
+    broker.send_fifo("t", "x", &["first"]);
+    assert_eq!(broker.receive_texts("g", "t"), ["first"]);
 }
 
 #[test]
@@ -158,4 +176,34 @@ fn sends_are_spread_also_when_receives_come_between() {
     let lengths =
         broker.shard.topic_status("t").unwrap().queues.iter().map(|queue| queue.1.0).collect::<Vec<_>>();
     assert_eq!(lengths, [2, 2]);
+}
+
+#[test]
+fn a_list_of_many_topics_and_groups_names_the_groups_of_each_as_a_look_at_one_does() {
+    const MANY: usize = 20_000;
+    let mut broker = Broker::new();
+    let (mut last_topic, mut last_group) = (String::new(), String::new());
+    for number in 0..MANY {
+        (last_topic, last_group) = (format!("t{number:05}"), format!("g{number:05}"));
+        let mut answers = Vec::new();
+        let topics = vec![Arc::from(last_topic.as_str()), Arc::from("all")];
+        let request = Request::Subscribe(Subscribe { group: Arc::from(last_group.as_str()), topics });
+        broker.shard.step(broker.now, Ticket(0), request, &mut broker.log, &mut answers);
+    }
+    let begin = std::time::Instant::now();
+    let topics = broker.shard.topics("");
+    let took = begin.elapsed();
+    assert_eq!(topics.len(), MANY + 1);
+    assert_eq!(topics[0].groups.len(), MANY, "of `all`");
+    assert_eq!(topics.last(), broker.shard.topic_status(&last_topic).as_ref());
+    assert_eq!(topics[MANY].groups, [Arc::from(last_group.as_str())]);
+    // Looking at each group for each topic takes minutes.
+    assert!(took < std::time::Duration::from_secs(10), "{took:?}");
+
+    let policy = Policy { keep_ms: 0, ..Policy::default() };
+    let begin = std::time::Instant::now();
+    let below = broker.log.end();
+    assert_eq!(broker.retain_by(below, policy).log_start, below);
+    let took = begin.elapsed();
+    assert!(took < std::time::Duration::from_secs(10), "{took:?}");
 }
