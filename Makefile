@@ -43,13 +43,13 @@ lint: tools-rust ## Check formatting and lints; changes nothing
 
 test: build tools-disk tools-clients ## Run every suite with few rounds
 	$(call stage,unit and property tests,$(UNIT_TESTS))
-	$(call stage,model of replication,cargo test --locked -p rq-tests --test model)
+	$(call stage,model and simulation of replication,cargo test --locked -p rq-tests --test model --test simulation)
 	$(call stage,process tests: crash$(,) power loss$(,) failing disks,cargo test --locked -p rq-tests --lib --test process)
 	$(call stage,official clients,cargo test --locked -p rq-tests --test official_clients)
 
 soak: build tools-disk tools-clients ## Run every suite with many rounds; takes hours
 	$(call stage,unit and property tests,export PROPTEST_CASES=20000; $(UNIT_TESTS))
-	$(call stage,model of replication,RQ_SOAK=1 cargo test --locked -p rq-tests --test model)
+	$(call stage,model and simulation of replication,RQ_SOAK=1 cargo test --locked -p rq-tests --test model --test simulation)
 	$(call stage,process tests,RQ_SOAK=1 cargo test --locked -p rq-tests --lib --test process)
 	$(call stage,official clients,RQ_SOAK=1 cargo test --locked -p rq-tests --test official_clients)
 

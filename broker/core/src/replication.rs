@@ -75,7 +75,7 @@ pub enum Input {
     Connected(Link),
     /// A link ended.
     Disconnected(Link),
-    /// Nothing was heard of a slave, or it lags behind, for too long.
+    /// Nothing was heard of a slave, or it lags behind, for too long; or a slave has heard nothing of its master.
     Silent(StoreId),
     /// This slave may become master: whoever decides (see [`crate::failover`]) has decided.
     TakeOver {
@@ -335,6 +335,14 @@ impl<G: Guards> Replica<G> {
     pub fn phase(&self) -> Option<Phase> {
         match &self.role {
             Role::Slave(slave) => Some(slave.phase),
+            _ => None,
+        }
+    }
+
+    /// The master that this slave follows.
+    pub fn following(&self) -> Option<StoreId> {
+        match &self.role {
+            Role::Slave(slave) => Some(slave.master),
             _ => None,
         }
     }

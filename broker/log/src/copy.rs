@@ -11,7 +11,7 @@ use crate::error::{DiskError, ReadError, WriteError};
 use crate::frame::{Expected, Fault, Frame, FrameRef, HEADER_LEN};
 use crate::log::{Log, UNSYNCED_LIMIT};
 use crate::reader::LogReader;
-use crate::shared::read;
+use crate::shared::{lock, read};
 
 /// Why frames of the master were not stored. Those before were.
 #[derive(Debug, Error)]
@@ -79,6 +79,9 @@ impl<D: Disk> Log<D> {
             if self.room() < self.shared.identity.segment_bytes / 2 {
                 self.preparer.hurry();
             }
+            if frame.commit_lsn > self.durable {
+                self.stop_proving()?;
+            }
             self.preparer.wait_zeroed(frame.end().0);
             self.write_frame(Frame { lsn, end: frame.end(), bytes: bytes.clone() }, chain)?;
             if frame.record_count > 0 {
@@ -86,6 +89,30 @@ impl<D: Disk> Log<D> {
             }
         }
         Ok(self.head.end)
+    }
+}
+
+impl<D: Disk> Log<D> {
+    /// What frames say of the commit proves that it was flushed here, as on a master and on a slave that it counts.
+    /// To be called when this replica becomes one of those; until then [`Log::copy`] sees to it that what the loss of
+    /// power takes from a replica that catches up is not taken for damage. Flushes the log.
+    pub fn prove_again(&mut self) -> Result<(), WriteError> {
+        self.sync()?;
+        self.set_unproven(None)
+    }
+
+    /// The master commits without this replica: a frame may say so of bytes that are not flushed here.
+    fn stop_proving(&mut self) -> Result<(), WriteError> {
+        let from = self.durable;
+        if lock(&self.shared.superblock).current().unproven.is_none() {
+            self.set_unproven(Some(from))?;
+        }
+        Ok(())
+    }
+
+    fn set_unproven(&mut self, unproven: Option<Lsn>) -> Result<(), WriteError> {
+        let recorded = lock(&self.shared.superblock).update(|superblock| superblock.unproven = unproven);
+        self.poison_on_fatal(recorded)
     }
 }
 

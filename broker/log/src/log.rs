@@ -306,7 +306,7 @@ impl<D: Disk> Log<D> {
         self.poison_on_fatal(done)
     }
 
-    fn poison_on_fatal(&mut self, done: Result<(), WriteError>) -> Result<(), WriteError> {
+    pub(crate) fn poison_on_fatal(&mut self, done: Result<(), WriteError>) -> Result<(), WriteError> {
         self.poisoned |= done.as_ref().is_err_and(WriteError::is_fatal);
         done
     }

@@ -251,7 +251,7 @@ impl<D: Disk> Recovery<D> {
                 }
                 match scan.step().map_err(DiskError::at("read", &segment.path)).map_err(OpenError::from)? {
                     Step::Frame(frame) => {
-                        known = known.max(frame.commit_lsn);
+                        known = known.max(self.superblock.proven(frame.commit_lsn));
                         if frame.record_count > 0 {
                             each(frame).map_err(|source| ReplayError::Refused { lsn: frame.lsn, source })?;
                         }
@@ -304,6 +304,8 @@ impl<D: Disk> Recovery<D> {
         superblock
             .update(|superblock| {
                 superblock.incarnation += 1;
+                // All of it is flushed now.
+                superblock.unproven = None;
                 superblock.clean = false;
                 superblock.sealed_end = superblock.sealed_end.max(Lsn(base));
                 superblock.checkpoint = self.kept.newest.unwrap_or_default();

@@ -36,9 +36,17 @@ pub struct Superblock {
     pub checkpoint: Lsn,
     /// Whether the log was closed cleanly and not opened since.
     pub clean: bool,
+    /// From here on frames may say that more was committed than was flushed here: they were copied from a master that
+    /// does not count this replica. None if what frames say of the commit was flushed here before they were written.
+    pub unproven: Option<Lsn>,
 }
 
 impl Superblock {
+    /// How much of what a frame says to be committed was flushed here for certain.
+    pub(crate) fn proven(&self, commit: Lsn) -> Lsn {
+        self.unproven.map_or(commit, |from| commit.min(from))
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(SLOT_LEN);
         bytes.put_u32(MAGIC);
@@ -50,6 +58,7 @@ impl Superblock {
         bytes.put_u64(self.sealed_end.0);
         bytes.put_u64(self.checkpoint.0);
         bytes.put_u8(u8::from(self.clean));
+        bytes.put_u64(self.unproven.map_or(0, |from| from.0 + 1));
         bytes.resize(SLOT_LEN - 4, 0);
         let crc = crc32c(&bytes);
         bytes.put_u32(crc);
@@ -77,6 +86,7 @@ impl Superblock {
                 sealed_end: Lsn(reader.u64("sealed end")?),
                 checkpoint: Lsn(reader.u64("checkpoint")?),
                 clean: reader.u8("clean")? != 0,
+                unproven: reader.u64("unproven")?.checked_sub(1).map(Lsn),
             })
         };
         body().map_err(|_| Undecodable::Damaged)

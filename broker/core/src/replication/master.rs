@@ -118,11 +118,19 @@ impl<G: Guards> Replica<G> {
     }
 
     pub(super) fn on_silent(&mut self, peer: StoreId, effects: &mut Vec<Effect>) {
-        if let Role::Master(master) = &mut self.role {
-            if master.successor == Some(peer) && self.proposals.is_empty() {
-                master.successor = None;
+        match &mut self.role {
+            Role::Master(master) => {
+                if master.successor == Some(peer) && self.proposals.is_empty() {
+                    master.successor = None;
+                }
+                // Perhaps one way of the link alone is dead: it comes back on another.
+                if let Some(link) = master.peers.get_mut(&peer).and_then(|peer| peer.link.take()) {
+                    effects.push(Effect::Hangup(link));
+                }
+                self.take_out(peer, effects);
             }
-            self.take_out(peer, effects);
+            Role::Slave(slave) if slave.master == peer => slave.follow_again(effects),
+            _ => {}
         }
     }
 

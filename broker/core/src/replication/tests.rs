@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::config::Member;
 
-const A: StoreId = StoreId(1);
+pub(super) const A: StoreId = StoreId(1);
 pub(super) const B: StoreId = StoreId(2);
 const S: Session = Session(0);
 const LINK: Link = Link(1);
@@ -149,7 +149,7 @@ fn a_hand_over_ends_service_and_waits_for_the_whole_log() {
 }
 
 /// B with a log of 30 bytes of which 15 are committed, told to follow A.
-fn slave() -> Subject {
+pub(super) fn slave() -> Subject {
     let history = EpochHistory::new(vec![begin(1, 0)]);
     let found = Durable {
         promised: Epoch(1),

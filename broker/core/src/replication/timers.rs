@@ -1,14 +1,15 @@
 //! Turns the passing of time into inputs of a [`Replica`]: who is silent, who lags, what is tried again. A timer that
 //! fires too early costs availability, never a message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Guards, Input, Replica};
 use crate::ids::{Lsn, StoreId};
 
 /// Heartbeats go both ways this often, in ms.
 pub const HEARTBEAT_MS: u64 = 250;
-/// A slave of which the master hears nothing goes out of the in-sync set after this, in ms.
+/// A slave of which the master hears nothing goes out of the in-sync set after this; a slave that hears nothing of its
+/// master connects anew. In ms.
 pub const SILENCE_MS: u64 = 1_500;
 /// A slave that lives and does not flush goes out of the in-sync set after this, in ms.
 pub const LAG_MS: u64 = 3_000;
@@ -34,17 +35,24 @@ impl Timers {
     pub fn tick<G: Guards>(&mut self, now: u64, replica: &Replica<G>) -> Vec<Input> {
         let mut inputs = Vec::new();
         if replica.leading().is_some() {
-            for slave in replica.counted() {
-                if self.is_silent(slave, now) || self.lags(slave, now, replica) {
+            let counted: Vec<_> = replica.counted().collect();
+            let linked = replica.peers().filter(|(_, peer)| peer.link.is_some()).map(|(slave, _)| slave);
+            let slaves: BTreeSet<_> = counted.iter().copied().chain(linked).collect();
+            for slave in slaves {
+                let lags = counted.contains(&slave) && self.lags(slave, now, replica);
+                if self.is_silent(slave, now) || lags {
                     // Once is enough until it speaks again, or until a retry.
                     self.heard.insert(slave, now);
                     self.owed.remove(&slave);
                     inputs.push(Input::Silent(slave));
                 }
             }
-        } else {
-            self.heard.clear();
+        } else if let Some(master) = replica.following() {
             self.owed.clear();
+            if self.is_silent(master, now) {
+                self.heard.insert(master, now);
+                inputs.push(Input::Silent(master));
+            }
         }
         if !replica.is_settled() && now >= self.retried + RETRY_MS {
             self.retried = now;
@@ -72,7 +80,7 @@ impl Timers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replication::tests::{B, ack, master_with_slave};
+    use crate::replication::tests::{A, B, ack, master_with_slave, slave};
 
     fn silent(inputs: &[Input]) -> bool {
         inputs.contains(&Input::Silent(B))
@@ -85,6 +93,15 @@ mod tests {
         timers.heard(B, 2_000);
         assert!(!silent(&timers.tick(3_499, &a.replica)));
         assert!(silent(&timers.tick(3_500, &a.replica)));
+    }
+
+    #[test]
+    fn a_slave_that_hears_nothing_of_its_master_connects_anew() {
+        let (mut timers, mut b) = (Timers::default(), slave());
+        assert_eq!(timers.tick(1_000, &b.replica), []);
+        assert_eq!(timers.tick(2_500, &b.replica), [Input::Silent(A)]);
+        assert_eq!(b.hears(Input::Silent(A)), [crate::replication::Effect::Follow(A)]);
+        assert_eq!(timers.tick(2_600, &b.replica), [], "once, until it is silent again");
     }
 
     #[test]

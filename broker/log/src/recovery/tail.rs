@@ -102,7 +102,7 @@ impl<D: Disk> Recovery<D> {
             let (header, _) = Header::decode(bytes).ok()?;
             let lsn = Lsn(from + start as u64);
             let ours = header.lsn == lsn && header.shard_tag == self.shard_tag;
-            (ours && end.is_none_or(|end| header.commit_lsn > end)).then_some(lsn)
+            (ours && end.is_none_or(|end| self.superblock.proven(header.commit_lsn) > end)).then_some(lsn)
         })
     }
 

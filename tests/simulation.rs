@@ -1,0 +1,21 @@
+//! Whole replicas (queue state machine, replication core, log on a simulated disk) with a simulated network, clock and
+//! config store, from a seed: faults for a while, then none, and it must heal. The history of its clients is judged by the
+//! same rules as those of real brokers, and the copies must be the same in the end.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "all of this crate is a test, its helpers too"
+)]
+
+#[path = "simulation/clients.rs"]
+mod clients;
+#[path = "simulation/faults.rs"]
+mod faults;
+#[path = "simulation/process.rs"]
+mod process;
+#[path = "simulation/seeds.rs"]
+mod seeds;
+#[path = "simulation/world.rs"]
+mod world;

@@ -1,0 +1,721 @@
+//! The world: machines with their processes, the network, the config store, the supervisor, and the order of events.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use rq_core::config::{self, Change, Config, Member};
+use rq_core::failover::{self, Decision, MasterSeen, Observed, Observer, SlaveSeen};
+use rq_core::ids::Ticket;
+use rq_core::ids::{Lsn, Session, StoreId};
+use rq_core::queue::request::Request;
+use rq_core::replication::timers::HEARTBEAT_MS;
+use rq_core::replication::{Answer, Effect, Hello, Input, Link, Message, ProposalId};
+use rq_log::WriteError;
+use rq_log::disk::simulated::SimulatedDisk;
+
+use crate::clients::Clients;
+use crate::process::{self, Process, Queues};
+
+pub(crate) type Who = usize;
+
+/// How often time passes for a process and for the supervisor, in ms.
+const TICK: u64 = 25;
+
+pub(crate) struct Machine {
+    pub(crate) store: StoreId,
+    pub(crate) disk: SimulatedDisk,
+    pub(crate) session: Session,
+    pub(crate) lives: u32,
+    pub(crate) process: Option<Process>,
+    /// A stopped process (SIGSTOP) does nothing until then.
+    pub(crate) paused_until: u64,
+    /// Whether it can talk to the config store.
+    pub(crate) reaches_store: bool,
+    /// Whether it can send to the other machine.
+    pub(crate) reaches_peer: bool,
+}
+
+enum Packet {
+    Hello(Hello),
+    Message(Message, Bytes),
+}
+
+enum Event {
+    Start(Who),
+    Tick(Who, u32),
+    Flush(Who, u32),
+    Read(Who, u32, Config),
+    Put(Who, u32, ProposalId, Config),
+    Answered(Who, u32, ProposalId, Answer),
+    Connect(Who, u32, StoreId),
+    Packet(Link, Who, Packet),
+    Supervise,
+    Promote(Config),
+    Client(usize),
+    Reply(Ticket, rq_core::queue::request::Answer, Who),
+    Timeout(Ticket),
+    Fault,
+}
+
+struct Wire {
+    slave: Who,
+    /// When the last packet each way arrives: they keep their order.
+    arrivals: [u64; 2],
+    /// A packet was lost on this way: nothing comes after it.
+    lost: [bool; 2],
+}
+
+pub(crate) struct World {
+    pub(crate) random: StdRng,
+    pub(crate) now: u64,
+    events: BTreeMap<(u64, u64), Event>,
+    scheduled: u64,
+    pub(crate) machines: Vec<Machine>,
+    pub(crate) config: Config,
+    wires: BTreeMap<Link, Wire>,
+    links: u64,
+    pub(crate) clients: Clients,
+    pub(crate) faults_until: u64,
+    /// Since when the supervisor gets no answer from the master.
+    supervisor_silent_since: Option<u64>,
+    /// Everything that happened, as a number: the same seed gives the same.
+    pub(crate) trace: u64,
+    pub(crate) promotions: u32,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, faults_until: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let machine = |random: &mut StdRng| {
+            let disk = SimulatedDisk::new(random.random());
+            let store = process::store_of(&disk);
+            Machine {
+                store,
+                disk,
+                session: Session(0),
+                lives: 0,
+                process: None,
+                paused_until: 0,
+                reaches_store: true,
+                reaches_peer: true,
+            }
+        };
+        let machines = vec![machine(&mut random), machine(&mut random)];
+        let members = machines.iter().map(|machine| (machine.store, Member::default())).collect();
+        let config = Config::form(machines[0].store, Session(0), members, 1);
+        let mut world = Self {
+            random,
+            now: 0,
+            events: BTreeMap::new(),
+            scheduled: 0,
+            machines,
+            config,
+            wires: BTreeMap::new(),
+            links: 0,
+            clients: Clients::new(),
+            faults_until,
+            supervisor_silent_since: None,
+            trace: 0,
+            promotions: 0,
+        };
+        for who in 0..2 {
+            world.after(0, Event::Start(who));
+        }
+        world.after(0, Event::Supervise);
+        for client in 0..world.clients.count() {
+            world.after(100, Event::Client(client));
+        }
+        world.after(500, Event::Fault);
+        world
+    }
+
+    fn after(&mut self, delay: u64, event: Event) {
+        self.scheduled += 1;
+        self.events.insert((self.now + delay, self.scheduled), event);
+    }
+
+    fn jitter(&mut self, from: u64, to: u64) -> u64 {
+        self.random.random_range(from..=to)
+    }
+
+    /// Lets things happen until `until`.
+    pub(crate) fn run(&mut self, until: u64) {
+        while let Some(((time, number), event)) = self.events.pop_first() {
+            if time > until {
+                self.events.insert((time, number), event);
+                break;
+            }
+            self.now = time;
+            self.trace = self.trace.wrapping_mul(0x100_0000_01b3) ^ time ^ (event.kind() << 32);
+            self.happen(event);
+        }
+        self.now = until;
+    }
+
+    fn happen(&mut self, event: Event) {
+        // A stopped process gets everything later.
+        if let Some(who) = event.process()
+            && self.machines[who].paused_until > self.now
+        {
+            let delay = self.machines[who].paused_until - self.now;
+            return self.after(delay, event);
+        }
+        match event {
+            Event::Start(who) => self.start(who),
+            Event::Tick(who, life) if self.is(who, life) => self.tick(who),
+            Event::Flush(who, life) if self.is(who, life) => self.flush(who),
+            Event::Read(who, life, config) if self.is(who, life) => self.reads(who, config),
+            Event::Put(who, life, id, config) => self.put(who, life, id, config),
+            Event::Answered(who, life, id, answer) if self.is(who, life) => {
+                self.step(who, Input::Answered(id, answer));
+            }
+            Event::Connect(who, life, master) if self.is(who, life) => self.connect(who, master),
+            Event::Packet(link, to, packet) => self.deliver(link, to, packet),
+            Event::Supervise => self.supervise(),
+            Event::Promote(config) => self.promote(config),
+            Event::Client(client) => self.client_acts(client),
+            Event::Reply(ticket, answer, who) => self.client_hears(ticket, answer, who),
+            Event::Timeout(ticket) => {
+                if let Some((client, pause)) = self.clients.gives_up(ticket, self.now) {
+                    self.after(pause, Event::Client(client));
+                }
+            }
+            Event::Fault => {
+                if self.now < self.faults_until {
+                    self.something_fails();
+                    let pause = self.jitter(200, 2_500);
+                    self.after(pause, Event::Fault);
+                }
+            }
+            Event::Tick(..)
+            | Event::Flush(..)
+            | Event::Read(..)
+            | Event::Answered(..)
+            | Event::Connect(..) => {}
+        }
+    }
+
+    fn is(&self, who: Who, life: u32) -> bool {
+        self.machines[who].process.as_ref().is_some_and(|process| process.life == life)
+    }
+
+    pub(crate) fn other(who: Who) -> Who {
+        1 - who
+    }
+
+    fn who(&self, store: StoreId) -> Option<Who> {
+        self.machines.iter().position(|machine| machine.store == store)
+    }
+
+    pub(crate) fn start(&mut self, who: Who) {
+        let now = self.now;
+        let machine = &mut self.machines[who];
+        if machine.process.is_some() {
+            return;
+        }
+        machine.lives += 1;
+        machine.process = Process::start(&machine.disk, machine.session, machine.lives, now);
+        let life = machine.lives;
+        if machine.process.is_none() {
+            machine.disk.kill();
+            return self.after(1_000, Event::Start(who));
+        }
+        self.read_config(who);
+        self.after(TICK, Event::Tick(who, life));
+    }
+
+    /// The process is gone; what it sent is under way, what it was to be sent is lost.
+    pub(crate) fn end(&mut self, who: Who) {
+        drop(self.machines[who].process.take());
+        self.machines[who].paused_until = 0;
+        let links: Vec<Link> = self.wires.keys().copied().collect();
+        for link in links {
+            self.hang_up(link);
+        }
+        self.after(1_000, Event::Start(who));
+    }
+
+    pub(crate) fn kill(&mut self, who: Who) {
+        self.machines[who].disk.kill();
+        self.end(who);
+    }
+
+    pub(crate) fn cut_power(&mut self, who: Who) {
+        self.machines[who].disk.cut_power();
+        self.machines[who].session.0 += 1;
+        self.end(who);
+    }
+
+    fn read_config(&mut self, who: Who) {
+        let delay = self.jitter(1, 20);
+        let machine = &self.machines[who];
+        if machine.reaches_store {
+            let (life, config) = (machine.lives, self.config.clone());
+            self.after(delay, Event::Read(who, life, config));
+        }
+    }
+
+    fn reads(&mut self, who: Who, config: Config) {
+        let machine = &mut self.machines[who];
+        if let Some(process) = &mut machine.process
+            && config.in_sync.contains_key(&machine.store)
+            && let Err(error) = process.log.prove_again()
+        {
+            return self.log_failed(who, &error);
+        }
+        self.step(who, Input::Config(config));
+    }
+
+    /// Gives the replica an input and does what it says.
+    fn step(&mut self, who: Who, input: Input) {
+        self.step_with(who, input, &Bytes::new());
+    }
+
+    fn step_with(&mut self, who: Who, input: Input, frames: &Bytes) {
+        let Some(process) = &mut self.machines[who].process else { return };
+        let life = process.life;
+        let mut effects = Vec::new();
+        process.replica.step(input, &mut effects);
+        for effect in effects {
+            if self.is(who, life) {
+                self.carry_out(who, effect, frames);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, who: Who, effect: Effect, frames: &Bytes) {
+        let now = self.now;
+        let Some(process) = &mut self.machines[who].process else { return };
+        let life = process.life;
+        match effect {
+            Effect::ReadConfig => self.read_config(who),
+            Effect::Propose(id, config) => {
+                let delay = self.jitter(1, 40);
+                self.after(delay, Event::Put(who, life, id, config));
+            }
+            Effect::Promise(epoch) => match process.log.promise(epoch) {
+                Ok(()) => self.step(who, Input::Promised(epoch)),
+                Err(error) => self.log_failed(who, &error),
+            },
+            Effect::Begin(epoch) => match process.begin(epoch, now) {
+                Ok(begin) => self.appended(who, vec![begin]),
+                Err(error) => self.log_failed(who, &error),
+            },
+            Effect::Follow(master) => {
+                process.master_silent_since.get_or_insert(now);
+                let delay = self.jitter(1, 10);
+                self.after(delay, Event::Connect(who, life, master));
+            }
+            Effect::Store => match process.store(frames) {
+                Ok(begins) => self.appended(who, begins),
+                Err(error) => self.log_failed(who, &error),
+            },
+            Effect::Truncate(to) => {
+                let Some(process) = self.machines[who].process.take() else { return };
+                self.machines[who].process = process.truncate(&self.machines[who].disk, to);
+                if self.machines[who].process.is_some() {
+                    self.step(who, Input::Truncated(to));
+                } else {
+                    self.kill(who);
+                }
+            }
+            Effect::Install => unreachable!("nothing is dropped from the log here"),
+            Effect::Send(link, message) => self.post(who, link, Packet::Message(message, Bytes::new())),
+            Effect::Ship(link, from) => {
+                process.ships.insert(link, from);
+                self.ship(who);
+            }
+            Effect::Committed(lsn) => self.let_out(who, lsn),
+            Effect::Hangup(link) => self.hang_up(link),
+            Effect::StepDown => self.restart(who),
+            Effect::Halt(halt) => panic!("machine {who} halted: {halt}"),
+        }
+    }
+
+    /// The same process begins anew from its log, as a deposed master does.
+    fn restart(&mut self, who: Who) {
+        drop(self.machines[who].process.take());
+        let links: Vec<Link> = self.wires.keys().copied().collect();
+        for link in links {
+            self.hang_up(link);
+        }
+        self.start(who);
+    }
+
+    fn log_failed(&mut self, who: Who, error: &WriteError) {
+        assert!(error.is_fatal(), "{error}");
+        // The first failure ends the process.
+        self.kill(who);
+    }
+
+    fn appended(&mut self, who: Who, begins: Vec<rq_core::replication::EpochStart>) {
+        let delay = self.jitter(0, 4);
+        let Some(process) = &mut self.machines[who].process else { return };
+        let (end, life) = (process.log.end(), process.life);
+        if !std::mem::replace(&mut process.flush_due, true) {
+            self.after(delay, Event::Flush(who, life));
+        }
+        self.step(who, Input::Appended { end, begins });
+        self.ship(who);
+    }
+
+    fn flush(&mut self, who: Who) {
+        let Some(process) = &mut self.machines[who].process else { return };
+        process.flush_due = false;
+        match process.log.sync() {
+            Ok(durable) => self.step(who, Input::Flushed(durable)),
+            Err(error) => self.log_failed(who, &error),
+        }
+    }
+
+    fn let_out(&mut self, who: Who, commit: Lsn) {
+        while let Some(process) = &mut self.machines[who].process
+            && let Some((ticket, answer)) = process.gate.pass(commit)
+        {
+            // Never in the same ms: what came first would not be seen in the history.
+            let delay = self.jitter(1, 3);
+            self.after(delay, Event::Reply(ticket, answer, who));
+        }
+    }
+
+    fn tick(&mut self, who: Who) {
+        let now = self.now;
+        let Some(process) = &mut self.machines[who].process else { return };
+        let life = process.life;
+        self.after(TICK, Event::Tick(who, life));
+        let Some(process) = &mut self.machines[who].process else { return };
+        process.ticks += 1;
+        let beat = process.ticks.is_multiple_of(HEARTBEAT_MS / TICK);
+        for input in process.timers.tick(now, &process.replica) {
+            self.step(who, input);
+        }
+        if beat {
+            self.heartbeat(who);
+            self.read_config(who);
+        }
+        if let Some(process) = &mut self.machines[who].process {
+            let before = process.log.end();
+            match process.request(now, None) {
+                Ok(_) if process.log.end() > before => self.appended(who, Vec::new()),
+                Ok(_) => {}
+                Err(error) => return self.log_failed(who, &error),
+            }
+        }
+        self.consider_taking_over(who);
+    }
+
+    fn heartbeat(&mut self, who: Who) {
+        let Some(process) = &self.machines[who].process else { return };
+        let Some(epoch) = process.replica.leading() else { return };
+        let commit = process.replica.commit();
+        let links: Vec<Link> = process.replica.peers().filter_map(|(_, peer)| peer.link).collect();
+        for link in links {
+            self.post(who, link, Packet::Message(Message::Heartbeat { epoch, commit }, Bytes::new()));
+        }
+    }
+
+    /// A slave that has lost its master.
+    fn consider_taking_over(&mut self, who: Who) {
+        let (now, machine) = (self.now, &self.machines[who]);
+        let Some(process) = &machine.process else { return };
+        if process.replica.leading().is_some()
+            || self.config.master == machine.store
+            || !machine.reaches_store
+        {
+            return;
+        }
+        let refused = &process.master_refused;
+        let master = MasterSeen {
+            dead: false,
+            silent_since: process.master_silent_since,
+            refused_since: (refused.len() > 1).then(|| refused[0]),
+        };
+        let slaves = BTreeMap::from([(machine.store, self.seen(who))]);
+        let observed =
+            Observed { observer: Observer::Slave(machine.store), config: &self.config, master, slaves };
+        if let Decision::Promote { keep, .. } = failover::decide(&observed, now) {
+            // By a fresh read: it may have missed that it is out of the set.
+            let config = self.config.clone();
+            self.step(who, Input::Config(config));
+            self.step(who, Input::TakeOver { keep });
+        }
+    }
+
+    fn seen(&self, who: Who) -> SlaveSeen {
+        let machine = &self.machines[who];
+        let replica = machine.process.as_ref().map(|process| &process.replica);
+        SlaveSeen {
+            session: machine.session,
+            epoch: replica.map_or_else(Default::default, |replica| replica.history().last_epoch()),
+            durable: replica.map_or(Lsn(0), rq_core::replication::Replica::durable),
+            master_silent_since: machine.process.as_ref().and_then(|process| process.master_silent_since),
+            suspect: false,
+        }
+    }
+
+    fn supervise(&mut self) {
+        self.after(2 * TICK, Event::Supervise);
+        let now = self.now;
+        let Some(master) = self.who(self.config.master) else { return };
+        let answers = |machine: &Machine| {
+            machine.process.is_some() && machine.paused_until <= now && machine.reaches_store
+        };
+        let dead = self.machines[master].process.is_none();
+        if answers(&self.machines[master]) {
+            self.supervisor_silent_since = None;
+        } else {
+            self.supervisor_silent_since.get_or_insert(now);
+        }
+        let slave = Self::other(master);
+        let slaves = answers(&self.machines[slave]).then(|| (self.machines[slave].store, self.seen(slave)));
+        let seen = MasterSeen { dead, silent_since: self.supervisor_silent_since, refused_since: None };
+        let slaves = slaves.into_iter().collect();
+        let observed =
+            Observed { observer: Observer::Supervisor, config: &self.config, master: seen, slaves };
+        if let Decision::Promote { to, session, keep } = failover::decide(&observed, now)
+            && let Ok(config) = config::next(&self.config, &Change::Promote { to, session, keep })
+        {
+            let delay = self.jitter(1, 30);
+            self.after(delay, Event::Promote(config));
+        }
+    }
+
+    fn promote(&mut self, config: Config) {
+        if config.version == self.config.version + 1 {
+            self.change(config);
+        }
+    }
+
+    fn change(&mut self, config: Config) {
+        config::check(&self.config, &config).expect("only legal changes are written");
+        self.promotions += u32::from(config.master != self.config.master);
+        self.config = config;
+        for who in 0..2 {
+            self.read_config(who);
+        }
+    }
+
+    fn put(&mut self, who: Who, life: u32, id: ProposalId, config: Config) {
+        let fate = self.random.random_range(0..100);
+        let faulty = self.now < self.faults_until;
+        let reaches = self.machines[who].reaches_store;
+        if faulty && reaches && fate < 10 {
+            // Late: its writer gives up before.
+            let delay = self.jitter(50, 3_000);
+            self.after(10, Event::Answered(who, life, id, Answer::Unknown));
+            return self.after(delay, Event::Put(who, 0, id, config));
+        }
+        let lost = (faulty && fate < 15) || (!reaches && life != 0);
+        if !lost && config.version == self.config.version + 1 {
+            self.change(config.clone());
+        }
+        let answer = if lost || (faulty && fate < 25) {
+            Answer::Unknown
+        } else if self.config == config {
+            Answer::Done
+        } else {
+            Answer::Conflict(self.config.clone())
+        };
+        self.after(2, Event::Answered(who, life, id, answer));
+    }
+
+    fn connect(&mut self, who: Who, master: StoreId) {
+        let old: Vec<Link> =
+            self.wires.iter().filter(|(_, wire)| wire.slave == who).map(|(link, _)| *link).collect();
+        for link in old {
+            self.wires.remove(&link);
+            self.step(Self::other(who), Input::Disconnected(link));
+        }
+        let (now, other) = (self.now, Self::other(who));
+        let there = self.machines[other].store == master && self.machines[other].process.is_some();
+        let connected = self.machines.iter().all(|machine| machine.reaches_peer);
+        let Some(process) = &mut self.machines[who].process else { return };
+        let life = process.life;
+        if !connected || !there {
+            if connected {
+                process.master_refused.push(now);
+            }
+            return self.after(failover::RECONNECT_MS, Event::Connect(who, life, master));
+        }
+        self.links += 1;
+        let link = Link(self.links);
+        self.wires.insert(link, Wire { slave: who, arrivals: [now; 2], lost: [false; 2] });
+        self.step(who, Input::Connected(link));
+        if let Some(process) = &self.machines[who].process {
+            let hello = process.replica.hello();
+            self.post(who, link, Packet::Hello(hello));
+        }
+    }
+
+    fn post(&mut self, who: Who, link: Link, packet: Packet) {
+        let delay = self.jitter(0, 5);
+        let (now, reaches) = (self.now, self.machines[who].reaches_peer);
+        let Some(wire) = self.wires.get_mut(&link) else { return };
+        let (to, way) = if wire.slave == who { (Self::other(who), 0) } else { (wire.slave, 1) };
+        wire.lost[way] |= !reaches;
+        if !wire.lost[way] {
+            let at = (now + delay).max(wire.arrivals[way]);
+            wire.arrivals[way] = at;
+            self.after(at - now, Event::Packet(link, to, packet));
+        }
+    }
+
+    pub(crate) fn hang_up(&mut self, link: Link) {
+        if let Some(wire) = self.wires.remove(&link) {
+            self.step(Self::other(wire.slave), Input::Disconnected(link));
+            self.step(wire.slave, Input::Disconnected(link));
+        }
+    }
+
+    pub(crate) fn hang_up_all(&mut self) {
+        let links: Vec<Link> = self.wires.keys().copied().collect();
+        for link in links {
+            self.hang_up(link);
+        }
+    }
+
+    fn ship(&mut self, who: Who) {
+        let Some(process) = &mut self.machines[who].process else { return };
+        let Some(epoch) = process.replica.leading() else { return };
+        let commit = process.replica.commit();
+        let links: Vec<(Link, Lsn)> = process.ships.iter().map(|(link, from)| (*link, *from)).collect();
+        for (link, from) in links {
+            if !self.wires.contains_key(&link) {
+                self.machines[who].process.as_mut().map(|process| process.ships.remove(&link));
+                continue;
+            }
+            let Some(process) = &mut self.machines[who].process else { return };
+            if let Some(bytes) = process.shipment(from) {
+                let end = process.frames_end(from, &bytes);
+                process.ships.insert(link, end);
+                self.post(who, link, Packet::Message(Message::Frames { epoch, from, end, commit }, bytes));
+            }
+        }
+    }
+
+    fn deliver(&mut self, link: Link, to: Who, packet: Packet) {
+        let now = self.now;
+        if !self.wires.contains_key(&link) {
+            return;
+        }
+        let from = self.machines[Self::other(to)].store;
+        let Some(process) = &mut self.machines[to].process else { return };
+        process.timers.heard(from, now);
+        if matches!(&process.queues, Queues::Slave(_)) {
+            process.master_silent_since = Some(now);
+            process.master_refused.clear();
+        }
+        match packet {
+            Packet::Hello(hello) => self.step(to, Input::Greeted(link, hello)),
+            Packet::Message(message, frames) => self.step_with(to, Input::Message(link, message), &frames),
+        }
+    }
+
+    fn client_acts(&mut self, client: usize) {
+        let (ticket, request) = match self.clients.acts(client, self.now, &mut self.random) {
+            Ok(work) => work,
+            Err(pause) => return self.after(pause, Event::Client(client)),
+        };
+        let who = self.clients.server;
+        let patience = 2_000;
+        self.after(patience, Event::Timeout(ticket));
+        if self.machines[who].paused_until > self.now {
+            return;
+        }
+        self.ask(who, ticket, request);
+    }
+
+    fn ask(&mut self, who: Who, ticket: Ticket, request: Request) {
+        let now = self.now;
+        let Some(process) = &mut self.machines[who].process else {
+            return self.refuse(ticket);
+        };
+        let producing = matches!(request, Request::Send(_));
+        if producing && !process.replica.accepts_producers() {
+            return self.refuse(ticket);
+        }
+        match process.request(now, Some((ticket, request))) {
+            Ok(true) => {
+                self.appended(who, Vec::new());
+                // What depends on nothing new may leave at once.
+                if let Some(process) = &self.machines[who].process {
+                    let commit = process.replica.commit();
+                    self.let_out(who, commit);
+                }
+            }
+            Ok(false) => self.refuse(ticket),
+            Err(error) => self.log_failed(who, &error),
+        }
+    }
+
+    /// Surely nothing was done.
+    fn refuse(&mut self, ticket: Ticket) {
+        if let Some((client, pause)) = self.clients.refused(ticket, self.now) {
+            self.after(pause, Event::Client(client));
+        }
+    }
+
+    fn client_hears(&mut self, ticket: Ticket, answer: rq_core::queue::request::Answer, who: Who) {
+        let log = self.machines[who].process.as_ref().map(|process| process.log.reader());
+        if let Some((client, pause)) = self.clients.hears(ticket, &answer, log.as_ref(), self.now) {
+            self.after(pause, Event::Client(client));
+        }
+    }
+
+    /// Whether the cluster is whole: both in sync, same log, same state.
+    pub(crate) fn whole(&self) -> Result<(), String> {
+        if self.config.in_sync.len() != 2 {
+            let replicas: Vec<_> =
+                self.machines.iter().filter_map(|it| it.process.as_ref()).map(|it| &it.replica).collect();
+            return Err(format!("{:?} of {:#?}", self.config, replicas));
+        }
+        let processes: Vec<_> = self.machines.iter().filter_map(|machine| machine.process.as_ref()).collect();
+        let [one, two] = processes[..] else { return Err("a process is not running".to_owned()) };
+        let all =
+            |process: &Process| process.log.reader().frames(Lsn(0), usize::MAX).expect("readable").concat();
+        if all(one) != all(two) {
+            return Err(format!("the logs differ, {} and {} bytes", one.log.end(), two.log.end()));
+        }
+        if one.state().hash() != two.state().hash() {
+            return Err("the states differ over the same log".to_owned());
+        }
+        let stores: BTreeSet<_> = processes.iter().filter_map(|process| process.replica.serving()).collect();
+        if stores.len() == 1 { Ok(()) } else { Err("nobody serves".to_owned()) }
+    }
+}
+
+impl Event {
+    /// Whose process it happens in.
+    fn process(&self) -> Option<Who> {
+        match self {
+            Self::Tick(who, _)
+            | Self::Flush(who, _)
+            | Self::Read(who, ..)
+            | Self::Answered(who, ..)
+            | Self::Connect(who, ..)
+            | Self::Packet(_, who, _) => Some(*who),
+            _ => None,
+        }
+    }
+
+    fn kind(&self) -> u64 {
+        match self {
+            Self::Start(who) => *who as u64,
+            Self::Tick(who, life) => 4 + *who as u64 + u64::from(*life << 8),
+            Self::Flush(who, life) => 6 + *who as u64 + u64::from(*life << 8),
+            Self::Read(who, _, config) => 8 + *who as u64 + (config.version << 8),
+            Self::Put(who, _, _, config) => 10 + *who as u64 + (config.version << 8),
+            Self::Answered(who, _, id, _) => 12 + *who as u64 + (id.0 << 8),
+            Self::Connect(who, ..) => 14 + *who as u64,
+            Self::Packet(link, who, _) => 16 + *who as u64 + (link.0 << 8),
+            Self::Supervise => 18,
+            Self::Promote(config) => 19 + (config.version << 8),
+            Self::Client(client) => 20 + *client as u64,
+            Self::Reply(ticket, ..) => 40 + (ticket.0 << 8),
+            Self::Timeout(ticket) => 41 + (ticket.0 << 8),
+            Self::Fault => 42,
+        }
+    }
+}
