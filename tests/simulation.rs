@@ -11,11 +11,17 @@
 
 #[path = "simulation/clients.rs"]
 mod clients;
+#[path = "simulation/config_store.rs"]
+mod config_store;
 #[path = "simulation/faults.rs"]
 mod faults;
+#[path = "simulation/network.rs"]
+mod network;
 #[path = "simulation/process.rs"]
 mod process;
 #[path = "simulation/seeds.rs"]
 mod seeds;
+#[path = "simulation/service.rs"]
+mod service;
 #[path = "simulation/world.rs"]
 mod world;

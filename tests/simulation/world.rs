@@ -5,23 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use rq_core::config::{self, Change, Config, Member};
-use rq_core::failover::{self, Decision, MasterSeen, Observed, Observer, SlaveSeen};
-use rq_core::ids::Ticket;
-use rq_core::ids::{Lsn, Session, StoreId};
-use rq_core::queue::request::Request;
+use rq_core::config::{Config, Member};
+use rq_core::ids::{Lsn, Session, StoreId, Ticket};
 use rq_core::replication::timers::HEARTBEAT_MS;
 use rq_core::replication::{Answer, Effect, Hello, Input, Link, Message, ProposalId};
 use rq_log::WriteError;
 use rq_log::disk::simulated::SimulatedDisk;
 
 use crate::clients::Clients;
-use crate::process::{self, Process, Queues};
+use crate::process::{self, Process};
 
 pub(crate) type Who = usize;
 
 /// How often time passes for a process and for the supervisor, in ms.
-const TICK: u64 = 25;
+pub(crate) const TICK: u64 = 25;
 
 pub(crate) struct Machine {
     pub(crate) store: StoreId,
@@ -37,12 +34,12 @@ pub(crate) struct Machine {
     pub(crate) reaches_peer: bool,
 }
 
-enum Packet {
+pub(crate) enum Packet {
     Hello(Hello),
     Message(Message, Bytes),
 }
 
-enum Event {
+pub(crate) enum Event {
     Start(Who),
     Tick(Who, u32),
     Flush(Who, u32),
@@ -59,12 +56,12 @@ enum Event {
     Fault,
 }
 
-struct Wire {
-    slave: Who,
+pub(crate) struct Wire {
+    pub(crate) slave: Who,
     /// When the last packet each way arrives: they keep their order.
-    arrivals: [u64; 2],
+    pub(crate) arrivals: [u64; 2],
     /// A packet was lost on this way: nothing comes after it.
-    lost: [bool; 2],
+    pub(crate) lost: [bool; 2],
 }
 
 pub(crate) struct World {
@@ -74,12 +71,12 @@ pub(crate) struct World {
     scheduled: u64,
     pub(crate) machines: Vec<Machine>,
     pub(crate) config: Config,
-    wires: BTreeMap<Link, Wire>,
-    links: u64,
+    pub(crate) wires: BTreeMap<Link, Wire>,
+    pub(crate) links: u64,
     pub(crate) clients: Clients,
     pub(crate) faults_until: u64,
     /// Since when the supervisor gets no answer from the master.
-    supervisor_silent_since: Option<u64>,
+    pub(crate) supervisor_silent_since: Option<u64>,
     /// Everything that happened, as a number: the same seed gives the same.
     pub(crate) trace: u64,
     pub(crate) promotions: u32,
@@ -131,12 +128,12 @@ impl World {
         world
     }
 
-    fn after(&mut self, delay: u64, event: Event) {
+    pub(crate) fn after(&mut self, delay: u64, event: Event) {
         self.scheduled += 1;
         self.events.insert((self.now + delay, self.scheduled), event);
     }
 
-    fn jitter(&mut self, from: u64, to: u64) -> u64 {
+    pub(crate) fn jitter(&mut self, from: u64, to: u64) -> u64 {
         self.random.random_range(from..=to)
     }
 
@@ -154,7 +151,7 @@ impl World {
         self.now = until;
     }
 
-    fn happen(&mut self, event: Event) {
+    pub(crate) fn happen(&mut self, event: Event) {
         // A stopped process gets everything later.
         if let Some(who) = event.process()
             && self.machines[who].paused_until > self.now
@@ -176,7 +173,7 @@ impl World {
             Event::Supervise => self.supervise(),
             Event::Promote(config) => self.promote(config),
             Event::Client(client) => self.client_acts(client),
-            Event::Reply(ticket, answer, who) => self.client_hears(ticket, answer, who),
+            Event::Reply(ticket, answer, who) => self.client_hears(ticket, &answer, who),
             Event::Timeout(ticket) => {
                 if let Some((client, pause)) = self.clients.gives_up(ticket, self.now) {
                     self.after(pause, Event::Client(client));
@@ -197,7 +194,7 @@ impl World {
         }
     }
 
-    fn is(&self, who: Who, life: u32) -> bool {
+    pub(crate) fn is(&self, who: Who, life: u32) -> bool {
         self.machines[who].process.as_ref().is_some_and(|process| process.life == life)
     }
 
@@ -205,7 +202,7 @@ impl World {
         1 - who
     }
 
-    fn who(&self, store: StoreId) -> Option<Who> {
+    pub(crate) fn who(&self, store: StoreId) -> Option<Who> {
         self.machines.iter().position(|machine| machine.store == store)
     }
 
@@ -248,32 +245,12 @@ impl World {
         self.end(who);
     }
 
-    fn read_config(&mut self, who: Who) {
-        let delay = self.jitter(1, 20);
-        let machine = &self.machines[who];
-        if machine.reaches_store {
-            let (life, config) = (machine.lives, self.config.clone());
-            self.after(delay, Event::Read(who, life, config));
-        }
-    }
-
-    fn reads(&mut self, who: Who, config: Config) {
-        let machine = &mut self.machines[who];
-        if let Some(process) = &mut machine.process
-            && config.in_sync.contains_key(&machine.store)
-            && let Err(error) = process.log.prove_again()
-        {
-            return self.log_failed(who, &error);
-        }
-        self.step(who, Input::Config(config));
-    }
-
     /// Gives the replica an input and does what it says.
-    fn step(&mut self, who: Who, input: Input) {
+    pub(crate) fn step(&mut self, who: Who, input: Input) {
         self.step_with(who, input, &Bytes::new());
     }
 
-    fn step_with(&mut self, who: Who, input: Input, frames: &Bytes) {
+    pub(crate) fn step_with(&mut self, who: Who, input: Input, frames: &Bytes) {
         let Some(process) = &mut self.machines[who].process else { return };
         let life = process.life;
         let mut effects = Vec::new();
@@ -285,7 +262,7 @@ impl World {
         }
     }
 
-    fn carry_out(&mut self, who: Who, effect: Effect, frames: &Bytes) {
+    pub(crate) fn carry_out(&mut self, who: Who, effect: Effect, frames: &Bytes) {
         let now = self.now;
         let Some(process) = &mut self.machines[who].process else { return };
         let life = process.life;
@@ -335,7 +312,7 @@ impl World {
     }
 
     /// The same process begins anew from its log, as a deposed master does.
-    fn restart(&mut self, who: Who) {
+    pub(crate) fn restart(&mut self, who: Who) {
         drop(self.machines[who].process.take());
         let links: Vec<Link> = self.wires.keys().copied().collect();
         for link in links {
@@ -344,13 +321,13 @@ impl World {
         self.start(who);
     }
 
-    fn log_failed(&mut self, who: Who, error: &WriteError) {
+    pub(crate) fn log_failed(&mut self, who: Who, error: &WriteError) {
         assert!(error.is_fatal(), "{error}");
         // The first failure ends the process.
         self.kill(who);
     }
 
-    fn appended(&mut self, who: Who, begins: Vec<rq_core::replication::EpochStart>) {
+    pub(crate) fn appended(&mut self, who: Who, begins: Vec<rq_core::replication::EpochStart>) {
         let delay = self.jitter(0, 4);
         let Some(process) = &mut self.machines[who].process else { return };
         let (end, life) = (process.log.end(), process.life);
@@ -361,7 +338,7 @@ impl World {
         self.ship(who);
     }
 
-    fn flush(&mut self, who: Who) {
+    pub(crate) fn flush(&mut self, who: Who) {
         let Some(process) = &mut self.machines[who].process else { return };
         process.flush_due = false;
         match process.log.sync() {
@@ -370,17 +347,7 @@ impl World {
         }
     }
 
-    fn let_out(&mut self, who: Who, commit: Lsn) {
-        while let Some(process) = &mut self.machines[who].process
-            && let Some((ticket, answer)) = process.gate.pass(commit)
-        {
-            // Never in the same ms: what came first would not be seen in the history.
-            let delay = self.jitter(1, 3);
-            self.after(delay, Event::Reply(ticket, answer, who));
-        }
-    }
-
-    fn tick(&mut self, who: Who) {
+    pub(crate) fn tick(&mut self, who: Who) {
         let now = self.now;
         let Some(process) = &mut self.machines[who].process else { return };
         let life = process.life;
@@ -404,264 +371,6 @@ impl World {
             }
         }
         self.consider_taking_over(who);
-    }
-
-    fn heartbeat(&mut self, who: Who) {
-        let Some(process) = &self.machines[who].process else { return };
-        let Some(epoch) = process.replica.leading() else { return };
-        let commit = process.replica.commit();
-        let links: Vec<Link> = process.replica.peers().filter_map(|(_, peer)| peer.link).collect();
-        for link in links {
-            self.post(who, link, Packet::Message(Message::Heartbeat { epoch, commit }, Bytes::new()));
-        }
-    }
-
-    /// A slave that has lost its master.
-    fn consider_taking_over(&mut self, who: Who) {
-        let (now, machine) = (self.now, &self.machines[who]);
-        let Some(process) = &machine.process else { return };
-        if process.replica.leading().is_some()
-            || self.config.master == machine.store
-            || !machine.reaches_store
-        {
-            return;
-        }
-        let refused = &process.master_refused;
-        let master = MasterSeen {
-            dead: false,
-            silent_since: process.master_silent_since,
-            refused_since: (refused.len() > 1).then(|| refused[0]),
-        };
-        let slaves = BTreeMap::from([(machine.store, self.seen(who))]);
-        let observed =
-            Observed { observer: Observer::Slave(machine.store), config: &self.config, master, slaves };
-        if let Decision::Promote { keep, .. } = failover::decide(&observed, now) {
-            // By a fresh read: it may have missed that it is out of the set.
-            let config = self.config.clone();
-            self.step(who, Input::Config(config));
-            self.step(who, Input::TakeOver { keep });
-        }
-    }
-
-    fn seen(&self, who: Who) -> SlaveSeen {
-        let machine = &self.machines[who];
-        let replica = machine.process.as_ref().map(|process| &process.replica);
-        SlaveSeen {
-            session: machine.session,
-            epoch: replica.map_or_else(Default::default, |replica| replica.history().last_epoch()),
-            durable: replica.map_or(Lsn(0), rq_core::replication::Replica::durable),
-            master_silent_since: machine.process.as_ref().and_then(|process| process.master_silent_since),
-            suspect: false,
-        }
-    }
-
-    fn supervise(&mut self) {
-        self.after(2 * TICK, Event::Supervise);
-        let now = self.now;
-        let Some(master) = self.who(self.config.master) else { return };
-        let answers = |machine: &Machine| {
-            machine.process.is_some() && machine.paused_until <= now && machine.reaches_store
-        };
-        let dead = self.machines[master].process.is_none();
-        if answers(&self.machines[master]) {
-            self.supervisor_silent_since = None;
-        } else {
-            self.supervisor_silent_since.get_or_insert(now);
-        }
-        let slave = Self::other(master);
-        let slaves = answers(&self.machines[slave]).then(|| (self.machines[slave].store, self.seen(slave)));
-        let seen = MasterSeen { dead, silent_since: self.supervisor_silent_since, refused_since: None };
-        let slaves = slaves.into_iter().collect();
-        let observed =
-            Observed { observer: Observer::Supervisor, config: &self.config, master: seen, slaves };
-        if let Decision::Promote { to, session, keep } = failover::decide(&observed, now)
-            && let Ok(config) = config::next(&self.config, &Change::Promote { to, session, keep })
-        {
-            let delay = self.jitter(1, 30);
-            self.after(delay, Event::Promote(config));
-        }
-    }
-
-    fn promote(&mut self, config: Config) {
-        if config.version == self.config.version + 1 {
-            self.change(config);
-        }
-    }
-
-    fn change(&mut self, config: Config) {
-        config::check(&self.config, &config).expect("only legal changes are written");
-        self.promotions += u32::from(config.master != self.config.master);
-        self.config = config;
-        for who in 0..2 {
-            self.read_config(who);
-        }
-    }
-
-    fn put(&mut self, who: Who, life: u32, id: ProposalId, config: Config) {
-        let fate = self.random.random_range(0..100);
-        let faulty = self.now < self.faults_until;
-        let reaches = self.machines[who].reaches_store;
-        if faulty && reaches && fate < 10 {
-            // Late: its writer gives up before.
-            let delay = self.jitter(50, 3_000);
-            self.after(10, Event::Answered(who, life, id, Answer::Unknown));
-            return self.after(delay, Event::Put(who, 0, id, config));
-        }
-        let lost = (faulty && fate < 15) || (!reaches && life != 0);
-        if !lost && config.version == self.config.version + 1 {
-            self.change(config.clone());
-        }
-        let answer = if lost || (faulty && fate < 25) {
-            Answer::Unknown
-        } else if self.config == config {
-            Answer::Done
-        } else {
-            Answer::Conflict(self.config.clone())
-        };
-        self.after(2, Event::Answered(who, life, id, answer));
-    }
-
-    fn connect(&mut self, who: Who, master: StoreId) {
-        let old: Vec<Link> =
-            self.wires.iter().filter(|(_, wire)| wire.slave == who).map(|(link, _)| *link).collect();
-        for link in old {
-            self.wires.remove(&link);
-            self.step(Self::other(who), Input::Disconnected(link));
-        }
-        let (now, other) = (self.now, Self::other(who));
-        let there = self.machines[other].store == master && self.machines[other].process.is_some();
-        let connected = self.machines.iter().all(|machine| machine.reaches_peer);
-        let Some(process) = &mut self.machines[who].process else { return };
-        let life = process.life;
-        if !connected || !there {
-            if connected {
-                process.master_refused.push(now);
-            }
-            return self.after(failover::RECONNECT_MS, Event::Connect(who, life, master));
-        }
-        self.links += 1;
-        let link = Link(self.links);
-        self.wires.insert(link, Wire { slave: who, arrivals: [now; 2], lost: [false; 2] });
-        self.step(who, Input::Connected(link));
-        if let Some(process) = &self.machines[who].process {
-            let hello = process.replica.hello();
-            self.post(who, link, Packet::Hello(hello));
-        }
-    }
-
-    fn post(&mut self, who: Who, link: Link, packet: Packet) {
-        let delay = self.jitter(0, 5);
-        let (now, reaches) = (self.now, self.machines[who].reaches_peer);
-        let Some(wire) = self.wires.get_mut(&link) else { return };
-        let (to, way) = if wire.slave == who { (Self::other(who), 0) } else { (wire.slave, 1) };
-        wire.lost[way] |= !reaches;
-        if !wire.lost[way] {
-            let at = (now + delay).max(wire.arrivals[way]);
-            wire.arrivals[way] = at;
-            self.after(at - now, Event::Packet(link, to, packet));
-        }
-    }
-
-    pub(crate) fn hang_up(&mut self, link: Link) {
-        if let Some(wire) = self.wires.remove(&link) {
-            self.step(Self::other(wire.slave), Input::Disconnected(link));
-            self.step(wire.slave, Input::Disconnected(link));
-        }
-    }
-
-    pub(crate) fn hang_up_all(&mut self) {
-        let links: Vec<Link> = self.wires.keys().copied().collect();
-        for link in links {
-            self.hang_up(link);
-        }
-    }
-
-    fn ship(&mut self, who: Who) {
-        let Some(process) = &mut self.machines[who].process else { return };
-        let Some(epoch) = process.replica.leading() else { return };
-        let commit = process.replica.commit();
-        let links: Vec<(Link, Lsn)> = process.ships.iter().map(|(link, from)| (*link, *from)).collect();
-        for (link, from) in links {
-            if !self.wires.contains_key(&link) {
-                self.machines[who].process.as_mut().map(|process| process.ships.remove(&link));
-                continue;
-            }
-            let Some(process) = &mut self.machines[who].process else { return };
-            if let Some(bytes) = process.shipment(from) {
-                let end = process.frames_end(from, &bytes);
-                process.ships.insert(link, end);
-                self.post(who, link, Packet::Message(Message::Frames { epoch, from, end, commit }, bytes));
-            }
-        }
-    }
-
-    fn deliver(&mut self, link: Link, to: Who, packet: Packet) {
-        let now = self.now;
-        if !self.wires.contains_key(&link) {
-            return;
-        }
-        let from = self.machines[Self::other(to)].store;
-        let Some(process) = &mut self.machines[to].process else { return };
-        process.timers.heard(from, now);
-        if matches!(&process.queues, Queues::Slave(_)) {
-            process.master_silent_since = Some(now);
-            process.master_refused.clear();
-        }
-        match packet {
-            Packet::Hello(hello) => self.step(to, Input::Greeted(link, hello)),
-            Packet::Message(message, frames) => self.step_with(to, Input::Message(link, message), &frames),
-        }
-    }
-
-    fn client_acts(&mut self, client: usize) {
-        let (ticket, request) = match self.clients.acts(client, self.now, &mut self.random) {
-            Ok(work) => work,
-            Err(pause) => return self.after(pause, Event::Client(client)),
-        };
-        let who = self.clients.server;
-        let patience = 2_000;
-        self.after(patience, Event::Timeout(ticket));
-        if self.machines[who].paused_until > self.now {
-            return;
-        }
-        self.ask(who, ticket, request);
-    }
-
-    fn ask(&mut self, who: Who, ticket: Ticket, request: Request) {
-        let now = self.now;
-        let Some(process) = &mut self.machines[who].process else {
-            return self.refuse(ticket);
-        };
-        let producing = matches!(request, Request::Send(_));
-        if producing && !process.replica.accepts_producers() {
-            return self.refuse(ticket);
-        }
-        match process.request(now, Some((ticket, request))) {
-            Ok(true) => {
-                self.appended(who, Vec::new());
-                // What depends on nothing new may leave at once.
-                if let Some(process) = &self.machines[who].process {
-                    let commit = process.replica.commit();
-                    self.let_out(who, commit);
-                }
-            }
-            Ok(false) => self.refuse(ticket),
-            Err(error) => self.log_failed(who, &error),
-        }
-    }
-
-    /// Surely nothing was done.
-    fn refuse(&mut self, ticket: Ticket) {
-        if let Some((client, pause)) = self.clients.refused(ticket, self.now) {
-            self.after(pause, Event::Client(client));
-        }
-    }
-
-    fn client_hears(&mut self, ticket: Ticket, answer: rq_core::queue::request::Answer, who: Who) {
-        let log = self.machines[who].process.as_ref().map(|process| process.log.reader());
-        if let Some((client, pause)) = self.clients.hears(ticket, &answer, log.as_ref(), self.now) {
-            self.after(pause, Event::Client(client));
-        }
     }
 
     /// Whether the cluster is whole: both in sync, same log, same state.
@@ -688,7 +397,7 @@ impl World {
 
 impl Event {
     /// Whose process it happens in.
-    fn process(&self) -> Option<Who> {
+    pub(crate) fn process(&self) -> Option<Who> {
         match self {
             Self::Tick(who, _)
             | Self::Flush(who, _)
@@ -700,7 +409,7 @@ impl Event {
         }
     }
 
-    fn kind(&self) -> u64 {
+    pub(crate) fn kind(&self) -> u64 {
         match self {
             Self::Start(who) => *who as u64,
             Self::Tick(who, life) => 4 + *who as u64 + u64::from(*life << 8),

@@ -1,0 +1,69 @@
+//! Calls of clients on their way to a master, and answers on their way back.
+
+use rq_core::ids::{Lsn, Ticket};
+use rq_core::queue::request::{self, Request};
+
+use crate::world::{Event, Who, World};
+
+impl World {
+    pub(crate) fn client_acts(&mut self, client: usize) {
+        let (ticket, request) = match self.clients.acts(client, self.now, &mut self.random) {
+            Ok(work) => work,
+            Err(pause) => return self.after(pause, Event::Client(client)),
+        };
+        let who = self.clients.server;
+        let patience = 2_000;
+        self.after(patience, Event::Timeout(ticket));
+        if self.machines[who].paused_until > self.now {
+            return;
+        }
+        self.ask(who, ticket, request);
+    }
+
+    pub(crate) fn ask(&mut self, who: Who, ticket: Ticket, request: Request) {
+        let now = self.now;
+        let Some(process) = &mut self.machines[who].process else {
+            return self.refuse(ticket);
+        };
+        let producing = matches!(request, Request::Send(_));
+        if producing && !process.replica.accepts_producers() {
+            return self.refuse(ticket);
+        }
+        match process.request(now, Some((ticket, request))) {
+            Ok(true) => {
+                self.appended(who, Vec::new());
+                // What depends on nothing new may leave at once.
+                if let Some(process) = &self.machines[who].process {
+                    let commit = process.replica.commit();
+                    self.let_out(who, commit);
+                }
+            }
+            Ok(false) => self.refuse(ticket),
+            Err(error) => self.log_failed(who, &error),
+        }
+    }
+
+    /// Surely nothing was done.
+    pub(crate) fn refuse(&mut self, ticket: Ticket) {
+        if let Some((client, pause)) = self.clients.refused(ticket, self.now) {
+            self.after(pause, Event::Client(client));
+        }
+    }
+
+    pub(crate) fn client_hears(&mut self, ticket: Ticket, answer: &request::Answer, who: Who) {
+        let log = self.machines[who].process.as_ref().map(|process| process.log.reader());
+        if let Some((client, pause)) = self.clients.hears(ticket, answer, log.as_ref(), self.now) {
+            self.after(pause, Event::Client(client));
+        }
+    }
+
+    pub(crate) fn let_out(&mut self, who: Who, commit: Lsn) {
+        while let Some(process) = &mut self.machines[who].process
+            && let Some((ticket, answer)) = process.gate.pass(commit)
+        {
+            // Never in the same ms: what came first would not be seen in the history.
+            let delay = self.jitter(1, 3);
+            self.after(delay, Event::Reply(ticket, answer, who));
+        }
+    }
+}
