@@ -43,7 +43,7 @@ pub enum RunError {
     Serve(#[from] tonic::transport::Error),
     /// The stop took too long, so it was given up. Threads of the engine still run: the caller ends the process.
     #[error(
-        "the broker was told to stop, and {doing} did not end within {within}: it waits for its disk, which may be full; nothing acknowledged is lost, the next start recovers it"
+        "the broker was told to stop, and {doing} did not end within {within}: its disk may be slow or full; nothing acknowledged is lost, the next start recovers it"
     )]
     NotStopped {
         /// What went on.
@@ -116,7 +116,8 @@ async fn serve(
     tracing::info!(%address, data = %config.data.display(), cluster = config.cluster, "serving clients");
 
     let serving = server::serve(gateway, admin, listener, config.server());
-    let patience = stop_timeout.duration() / 2;
+    let half = Span::millis(stop_timeout.0 / 2);
+    let patience = half.duration();
     let served = tokio::select! {
         served = serving => served,
         () = overdue(stopping, patience) => {
@@ -125,7 +126,7 @@ async fn serve(
         }
     };
     if tokio::time::timeout(patience, engine.stop()).await.is_err() {
-        return Err(RunError::NotStopped { doing: "closing the log", within: stop_timeout });
+        return Err(RunError::NotStopped { doing: "closing the log", within: half });
     }
     tracing::info!("stopped");
     Ok(served?)

@@ -342,6 +342,21 @@ async fn a_broker_without_traffic_drops_what_grows_old() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stop_writes_the_checkpoint_and_keeps_no_house_beyond_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = retaining_nothing(dir.path());
+    options.checkpoint_bytes = 1 << 30;
+    options.retention.report_inactive_ms = 0;
+    let engine = Engine::start(options).unwrap();
+    orders(&engine).await;
+    send(&engine, "owed").await;
+    assert_eq!(take(&engine, 1, 1, 20_000).await.len(), 1);
+    engine.stop().await;
+    assert_eq!(engine.figures().checkpoint, engine.figures().durable);
+    assert!(engine.idle_groups().is_empty(), "nobody looked for groups that are idle");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_inactive_group_is_named_and_gives_up_what_it_owes_only_when_told_so() {
     const SENT: u64 = 32;
     let dir = tempfile::tempdir().unwrap();

@@ -42,6 +42,10 @@ impl<D: Disk> Housekeeping<D> {
             if chore.checkpoint {
                 self.checkpoint(&chore.state);
             }
+            // The stop waits for the checkpoint and for nothing else.
+            if self.inbox.is_closed() {
+                continue;
+            }
             self.retain(&chore.state, chore.now);
             self.report_idle(&chore.state, chore.now);
         }
@@ -78,6 +82,9 @@ impl<D: Disk> Housekeeping<D> {
         let mut policy = self.retention;
         let mut found: Option<Retain> = None;
         for segment in self.reader.sealed() {
+            if self.inbox.is_closed() {
+                return;
+            }
             let log_bytes = figures.durable.0.saturating_sub(segment.base.0);
             let last = SealedSegment { end: segment.end, newest: segment.newest };
             let old = policy.lets_go(last, now, log_bytes);

@@ -115,6 +115,11 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
+    /// Whether the engine stops: what is proposed from now on is taken no more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         // Nothing that holds the lock can panic half-way.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
