@@ -27,7 +27,10 @@ pub(super) type Frames = Pin<Box<dyn Stream<Item = Result<ReceiveMessageResponse
 
 /// The answer to a receive, made frame by frame while the client takes it.
 pub(super) fn receive_message(gateway: &Gateway, call: Call, request: ReceiveMessageRequest) -> Frames {
-    let answer = Answer { gateway: gateway.clone(), step: Step::Begin { call: Box::new(call), request } };
+    let wanted = wanted(gateway, &call, &request).map(Box::new);
+    // It may be large, and the wait is long.
+    drop(request);
+    let answer = Answer { gateway: gateway.clone(), step: Step::Begin { call: Box::new(call), wanted } };
     Box::pin(futures::stream::unfold(answer, Answer::next))
 }
 
@@ -37,18 +40,25 @@ struct Answer {
 }
 
 enum Step {
-    Begin { call: Box<Call>, request: ReceiveMessageRequest },
+    Begin { call: Box<Call>, wanted: Result<Box<Wanted>, Refusal> },
     Messages { unwritten: Unwritten, topic: Resource },
     DeliveryTimestamp,
     End,
+}
+
+/// What is kept of a request while it waits; every part of it is bounded.
+struct Wanted {
+    receive: Receive,
+    /// The topic as the client calls it.
+    topic: Resource,
 }
 
 impl Answer {
     async fn next(mut self) -> Option<(Result<ReceiveMessageResponse, tonic::Status>, Self)> {
         let content = loop {
             match self.step {
-                Step::Begin { call, request } => {
-                    let (status, step) = begin(&self.gateway, &call, request).await;
+                Step::Begin { call, wanted } => {
+                    let (status, step) = begin(&self.gateway, &call, wanted).await;
                     self.gateway.metrics.answered(Rpc::ReceiveMessage, status.code);
                     self.step = step;
                     break Content::Status(status);
@@ -73,21 +83,21 @@ impl Answer {
     }
 }
 
-async fn begin(gateway: &Gateway, call: &Call, request: ReceiveMessageRequest) -> (Status, Step) {
-    let received = match wanted(gateway, call, &request) {
-        Ok(receive) => {
+async fn begin(gateway: &Gateway, call: &Call, wanted: Result<Box<Wanted>, Refusal>) -> (Status, Step) {
+    let received = match wanted {
+        Ok(wanted) => {
+            let Wanted { receive, topic } = *wanted;
             let group = receive.group.clone();
-            poll(gateway, call, receive).await.map(|deliveries| (group, deliveries))
+            poll(gateway, call, receive).await.map(|deliveries| (group, topic, deliveries))
         }
         Err(refusal) => Err(refusal),
     };
     match received {
-        Ok((_, deliveries)) if deliveries.is_empty() => {
+        Ok((.., deliveries)) if deliveries.is_empty() => {
             (Refusal::NothingFound.status(), Step::DeliveryTimestamp)
         }
-        Ok((group, deliveries)) => {
-            let dead_letters = names::is_dead_letter_topic(topic_name(&request));
-            let topic = request.message_queue.and_then(|queue| queue.topic).unwrap_or_default();
+        Ok((group, topic, deliveries)) => {
+            let dead_letters = names::is_dead_letter_topic(&topic.name);
             let deliveries = deliveries.into();
             let (gateway, read) = (gateway.clone(), VecDeque::new());
             let unwritten = Unwritten { gateway, group, dead_letters, deliveries, read };
@@ -97,23 +107,18 @@ async fn begin(gateway: &Gateway, call: &Call, request: ReceiveMessageRequest) -
     }
 }
 
-fn topic_name(request: &ReceiveMessageRequest) -> &str {
-    let topic = request.message_queue.as_ref().and_then(|queue| queue.topic.as_ref());
-    topic.map_or("", |topic| &topic.name)
-}
-
 /// Checks a request and says it in the shard's words.
-fn wanted(gateway: &Gateway, call: &Call, request: &ReceiveMessageRequest) -> Result<Receive, Refusal> {
+fn wanted(gateway: &Gateway, call: &Call, request: &ReceiveMessageRequest) -> Result<Wanted, Refusal> {
     let limits = &gateway.options.receives;
     let client = call.client()?;
-    let queue = request.message_queue.as_ref();
-    let topic = names::topic(queue.and_then(|queue| queue.topic.as_ref()))?;
+    let resource = request.message_queue.as_ref().and_then(|queue| queue.topic.as_ref());
+    let topic = names::topic(resource)?;
     let group = names::group(request.group.as_ref(), call.namespace())?;
-    let filter = receive::filter(request.filter_expression.as_ref(), &gateway.options.receives)?;
+    let filter = receive::filter(request.filter_expression.as_ref(), limits)?;
     let invisible_ms = receive::invisible_ms(request, limits)?;
     let left = call.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let wait = receive::wait(request.long_polling_timeout.as_ref(), left, limits);
-    Ok(Receive {
+    let receive = Receive {
         group,
         topic,
         filter,
@@ -125,7 +130,8 @@ fn wanted(gateway: &Gateway, call: &Call, request: &ReceiveMessageRequest) -> Re
         connection: call.connection().map_or(ConnectionId(0), |connection| connection.calls.id()),
         nonce: Nonce(rand::random()),
         wait_ms: wait.as_millis() as u64,
-    })
+    };
+    Ok(Wanted { receive, topic: resource.cloned().unwrap_or_default() })
 }
 
 /// Waits for messages; finds none when the broker stops.

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use futures::Stream;
+use prost::Message as _;
 use rq_core::queue::request::Subscribe;
 use rq_proto::rocketmq::settings::PubSub;
 use rq_proto::rocketmq::telemetry_command::Command;
@@ -50,6 +51,9 @@ struct Conversation {
 /// only after the route of the last topic: an answer that comes before is missed, and its start would hang.
 const AGAIN_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
+/// Settings of more bytes are said once: more than a client has that names its topics and its filters.
+const AGAIN_BYTES_MAX: usize = 64 << 10;
+
 /// Settings to say again.
 #[derive(Default)]
 struct Again {
@@ -59,6 +63,11 @@ struct Again {
 
 impl Again {
     fn plan(&mut self, settings: Settings) {
+        // They stay in memory until then.
+        if settings.encoded_len() > AGAIN_BYTES_MAX {
+            *self = Self::default();
+            return;
+        }
         self.settings = Some(settings);
         self.at = AGAIN_AFTER.iter().map(|after| Instant::now() + *after).collect();
     }
@@ -68,7 +77,8 @@ impl Again {
         let Some(at) = self.at.front() else { return std::future::pending().await };
         tokio::time::sleep_until((*at).into()).await;
         self.at.pop_front();
-        self.settings.clone().unwrap_or_default()
+        let again = if self.at.is_empty() { self.settings.take() } else { self.settings.clone() };
+        again.unwrap_or_default()
     }
 }
 
@@ -162,4 +172,27 @@ fn subscribe(call: &Call, subscription: &Subscription) -> Result<Subscribe, Inva
     let group = names::group(subscription.group.as_ref(), call.namespace())?;
     let topics = subscription.subscriptions.iter().map(|entry| names::topic(entry.topic.as_ref()));
     Ok(Subscribe { group, topics: topics.collect::<Result<_, _>>()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use rq_proto::rocketmq::Resource;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn settings_are_said_twice_more_and_not_kept_beyond_nor_if_they_are_large() {
+        let mut again = Again::default();
+        again.plan(Settings::default());
+        assert_eq!(again.at.len(), AGAIN_AFTER.len());
+        again.at.iter_mut().for_each(|at| *at = Instant::now());
+        for _ in AGAIN_AFTER {
+            again.due().await;
+        }
+        assert_eq!((again.settings.take(), again.at.len()), (None, 0));
+        let topic = Resource { name: "t".repeat(AGAIN_BYTES_MAX), ..Resource::default() };
+        let publishing = Publishing { topics: vec![topic], ..Publishing::default() };
+        again.plan(Settings { pub_sub: Some(PubSub::Publishing(publishing)), ..Settings::default() });
+        assert_eq!((again.settings, again.at.len()), (None, 0));
+    }
 }

@@ -11,6 +11,7 @@ mod consume;
 mod dead_letters;
 mod fifo;
 mod harness;
+mod held_requests;
 mod inactive;
 mod lifecycle;
 mod produce;
