@@ -125,7 +125,8 @@ limits! {
     keep "RQ_KEEP": Span = Span::hours(72), Span::secs(1) => Span::hours(87_600);
     /// They go earlier once the log is larger than this.
     keep_size "RQ_KEEP_SIZE": Size = Size(u64::MAX), Size::mib(1) => Size(u64::MAX);
-    /// A group that owes messages and has not consumed for this long is reported.
+    /// A group that owes messages and has not consumed for this long is reported. Less than
+    /// leases and back-offs may last (12h) also reports groups that are at work.
     report_inactive "RQ_REPORT_INACTIVE": Span = Span::hours(168), Span::secs(1) => Span::hours(87_660);
     /// What becomes of messages that such a group owes: kept, or dropped and counted after this time,
     /// a day or more.

@@ -8,15 +8,26 @@ use thiserror::Error;
 use super::Name;
 use crate::queue::idle::IdleGroup;
 use crate::queue::settings::TopicKind;
+use crate::queue::state::DEAD_LETTER_PREFIX;
 
 /// No topic of that name.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-#[error(
-    "topic {topic} does not exist: create it with `rq topic create {topic}`, or start the broker with --auto-create"
-)]
+#[error("topic {topic} does not exist: {}", self.way_out())]
 pub struct TopicNotFound {
     /// The name asked for.
     pub topic: Name,
+}
+
+impl TopicNotFound {
+    fn way_out(&self) -> String {
+        let topic = &self.topic;
+        match topic.strip_prefix(DEAD_LETTER_PREFIX) {
+            Some(group) => format!("it comes with the first dead letter of consumer group {group}"),
+            None => {
+                format!("create it with `rq topic create {topic}`, or start the broker with --auto-create")
+            }
+        }
+    }
 }
 
 /// No consumer group of that name.

@@ -85,6 +85,15 @@ fn a_refused_batch_of_several_kinds_neither_makes_a_topic_nor_decides_its_kind()
 }
 
 #[test]
+fn a_missing_dead_letter_topic_is_not_said_to_be_for_the_user_to_make() {
+    let mut broker = Broker::new();
+    let receive = broker.receiving("g", "%DLQ%orders");
+    let Some(Answer::Receive(Err(refused))) = broker.ask(Request::Receive(receive)) else { panic!("served") };
+    let said = refused.to_string();
+    assert!(said.ends_with("it comes with the first dead letter of consumer group orders"), "{said}");
+}
+
+#[test]
 fn a_topic_made_anew_is_empty_and_has_another_number() {
     let mut broker = Broker::new();
     broker.send("t", &["old"]);
