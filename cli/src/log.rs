@@ -16,8 +16,9 @@ use crate::failure::Failure;
 use crate::output::{self, Output};
 
 const AFTER_HELP: &str = "\
-inspect reads the whole log and ends with code 1 if it is damaged where it was durable: a broker refuses to start on
-it. A torn write at the very end is no damage: nothing of it was acknowledged, and the next start cuts it off.
+inspect reads the whole log and ends with code 1 if it is damaged where it was durable. A broker refuses to start on
+damage behind its newest checkpoint; before that it starts, and does not deliver the messages that are damaged. A torn
+write at the very end is no damage: nothing of it was acknowledged, and the next start cuts it off.
 
 Examples:
   rq log inspect /var/lib/reliablequeue
@@ -67,7 +68,7 @@ struct Shown {
     segments: Vec<ShownSegment>,
     frames: u64,
     records: u64,
-    /// The broker refuses to start on it.
+    /// Behind the newest checkpoint the broker refuses to start on it.
     damage: Option<ShownDamage>,
     /// What a crash left behind the end; the next start cuts it off.
     torn_write: Option<ShownDamage>,
@@ -144,6 +145,9 @@ impl Shown {
             damage: checkpoint.damage.clone(),
         });
         let (damage, torn_write) = verdict(reports);
+        // A whole checkpoint stands for the log below it, whatever damage hides there.
+        let whole = inspection.checkpoints.iter().filter(|found| found.damage.is_none());
+        let checkpointed = whole.map(|found| found.lsn).max().unwrap_or_default();
         Self {
             cluster: identity.cluster.clone(),
             shard: identity.shard.0,
@@ -153,7 +157,7 @@ impl Shown {
             promised_epoch: superblock.promised_epoch.0,
             closed_cleanly: superblock.clean,
             log_start_lsn: superblock.log_start.0,
-            log_end_lsn: end(reports).max(superblock.log_start).0,
+            log_end_lsn: end(reports).max(superblock.log_start).max(checkpointed).0,
             checkpoints: checkpoints.collect(),
             segments: reports.iter().map(ShownSegment::from).collect(),
             frames: reports.iter().map(|report| report.frames).sum(),

@@ -270,6 +270,10 @@ fn status_and_the_log_tell_the_same_of_a_broker() {
     std::fs::write(&segment, bytes).unwrap();
     let damaged = rq("a:1", &["log", "inspect", &data]).ends_with(1);
     assert!(damaged.err.contains("is damaged at log position 0"), "{}", damaged.err);
+    // What the checkpoint stands for is not gone from the log, and a broker starts on it.
+    assert!(damaged.out.contains(&format!(" to {}\n", log["log_end_lsn"])), "{}", damaged.out);
+    broker.start_again();
+    rq(broker.endpoint(), &["produce", "orders", "--body", "after"]).succeeds();
     let elsewhere = tempfile::tempdir().unwrap();
     let empty = rq("a:1", &["log", "inspect", elsewhere.path().to_str().unwrap()]).ends_with(1);
     assert!(empty.err.contains("not a data directory"), "{}", empty.err);

@@ -21,36 +21,45 @@ pub(crate) fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
+fn spawn(home: &Path, endpoint: &str) -> Child {
+    let program = Path::new(env!("CARGO_BIN_EXE_rq")).with_file_name("rq-broker");
+    assert!(program.exists(), "{} is missing: run `make build` first", program.display());
+    let mut command = Command::new(program);
+    command.arg("--data").arg(home.join("data"));
+    command.args(["--listen", endpoint, "--http", &free_address()]);
+    command.args(["--allow-unsafe-filesystem", "--segment", "1MiB", "--log", "warn"]);
+    // What the tests are told by is not the broker's: it refuses what it does not know.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"RQ_")) {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).spawn().unwrap()
+}
+
 impl Broker {
     /// Starts a broker with an empty directory and waits until it serves.
     pub(crate) fn start() -> Self {
-        let program = Path::new(env!("CARGO_BIN_EXE_rq")).with_file_name("rq-broker");
-        assert!(program.exists(), "{} is missing: run `make build` first", program.display());
         let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let endpoint = free_address();
-        let mut command = Command::new(program);
-        command.arg("--data").arg(data.path().join("data")).args([
-            "--listen",
-            &endpoint,
-            "--http",
-            &free_address(),
-        ]);
-        command.args(["--allow-unsafe-filesystem", "--segment", "1MiB", "--log", "warn"]);
-        // What the tests are told by is not the broker's: it refuses what it does not know.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"RQ_")) {
-            command.env_remove(name);
-        }
-        let process = command.stdin(Stdio::null()).spawn().unwrap();
-        let mut broker = Self { process, endpoint, data };
-        let address = broker.endpoint.clone();
+        let mut broker = Self { process: spawn(data.path(), &endpoint), endpoint, data };
+        broker.serves();
+        broker
+    }
+
+    /// Starts it once more, on what is in its directory.
+    pub(crate) fn start_again(&mut self) {
+        self.process = spawn(self.data.path(), &self.endpoint);
+        self.serves();
+    }
+
+    fn serves(&mut self) {
+        let address = self.endpoint.clone();
         let started = Instant::now();
         while TcpStream::connect(&address).is_err() {
-            let ended = broker.process.try_wait().unwrap();
+            let ended = self.process.try_wait().unwrap();
             assert!(ended.is_none(), "the broker ended: {ended:?}");
             assert!(started.elapsed() < DEADLINE, "the broker does not serve");
             std::thread::sleep(POLL);
         }
-        broker
     }
 
     pub(crate) fn endpoint(&self) -> &str {
