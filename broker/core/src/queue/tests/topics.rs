@@ -188,6 +188,7 @@ fn sends_are_spread_also_when_receives_come_between() {
 }
 
 #[test]
+#[allow(clippy::disallowed_types, reason = "measures how long the log thread is held up")]
 fn a_list_of_many_topics_and_groups_names_the_groups_of_each_as_a_look_at_one_does() {
     const MANY: usize = 20_000;
     let mut broker = Broker::new();
