@@ -81,6 +81,11 @@ pub enum Invalid {
     /// A send with messages of several topics.
     #[error("the messages are of different topics: send each topic's messages in a request of their own")]
     MixedTopics,
+    /// A send with messages of several types.
+    #[error(
+        "some of the messages have a message group and others have none: send each type's messages in a request of their own"
+    )]
+    MixedTypes,
     /// A body of zero bytes.
     #[error("the message body is empty: send at least one byte")]
     BodyEmpty,
@@ -297,7 +302,7 @@ impl Invalid {
             Self::MessageGroup { .. } => Code::IllegalMessageGroup,
             Self::DeliveryTime { .. } => Code::IllegalDeliveryTime,
             Self::LiteTopic { .. } => Code::IllegalLiteTopic,
-            Self::TypeMismatch { .. } => Code::MessagePropertyConflictWithType,
+            Self::MixedTypes | Self::TypeMismatch { .. } => Code::MessagePropertyConflictWithType,
             Self::Filter { .. } => Code::IllegalFilterExpression,
             Self::InvisibleTime { .. } | Self::InvisibleTimeMissing => Code::IllegalInvisibleTime,
             Self::Handle(_) => Code::InvalidReceiptHandle,

@@ -60,8 +60,15 @@ pub fn send(
         return Err(Invalid::MixedTopics);
     }
     let topic = names::topic_to_send_to(first.topic.as_ref())?;
-    let messages =
-        request.messages.iter().map(|message| convert(message, sender, limits)).collect::<Result<_, _>>()?;
+    let messages = request
+        .messages
+        .iter()
+        .map(|message| convert(message, sender, limits))
+        .collect::<Result<Vec<NewMessage>, _>>()?;
+    // Refused here, or the first would decide the type of a topic that has none yet, for nothing.
+    if messages.windows(2).any(|pair| pair[0].kind != pair[1].kind) {
+        return Err(Invalid::MixedTypes);
+    }
     Ok(Send { topic, messages })
 }
 

@@ -146,6 +146,19 @@ fn a_request_without_messages_or_of_two_topics_is_refused() {
 }
 
 #[test]
+fn a_request_with_messages_of_two_types_is_refused_before_it_decides_the_type_of_a_topic() {
+    let mut ordered = message();
+    ordered.system_properties.as_mut().unwrap().message_group = Some("g".into());
+    for messages in [vec![message(), ordered.clone()], vec![ordered.clone(), message()]] {
+        let mixed = send(&SendMessageRequest { messages }, sender(), &LIMITS).unwrap_err();
+        assert_eq!((&mixed, mixed.code()), (&Invalid::MixedTypes, Code::MessagePropertyConflictWithType));
+    }
+    assert!(
+        send(&SendMessageRequest { messages: vec![ordered.clone(), ordered] }, sender(), &LIMITS).is_ok()
+    );
+}
+
+#[test]
 fn a_good_message_is_stored_with_all_its_properties() {
     let mut sent = message();
     sent.user_properties.insert("b".into(), "2".into());
