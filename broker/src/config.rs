@@ -19,6 +19,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use self::file::FileError;
+use self::inactive::Inactive;
 use self::limits::{LimitArgs, Limits};
 use crate::engine::EngineOptions;
 use crate::grpc::GatewayOptions;
@@ -29,6 +30,11 @@ use crate::wire::settings::SettingsLimits;
 
 /// What a request takes besides its largest body.
 const REQUEST_OVERHEAD_BYTES: u64 = 64 << 10;
+
+/// Largest request that is no send, besides its receipt handles: thousands of topics in the settings of a client.
+const SMALL_REQUEST_BYTES: usize = 1 << 20;
+/// Room for an entry of an ack: a receipt handle and a message id.
+const ACK_ENTRY_BYTES: usize = 512;
 
 /// The ReliableQueue message broker: never loses an acknowledged message, speaks the RocketMQ 5 gRPC API.
 #[derive(Clone, Debug, Default, Parser)]
@@ -118,12 +124,12 @@ pub enum ConfigError {
     #[error(transparent)]
     File(#[from] FileError),
     /// An environment variable that looks like one of ours and is none.
-    #[error("the environment variable {name} is unknown: use {nearest}, or unset it")]
+    #[error("the environment variable {name} is unknown: {}", instead_of_variable(.nearest.as_deref()))]
     UnknownVariable {
         /// Its name.
         name: String,
-        /// The most similar one that is known.
-        nearest: String,
+        /// One that is known and much like it.
+        nearest: Option<String>,
     },
     /// No data directory.
     #[error("no data directory is given: add --data DIR")]
@@ -153,6 +159,16 @@ pub enum ConfigError {
         /// Largest request.
         max_request: units::Size,
     },
+    /// Messages would be dropped before anybody is told of the group that does not consume them.
+    #[error(
+        "retention-inactive-group ({inactive}) is shorter than report-inactive ({report}), so that messages would be dropped before their group is reported: set report-inactive to {inactive} too, or retention-inactive-group to {report} or more"
+    )]
+    DroppedBeforeReported {
+        /// When they may be dropped.
+        inactive: units::Span,
+        /// When the group is reported.
+        report: units::Span,
+    },
     /// A body that no request can carry.
     #[error(
         "max-request ({max_request}) leaves no room for a body of {max_body}: make it at least 64KiB larger"
@@ -163,6 +179,13 @@ pub enum ConfigError {
         /// Largest body.
         max_body: units::Size,
     },
+}
+
+fn instead_of_variable(nearest: Option<&str>) -> String {
+    match nearest {
+        Some(nearest) => format!("use {nearest}, or unset it"),
+        None => "unset it, or look for the right name in `rq-broker --help`".to_owned(),
+    }
 }
 
 impl Default for Config {
@@ -233,6 +256,13 @@ impl Config {
         }
         if max_sends < max_request {
             return Err(ConfigError::SendsTooSmall { max_sends, max_request });
+        }
+        let report = self.limits.report_inactive;
+        match self.limits.retention_inactive_group {
+            Inactive::ExpireAfter(inactive) if inactive < report => {
+                return Err(ConfigError::DroppedBeforeReported { inactive, report });
+            }
+            Inactive::ExpireAfter(_) | Inactive::Keep => {}
         }
         Ok(())
     }
@@ -310,6 +340,7 @@ impl Config {
         ServerLimits {
             connections: self.limits.max_connections as usize,
             request_bytes: self.limits.max_request.bytes(),
+            small_request_bytes: SMALL_REQUEST_BYTES + self.limits.max_ack_entries as usize * ACK_ENTRY_BYTES,
         }
     }
 

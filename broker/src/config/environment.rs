@@ -2,9 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 
-use super::{ConfigError, names};
+use super::ConfigError;
+use super::names::{self, PREFIX};
 
-const PREFIX: &str = "RQ_";
 /// Read by the tool `rq`, which may share its environment with a broker.
 const OF_THE_TOOL: &str = "RQ_ENDPOINT";
 
@@ -16,8 +16,8 @@ pub(super) fn check(variables: impl Iterator<Item = (OsString, OsString)>) -> Re
         if name == OF_THE_TOOL || known.iter().any(|known| known == name) || is_service_link(name, &value) {
             continue;
         }
-        let nearest = names::nearest(name, known.iter().map(String::as_str)).unwrap_or_default();
-        return Err(ConfigError::UnknownVariable { name: name.to_owned(), nearest: nearest.to_owned() });
+        let nearest = names::nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
+        return Err(ConfigError::UnknownVariable { name: name.to_owned(), nearest });
     }
     Ok(())
 }
@@ -48,6 +48,14 @@ mod tests {
         assert_eq!(text, "the environment variable RQ_MAX_BODIES is unknown: use RQ_MAX_BODY, or unset it");
         assert!(refused("RQ_LISTEN_PORT", "8081").unwrap().contains("use RQ_LISTEN,"));
         assert!(refused("RQ_data", "d").unwrap().contains("use RQ_DATA,"));
+    }
+
+    #[test]
+    fn no_variable_is_proposed_that_is_not_like_the_unknown_one() {
+        for name in ["RQ_FOO", "RQ_WITH_COLOUR", "RQ_X", "RQ_"] {
+            let text = refused(name, "1").unwrap();
+            assert!(text.contains("unset it, or look") && !text.contains("use "), "{text}");
+        }
     }
 
     #[test]

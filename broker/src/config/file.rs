@@ -31,7 +31,7 @@ pub enum FileError {
         reason: String,
     },
     /// A key that means nothing.
-    #[error("{}, line {line}: the key {key:?} is unknown here: use {nearest}", path.display())]
+    #[error("{}, line {line}: the key {key:?} is unknown here: {instead}", path.display())]
     UnknownKey {
         /// The file.
         path: PathBuf,
@@ -39,8 +39,8 @@ pub enum FileError {
         line: usize,
         /// The key.
         key: String,
-        /// The most similar one that is known, and where it belongs.
-        nearest: String,
+        /// A known one that is much like it and where it belongs, or where to look.
+        instead: String,
     },
     /// A value of another kind than its key takes.
     #[error("{}, line {line}: {key}: {reason}", path.display())]
@@ -84,13 +84,18 @@ fn check_keys(path: &Path, text: &str, table: &DeTable<'_>) -> Result<(), FileEr
                 continue;
             }
             let every = outside.iter().chain(&limits).map(String::as_str);
-            let nearest = nearest(name, every).unwrap_or_default();
-            let section = if limits.iter().any(|limit| limit == nearest) { " under [limits]" } else { "" };
+            let instead = match nearest(name, every) {
+                Some(near) if limits.iter().any(|limit| limit == near) => {
+                    format!("use {near:?} under [limits]")
+                }
+                Some(near) => format!("use {near:?}"),
+                None => "remove it, or look for the right name in `rq-broker --help`".to_owned(),
+            };
             return Err(FileError::UnknownKey {
                 path: path.to_owned(),
                 line: line(text, Some(key.span())),
                 key: name.to_owned(),
-                nearest: format!("{nearest:?}{section}"),
+                instead,
             });
         }
     }

@@ -26,9 +26,12 @@ const KEEP: &str = "keep";
 #[error("{0:?} is neither `keep` nor a time: write keep, or a time such as 7days")]
 pub struct NeitherKeepNorTime(String);
 
+/// Shorter than this a group may simply be at work: leases and back-offs last up to 12 h.
+pub const SHORTEST_INACTIVE: Span = Span::hours(24);
+
 impl Inactive {
-    /// Shorter than this a group may simply be at work: leases and back-offs last up to 12 h.
-    pub const SHORTEST: Self = Self::ExpireAfter(Span::hours(24));
+    /// The shortest time after which messages may be dropped.
+    pub const SHORTEST: Self = Self::ExpireAfter(SHORTEST_INACTIVE);
 
     /// For the retention run.
     pub const fn policy(self) -> InactiveGroup {

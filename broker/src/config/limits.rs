@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::ConfigError;
-use super::inactive::Inactive;
+use super::inactive::{Inactive, SHORTEST_INACTIVE};
 use super::units::{Size, Span, Unit};
 
 /// A number of things.
@@ -17,7 +17,7 @@ macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $name:ident $env:literal: $unit:ty = $default:expr, $min:expr => $max:expr;)*) => {
         /// The limits in force.
         #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-        #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+        #[serde(deny_unknown_fields, default, rename_all = "kebab-case", expecting = "a table: write [limits], and each limit below it")]
         pub struct Limits {
             $($(#[doc = $doc])+ pub $name: $unit,)*
         }
@@ -125,11 +125,10 @@ limits! {
     keep "RQ_KEEP": Span = Span::hours(72), Span::secs(1) => Span::hours(87_600);
     /// They go earlier once the log is larger than this.
     keep_size "RQ_KEEP_SIZE": Size = Size(u64::MAX), Size::mib(1) => Size(u64::MAX);
-    /// A group that owes messages and has not consumed for this long is reported. Less than
-    /// leases and back-offs may last (12h) also reports groups that are at work.
-    report_inactive "RQ_REPORT_INACTIVE": Span = Span::hours(168), Span::secs(1) => Span::hours(87_660);
+    /// A group that owes messages and has not consumed for this long is reported; a day or more.
+    report_inactive "RQ_REPORT_INACTIVE": Span = Span::hours(168), SHORTEST_INACTIVE => Span::hours(87_660);
     /// What becomes of messages that such a group owes: kept, or dropped and counted after this time,
-    /// a day or more.
+    /// a day or more, and no less than report-inactive.
     retention_inactive_group "RQ_RETENTION_INACTIVE_GROUP": Inactive = Inactive::Keep, Inactive::SHORTEST => Inactive::Keep;
     /// Dead letters are kept this long.
     keep_dead_letters "RQ_KEEP_DEAD_LETTERS": Span = Span::hours(336), Span::secs(1) => Span::hours(87_600);

@@ -5,6 +5,8 @@ use clap::{Arg, CommandFactory as _};
 use super::Args;
 use super::limits::HEADING;
 
+/// What every variable of ours begins with.
+pub(super) const PREFIX: &str = "RQ_";
 /// The section of a file that holds the limits.
 pub(super) const LIMITS: &str = "limits";
 
@@ -24,10 +26,19 @@ pub(super) fn variables() -> Vec<String> {
     Args::command().get_arguments().filter_map(name).collect()
 }
 
-/// The name that is most like `unknown`; there is always one where there are names.
+/// How much a name must be like another to be what was meant; 1 is the same.
+const LIKENESS_MIN: f64 = 0.8;
+
+/// The name that is most like `unknown`, if one is like it at all. Variables are compared without what they all
+/// begin with.
 pub(super) fn nearest<'n>(unknown: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let likeness = |name: &&str| strsim::jaro_winkler(&unknown.to_lowercase(), &name.to_lowercase());
-    names.max_by(|one, two| likeness(one).total_cmp(&likeness(two)))
+    let own = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).to_lowercase();
+    let unknown = own(unknown);
+    names
+        .map(|name| (strsim::jaro_winkler(&unknown, &own(name)), name))
+        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
+        .max_by(|(one, _), (two, _)| one.total_cmp(two))
+        .map(|(_, name)| name)
 }
 
 fn is_limit(arg: &Arg) -> bool {

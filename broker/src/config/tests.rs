@@ -60,6 +60,10 @@ fn an_unknown_key_is_an_error_everywhere() {
             r#"line 3: the key "max-bodies" is unknown here: use "max-body" under [limits]"#,
         ),
         ("max-body = 1\n", r#"line 1: the key "max-body" is unknown here: use "max-body" under [limits]"#),
+        (
+            "data = 'd'\ncolour = 'red'\n",
+            r#"line 2: the key "colour" is unknown here: remove it, or look for the right name in `rq-broker --help`"#,
+        ),
         ("[limit]\n", r#"line 1: the key "limit" is unknown here: use "limits""#),
     ] {
         assert_eq!(refused(&[], Some(file)), expected);
@@ -77,7 +81,7 @@ fn a_value_that_cannot_be_read_is_refused_with_its_line_its_key_and_what_to_writ
         ("listen = 'here'\n", ["line 1: listen: ", "socket address"]),
         ("auto-create = 'yes'\n", ["line 1: auto-create: ", "boolean"]),
         ("log-format = 'xml'\n", ["line 1: log-format: ", "`json`"]),
-        ("limits = 3\n", ["line 1: limits: ", "struct"]),
+        ("limits = 3\n", ["line 1: limits: ", "expected a table: write [limits]"]),
         ("data = 'd'\ndata = 'e'\n", ["line 2: ", "duplicate key"]),
         ("data\n", ["line 1: ", "no TOML"]),
     ] {
@@ -119,4 +123,18 @@ fn what_an_inactive_group_owes_is_kept_unless_a_time_of_a_day_or_more_is_given()
     assert_eq!(policy(&["--retention-inactive-group", "keep"], Some(file)).unwrap(), InactiveGroup::Keep);
     let text = refused(&["--data", "d", "--retention-inactive-group", "3h"], None);
     assert_eq!(text, "retention-inactive-group is 3h: use 1day to keep");
+}
+
+#[test]
+fn a_group_is_reported_after_a_day_at_the_earliest_and_before_its_messages_are_dropped() {
+    let text = refused(&["--data", "d", "--report-inactive", "13h"], None);
+    assert!(text.starts_with("report-inactive is 13h: use 1day to "), "{text}");
+    let text = refused(&["--data", "d", "--retention-inactive-group", "1day"], None);
+    assert!(text.contains("(1day) is shorter than report-inactive (7days)"), "{text}");
+    assert!(text.contains("set report-inactive to 1day too, or retention-inactive-group to 7days"), "{text}");
+    for report in ["1day", "7days"] {
+        let flags = ["--data", "d", "--retention-inactive-group", "7days", "--report-inactive", report];
+        assert!(load(&flags, None).is_ok(), "{report}");
+    }
+    assert!(load(&["--data", "d", "--report-inactive", "30days"], None).is_ok(), "nothing is dropped");
 }

@@ -213,3 +213,18 @@ async fn illegal_receives_are_answered_in_the_body() {
         assert_eq!(received.status.code(), code, "{}", received.status.message);
     }
 }
+
+#[tokio::test]
+async fn only_a_send_may_be_large() {
+    let broker = Broker::start().await;
+    let client = broker.client("c").await;
+    client.send_ok(vec![message("t", "1", vec![b'x'; 3 << 20])]).await;
+    let mut wish = Client::wish("g", "t", Duration::from_secs(5));
+    let host = "h".repeat(3 << 20);
+    let endpoints = pb::Endpoints { addresses: vec![pb::Address { host, port: 1 }], ..Default::default() };
+    let queue = wish.message_queue.as_mut().unwrap();
+    queue.broker = Some(pb::Broker { endpoints: Some(endpoints), ..Default::default() });
+    let refused = client.rpc.clone().receive_message(client.request(wish)).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::OutOfRange, "{refused}");
+    assert_eq!(client.receive("g", "t").await.messages.len(), 1, "nothing was received for it");
+}

@@ -32,13 +32,21 @@ impl Broker {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_unchecked(|config| {
+            change(config);
+            config.check().unwrap();
+        })
+        .await
+    }
+
+    /// With what no broker of a user may be told, such as times too short for anything but a test.
+    pub(crate) async fn start_unchecked(change: impl FnOnce(&mut Config)) -> Self {
         let data = TempDir::new().unwrap();
         let mut config =
             Config { data: data.path().join("data"), allow_unsafe_filesystem: true, ..Config::default() };
         config.limits.segment = rq_broker::config::units::Size::mib(16);
         config.limits.default_queues = 2;
         change(&mut config);
-        config.check().unwrap();
         let bind = || TcpListener::bind("127.0.0.1:0");
         let listeners = Listeners { clients: bind().await.unwrap(), http: bind().await.unwrap() };
         let (address, http) = (listeners.clients.local_addr().unwrap(), listeners.http.local_addr().unwrap());

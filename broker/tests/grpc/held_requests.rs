@@ -9,7 +9,7 @@ use crate::lifecycle::get;
 
 const POLLS: usize = 24;
 /// Each takes a few bytes on the wire, and a hundred once it is decoded.
-const ADDRESSES: usize = 250_000;
+const ADDRESSES: usize = 150_000;
 
 fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

@@ -38,7 +38,7 @@ async fn a_group_with_too_much_in_a_back_off_gets_nothing_new_until_it_acks() {
 
 #[tokio::test]
 async fn a_group_that_stays_away_is_reported_wherever_people_look() {
-    let broker = Broker::start_with(|config| {
+    let broker = Broker::start_unchecked(|config| {
         config.auto_create = true;
         config.limits.report_inactive = Span::secs(1);
         config.limits.checkpoint_interval = Span::secs(1);
