@@ -22,7 +22,8 @@ Exit codes:
   1  failed: the broker refused, or a file could not be read or written
   2  wrong use of the command line
   3  not found: no such topic or consumer group
-  4  the broker cannot be reached or did not answer in time";
+  4  the broker cannot be reached or did not answer in time
+  5  fewer messages came than were asked for (consume --count)";
 
 /// The tool of ReliableQueue: a message broker that never loses an acknowledged message.
 #[derive(Parser)]

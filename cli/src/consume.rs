@@ -28,7 +28,7 @@ const ACK_ATTEMPTS: u32 = 5;
 const BODY_SHOWN: usize = 4096;
 
 const AFTER_HELP: &str = "\
-Without --follow the command ends when no message came for 2 s.
+Without --follow the command ends when no message came for 2 s; with code 5, if that is before --count.
 
 Examples:
   rq consume orders --group billing
@@ -51,7 +51,7 @@ pub(crate) struct Consume {
     /// Go on when there are no messages, until interrupted
     #[arg(long)]
     follow: bool,
-    /// End after so many messages
+    /// End after so many messages; with code 5 if fewer came
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
     count: Option<u64>,
     /// Most messages of one receive
@@ -147,7 +147,11 @@ pub(crate) async fn run(global: &Global, consume: Consume) -> Result<(), Failure
         }
     }
     bar.finish_and_clear();
-    if not_acked > 0 { Err(Failure::NotAcked(not_acked)) } else { Ok(()) }
+    match consume.count {
+        _ if not_acked > 0 => Err(Failure::NotAcked(not_acked)),
+        Some(wanted) if left > 0 => Err(Failure::TooFew { received: wanted - left, wanted }),
+        _ => Ok(()),
+    }
 }
 
 /// Acknowledges one message, again where that may help.

@@ -29,6 +29,17 @@ pub(crate) enum Failure {
     /// A message may not have been consumed for good.
     #[error("{0} messages were received but could not be acknowledged: they will be delivered again")]
     NotAcked(u64),
+    /// Less came than was asked for.
+    #[error(
+        "{received} of {wanted} messages were received: no more came within the time; wait for them with --follow"
+    )]
+    TooFew { received: u64, wanted: u64 },
+    /// Something to delete that is not there.
+    #[error(
+        "{} {name} does not exist, so nothing was deleted: `rq {kind} list` shows what there is",
+        full_name(kind)
+    )]
+    NothingToDelete { kind: &'static str, name: String },
     /// Options that do not go together.
     #[error("{0}")]
     Usage(String),
@@ -61,15 +72,18 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// 1 failed, 2 usage, 3 not found, 4 unreachable; clap itself ends with 2.
+    /// 1 failed, 2 usage, 3 not found, 4 unreachable, 5 too few messages; clap itself ends with 2.
     pub(crate) fn exit_code(&self) -> ExitCode {
         const FAILED: u8 = 1;
         const USAGE: u8 = 2;
         const NOT_FOUND: u8 = 3;
         const UNREACHABLE: u8 = 4;
+        const TOO_FEW: u8 = 5;
         ExitCode::from(match self {
             Self::Unreachable { .. } => UNREACHABLE,
             Self::Usage(_) => USAGE,
+            Self::TooFew { .. } => TOO_FEW,
+            Self::NothingToDelete { .. } => NOT_FOUND,
             Self::Call(error) | Self::NotSent { error, .. } => match error {
                 CallError::Unreachable { .. } | CallError::NoAnswer(_) => UNREACHABLE,
                 CallError::Refused { code, .. } if is_not_found(*code) => NOT_FOUND,
@@ -91,6 +105,16 @@ impl Failure {
             Self::Call(error) => error.is_temporary(),
             Self::Unreachable { .. } => true,
             _ => false,
+        }
+    }
+
+    /// In words for a command that deletes: what is not there is not to be made first.
+    pub(crate) fn of_deletion(self, kind: &'static str, name: &str) -> Self {
+        match self {
+            Self::Admin(status) if status.code() == tonic::Code::NotFound => {
+                Self::NothingToDelete { kind, name: name.to_owned() }
+            }
+            other => other,
         }
     }
 
@@ -116,6 +140,11 @@ fn not_sent(sent: u64, failed: u64, may_be_stored: u64) -> String {
             format!("{sent} messages sent, {failed} not acknowledged, {may_be_stored} of which may be stored")
         }
     }
+}
+
+/// As the command names it, and as people do.
+fn full_name<'k>(kind: &&'k str) -> &'k str {
+    if *kind == "group" { "consumer group" } else { kind }
 }
 
 fn is_not_found(code: i32) -> bool {

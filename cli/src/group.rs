@@ -142,7 +142,8 @@ pub(crate) async fn run(global: &Global, command: GroupCommand) -> Result<(), Fa
             describe(global.output, Shown::from(group))
         }
         GroupCommand::Delete { name } => {
-            call!(admin.delete_group(pb::DeleteGroupRequest { name: name.clone() }))?;
+            let deleted = call!(admin.delete_group(pb::DeleteGroupRequest { name: name.clone() }));
+            deleted.map_err(|failure| failure.of_deletion("group", &name))?;
             match global.output {
                 Output::Json => output::json(&serde_json::json!({ "name": name, "deleted": true })),
                 Output::Table => output::line(&format!("consumer group {name} is deleted")),

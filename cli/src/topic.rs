@@ -115,7 +115,8 @@ pub(crate) async fn run(global: &Global, command: TopicCommand) -> Result<(), Fa
             describe(global.output, &Shown::from(topic))
         }
         TopicCommand::Delete { name } => {
-            call!(admin.delete_topic(pb::DeleteTopicRequest { name: name.clone() }))?;
+            let deleted = call!(admin.delete_topic(pb::DeleteTopicRequest { name: name.clone() }));
+            deleted.map_err(|failure| failure.of_deletion("topic", &name))?;
             match global.output {
                 Output::Json => output::json(&serde_json::json!({ "name": name, "deleted": true })),
                 Output::Table => output::line(&format!("topic {name} is deleted")),

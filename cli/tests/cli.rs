@@ -91,7 +91,8 @@ fn a_topic_is_created_listed_described_and_deleted() {
     rq(&["topic", "delete", "orders"]).succeeds();
     let gone = rq(&["topic", "describe", "orders"]).ends_with(3);
     assert!(gone.err.contains("rq topic create orders"), "says what to do: {}", gone.err);
-    rq(&["topic", "delete", "orders"]).ends_with(3);
+    let gone = rq(&["topic", "delete", "orders"]).ends_with(3);
+    assert!(gone.err.contains("rq topic list") && !gone.err.contains("create"), "{}", gone.err);
     let illegal = rq(&["topic", "create", "not a name"]).ends_with(1);
     assert!(illegal.err.contains("illegal topic name"), "{}", illegal.err);
 }
@@ -113,6 +114,8 @@ fn a_group_is_created_listed_described_and_deleted() {
     assert_eq!(names, ["audit", "billing"], "in the order of their names");
     rq(&["group", "delete", "billing"]).succeeds();
     rq(&["group", "describe", "billing"]).ends_with(3);
+    let gone = rq(&["group", "delete", "billing"]).ends_with(3);
+    assert!(gone.err.contains("rq group list") && !gone.err.contains("create"), "{}", gone.err);
 }
 
 #[test]
@@ -133,6 +136,23 @@ fn lines_of_standard_input_are_sent_in_order_and_received_once() {
     let id = |messages: &[Value]| messages.iter().map(|one| one["message_id"].clone()).collect::<Vec<_>>();
     assert_eq!(id(&received), id(&sent));
     assert!(rq(&consume).succeeds().out.is_empty(), "acknowledged messages do not come back");
+}
+
+#[test]
+fn a_count_that_is_not_reached_ends_with_a_code_of_its_own() {
+    let broker = Broker::start();
+    let rq = |args: &[&str]| rq(broker.endpoint(), args);
+    rq(&["topic", "create", "orders"]).succeeds();
+    rq(&["group", "create", "billing"]).succeeds();
+    let three = ["consume", "orders", "--group", "billing", "--count", "3"];
+    let none = rq(&three).ends_with(5);
+    assert!(none.err.contains("0 of 3 messages") && none.err.contains("--follow"), "{}", none.err);
+    rq(&["produce", "orders", "--body", "x", "--repeat", "5"]).succeeds();
+    rq(&three).succeeds();
+    let rest = rq(&three).ends_with(5);
+    assert!(rest.err.contains("2 of 3 messages") && rest.out.lines().count() == 2, "{rest:?}");
+    let help = rq(&["--help"]).succeeds().out;
+    assert!(help.contains("5  fewer messages came"), "{help}");
 }
 
 #[test]
