@@ -15,16 +15,16 @@ func main() {
 	rmq.EnableSsl = false // the broker speaks plaintext
 	config := &rmq.Config{Endpoint: "127.0.0.1:8081", ConsumerGroup: "greeters", Credentials: &credentials.SessionCredentials{}}
 
-	producer, err := rmq.NewProducer(config, rmq.WithTopics("greetings"))
+	producer, err := rmq.NewProducer(config, rmq.WithTopics("greetings-go"))
 	check(err)
 	check(producer.Start())
-	receipts, err := producer.Send(context.Background(), &rmq.Message{Topic: "greetings", Body: []byte("hello from Go")})
+	receipts, err := producer.Send(context.Background(), &rmq.Message{Topic: "greetings-go", Body: []byte("hello from Go")})
 	check(err)
 	fmt.Println("sent", receipts[0].MessageID)
 
 	consumer, err := rmq.NewSimpleConsumer(config,
 		rmq.WithSimpleAwaitDuration(5*time.Second),
-		rmq.WithSimpleSubscriptionExpressions(map[string]*rmq.FilterExpression{"greetings": rmq.SUB_ALL}))
+		rmq.WithSimpleSubscriptionExpressions(map[string]*rmq.FilterExpression{"greetings-go": rmq.SUB_ALL}))
 	check(err)
 	check(consumer.Start())
 	messages, err := consumer.Receive(context.Background(), 1, 30*time.Second)

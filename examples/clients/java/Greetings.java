@@ -18,13 +18,13 @@ public final class Greetings {
             .build();
 
         try (Producer producer = client.newProducerBuilder().setClientConfiguration(configuration)
-                .setTopics("greetings").build();
+                .setTopics("greetings-java").build();
              SimpleConsumer consumer = client.newSimpleConsumerBuilder().setClientConfiguration(configuration)
                 .setConsumerGroup("greeters")
                 .setAwaitDuration(Duration.ofSeconds(5))
-                .setSubscriptionExpressions(Map.of("greetings", FilterExpression.SUB_ALL))
+                .setSubscriptionExpressions(Map.of("greetings-java", FilterExpression.SUB_ALL))
                 .build()) {
-            System.out.println("sent " + producer.send(client.newMessageBuilder().setTopic("greetings")
+            System.out.println("sent " + producer.send(client.newMessageBuilder().setTopic("greetings-java")
                 .setBody("hello from Java".getBytes(StandardCharsets.UTF_8)).build()).getMessageId());
 
             for (MessageView message : consumer.receive(1, Duration.ofSeconds(30))) {

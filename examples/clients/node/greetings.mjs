@@ -5,14 +5,14 @@ const { Producer, SimpleConsumer } = rocketmq;
 const logger = { info() {}, warn: console.warn, error: console.error };
 const broker = { endpoints: '127.0.0.1:8081', namespace: '', logger };
 
-const producer = new Producer({ ...broker, topics: [ 'greetings' ] });
+const producer = new Producer({ ...broker, topics: [ 'greetings-node' ] });
 await producer.startup();
-const receipt = await producer.send({ topic: 'greetings', body: Buffer.from('hello from Node.js') });
+const receipt = await producer.send({ topic: 'greetings-node', body: Buffer.from('hello from Node.js') });
 console.log('sent', receipt.messageId);
 
 const consumer = new SimpleConsumer({
   ...broker, consumerGroup: 'greeters', awaitDuration: 5000,
-  subscriptions: new Map([[ 'greetings', '*' ]]),
+  subscriptions: new Map([[ 'greetings-node', '*' ]]),
 });
 await consumer.startup();
 for (const message of await consumer.receive(1, 30_000)) {

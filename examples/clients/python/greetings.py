@@ -6,14 +6,14 @@ from rocketmq import ClientConfiguration, Credentials, FilterExpression, Message
 
 configuration = ClientConfiguration("127.0.0.1:8081", Credentials())
 
-producer = Producer(configuration, ["greetings"])
+producer = Producer(configuration, ["greetings-python"])
 producer.startup()
 message = Message()
-message.topic = "greetings"
+message.topic = "greetings-python"
 message.body = "hello from Python".encode()
 print("sent", producer.send(message).message_id)
 
-consumer = SimpleConsumer(configuration, "greeters", {"greetings": FilterExpression()}, await_duration=5)
+consumer = SimpleConsumer(configuration, "greeters", {"greetings-python": FilterExpression()}, await_duration=5)
 consumer.startup()
 for message in consumer.receive(1, 30):
     print(f"received {message.message_id}: {message.body.decode()}")

@@ -19,19 +19,19 @@ fn client() -> ClientOption {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut option = ProducerOption::default();
-    option.set_topics(vec!["greetings"]);
+    option.set_topics(vec!["greetings-rust"]);
     let mut producer = Producer::new(option, client())?;
     producer.start().await?;
-    let message = MessageBuilder::builder().set_topic("greetings").set_body("hello from Rust".into()).build()?;
+    let message = MessageBuilder::builder().set_topic("greetings-rust").set_body("hello from Rust".into()).build()?;
     println!("sent {}", producer.send(message).await?.message_id());
 
     let mut option = SimpleConsumerOption::default();
-    option.set_topics(vec!["greetings"]);
+    option.set_topics(vec!["greetings-rust"]);
     option.set_consumer_group("greeters");
     let mut consumer = SimpleConsumer::new(option, client())?;
     consumer.start().await?;
     let all = FilterExpression::new(FilterType::Tag, "*");
-    for message in consumer.receive_with("greetings", &all, 1, Duration::from_secs(30)).await? {
+    for message in consumer.receive_with("greetings-rust", &all, 1, Duration::from_secs(30)).await? {
         println!("received {}: {}", message.message_id(), String::from_utf8_lossy(message.body()));
         // Without this the message comes back after 30 s.
         consumer.ack(&message).await?;
