@@ -12,11 +12,14 @@
 //! The rules are those of `PacificA`, with Kafka's epochs for truncation; `docs/invariants.md` names each and the test that breaks
 //! without it.
 
+mod effect;
 mod gate;
 mod guards;
 mod history;
+mod input;
 mod master;
 mod message;
+mod proposals;
 mod slave;
 #[cfg(test)]
 mod tests;
@@ -24,160 +27,20 @@ pub mod timers;
 
 use std::marker::PhantomData;
 
+pub use self::effect::{Effect, Halt};
 pub use self::gate::Gate;
 pub use self::guards::{Guarded, Guards};
 pub use self::history::{EpochHistory, EpochStart};
+pub use self::input::{Answer, Durable, Input, Link};
 use self::master::Master;
 pub use self::master::Peer;
 pub use self::message::{Catchup, Hello, Message};
+use self::proposals::Proposal;
+pub use self::proposals::ProposalId;
 pub use self::slave::Phase;
 use self::slave::Slave;
-use crate::config::{self, Change, Config, FlushMode};
+use crate::config::{Config, FlushMode};
 use crate::ids::{Epoch, Lsn, Session, StoreId};
-
-/// A connection between a slave and its master; numbered by the driver, never the same number twice in one process.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Link(pub u64);
-
-/// Names a proposal to the config store among those of this process.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct ProposalId(pub u64);
-
-/// What happened.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Input {
-    /// A configuration was read or watched, of whatever age.
-    Config(Config),
-    /// The config store answered a proposal.
-    Answered(ProposalId, Answer),
-    /// The promise of an epoch is durable.
-    Promised(Epoch),
-    /// The log of this replica has grown by frames; `begins` lists the epochs that began in them.
-    Appended {
-        /// Where the log ends now.
-        end: Lsn,
-        /// Epochs that began in the new part.
-        begins: Vec<EpochStart>,
-    },
-    /// Everything below is flushed.
-    Flushed(Lsn),
-    /// A record of the log changed the flush mode.
-    FlushMode(FlushMode),
-    /// What lay above is cut off, durably.
-    Truncated(Lsn),
-    /// The log was replaced by a copy of the master's.
-    Installed(Durable),
-    /// A slave introduces itself.
-    Greeted(Link, Hello),
-    /// A message of the other end of a link.
-    Message(Link, Message),
-    /// A slave has a link to the master it was told to follow.
-    Connected(Link),
-    /// A link ended.
-    Disconnected(Link),
-    /// Nothing was heard of a slave, or it lags behind, for too long; or a slave has heard nothing of its master.
-    Silent(StoreId),
-    /// This slave may become master: whoever decides (see [`crate::failover`]) has decided.
-    TakeOver {
-        /// Which slaves stay in the set.
-        keep: Vec<StoreId>,
-    },
-    /// The master shall make a slave of the in-sync set its successor.
-    HandOver(StoreId),
-    /// Time has passed: proposals of unknown fate are made again.
-    Retry,
-}
-
-/// What the config store says to a proposal.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Answer {
-    /// It is the newest version now.
-    Done,
-    /// There is another version.
-    Conflict(Config),
-    /// Nobody knows: it may be stored, now or later, or never.
-    Unknown,
-}
-
-/// What is to be done, in this order.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Effect {
-    /// Read the newest configuration; give it as [`Input::Config`].
-    ReadConfig,
-    /// Store the configuration if the present version is `config.version - 1`.
-    Propose(ProposalId, Config),
-    /// Make durable that no older epoch is acted in; then [`Input::Promised`].
-    Promise(Epoch),
-    /// This replica is master: append the first record of the epoch, then [`Input::Appended`].
-    Begin(Epoch),
-    /// Connect to the master and say [`Replica::hello`]; drop the link there was.
-    Follow(StoreId),
-    /// Append the frames that came with the message; then [`Input::Appended`] and, flushed, [`Input::Flushed`].
-    Store,
-    /// Cut off everything from here on, durably; then [`Input::Truncated`].
-    Truncate(Lsn),
-    /// Fetch checkpoint and segments from the master; then [`Input::Installed`].
-    Install,
-    /// Send a message.
-    Send(Link, Message),
-    /// Send frames from here up to the end of the log, and go on with what is appended.
-    Ship(Link, Lsn),
-    /// Everything below is committed: answers that wait for it leave.
-    Committed(Lsn),
-    /// Close the link.
-    Hangup(Link),
-    /// This replica is master no more: answer what waits with "unknown", forget the state, recover from the log, and go
-    /// on with a new [`Replica`].
-    StepDown,
-    /// This replica must not go on: see the reason.
-    Halt(Halt),
-}
-
-/// Why a replica stops for good.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
-pub enum Halt {
-    /// The master asks to cut off what was committed. Somebody accepted data loss, or this is a fault of ours.
-    #[error(
-        "the master of epoch {epoch} has a log that lacks what is committed here: {to} lies below {commit}; \
-         if data loss was accepted, empty this data directory so that the replica copies the master"
-    )]
-    CommittedLost {
-        /// The epoch of that master.
-        epoch: Epoch,
-        /// Where the logs part.
-        to: Lsn,
-        /// What is committed here.
-        commit: Lsn,
-    },
-}
-
-/// What a replica finds on its disk.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Durable {
-    /// The epoch it promised.
-    pub promised: Epoch,
-    /// Which epoch began where.
-    pub history: EpochHistory,
-    /// Where its log starts; below it was dropped.
-    pub start: Lsn,
-    /// Where its log ends.
-    pub end: Lsn,
-    /// Everything below was flushed for certain: in this life, or as the superblock says.
-    pub flushed: Lsn,
-    /// What it knows to be committed.
-    pub commit: Lsn,
-    /// The flush mode that the log's newest record of it says.
-    pub flush_mode: FlushMode,
-}
-
-/// A proposal whose fate is not known.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Proposal {
-    id: ProposalId,
-    config: Config,
-    /// The store has not answered yet.
-    under_way: bool,
-}
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Role {
@@ -487,62 +350,6 @@ impl<G: Guards> Replica<G> {
         if lsn > self.commit {
             self.commit = lsn;
             effects.push(Effect::Committed(lsn));
-        }
-    }
-
-    fn on_take_over(&mut self, mut keep: Vec<StoreId>, effects: &mut Vec<Effect>) {
-        if self.leading().is_none() {
-            keep.push(self.store);
-            self.propose_to_lead(keep, effects);
-        }
-    }
-
-    fn propose_to_lead(&mut self, keep: Vec<StoreId>, effects: &mut Vec<Effect>) {
-        self.propose(&Change::Promote { to: self.store, session: self.session, keep }, effects);
-    }
-
-    /// Proposes a change of the present configuration, unless an earlier one is under way. One that is refused by the
-    /// rules is not made: what led to it was overtaken by a newer configuration.
-    fn propose(&mut self, change: &Change, effects: &mut Vec<Effect>) {
-        let Some(config) = &self.config else { return };
-        if self.proposals.iter().any(|proposal| proposal.under_way) {
-            return;
-        }
-        let Ok(config) = config::next(config, change) else { return };
-        let id = ProposalId(self.next_proposal);
-        self.next_proposal += 1;
-        // One that is like it is made again, not twice.
-        self.proposals.retain(|proposal| proposal.config != config);
-        self.proposals.push(Proposal { id, config: config.clone(), under_way: true });
-        effects.push(Effect::Propose(id, config));
-    }
-
-    fn on_answer(&mut self, id: ProposalId, answer: Answer, effects: &mut Vec<Effect>) {
-        let Some(proposal) = self.proposals.iter_mut().find(|proposal| proposal.id == id) else { return };
-        proposal.under_way = false;
-        match answer {
-            Answer::Done => {
-                let config = proposal.config.clone();
-                self.on_config(config, effects);
-            }
-            // Settled if it shows a newer version; else its fate is as unknown as before.
-            Answer::Conflict(config) => self.on_config(config, effects),
-            Answer::Unknown => effects.push(Effect::ReadConfig),
-        }
-    }
-
-    /// Makes a proposal of unknown fate again: only a newer write settles it, this one or another's.
-    fn on_retry(&mut self, effects: &mut Vec<Effect>) {
-        if self.proposals.iter().any(|proposal| proposal.under_way) {
-            return;
-        }
-        if let Some(proposal) = self.proposals.last_mut() {
-            proposal.id = ProposalId(self.next_proposal);
-            self.next_proposal += 1;
-            proposal.under_way = true;
-            effects.push(Effect::Propose(proposal.id, proposal.config.clone()));
-        } else if matches!(self.role, Role::Idle) {
-            self.follow_config(effects);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::config::Member;
+use crate::config::{self, Change, Member};
 
 pub(super) const A: StoreId = StoreId(1);
 pub(super) const B: StoreId = StoreId(2);

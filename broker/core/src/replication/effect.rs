@@ -1,0 +1,57 @@
+//! What a replica wants done.
+
+use super::{Link, Message, ProposalId};
+use crate::config::Config;
+use crate::ids::{Epoch, Lsn, StoreId};
+
+/// What is to be done, in this order.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Effect {
+    /// Read the newest configuration; give it as [`Input::Config`].
+    ReadConfig,
+    /// Store the configuration if the present version is `config.version - 1`.
+    Propose(ProposalId, Config),
+    /// Make durable that no older epoch is acted in; then [`Input::Promised`].
+    Promise(Epoch),
+    /// This replica is master: append the first record of the epoch, then [`Input::Appended`].
+    Begin(Epoch),
+    /// Connect to the master and say [`Replica::hello`]; drop the link there was.
+    Follow(StoreId),
+    /// Append the frames that came with the message; then [`Input::Appended`] and, flushed, [`Input::Flushed`].
+    Store,
+    /// Cut off everything from here on, durably; then [`Input::Truncated`].
+    Truncate(Lsn),
+    /// Fetch checkpoint and segments from the master; then [`Input::Installed`].
+    Install,
+    /// Send a message.
+    Send(Link, Message),
+    /// Send frames from here up to the end of the log, and go on with what is appended.
+    Ship(Link, Lsn),
+    /// Everything below is committed: answers that wait for it leave.
+    Committed(Lsn),
+    /// Close the link.
+    Hangup(Link),
+    /// This replica is master no more: answer what waits with "unknown", forget the state, recover from the log, and go
+    /// on with a new [`Replica`].
+    StepDown,
+    /// This replica must not go on: see the reason.
+    Halt(Halt),
+}
+
+/// Why a replica stops for good.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
+pub enum Halt {
+    /// The master asks to cut off what was committed. Somebody accepted data loss, or this is a fault of ours.
+    #[error(
+        "the master of epoch {epoch} has a log that lacks what is committed here: {to} lies below {commit}; \
+         if data loss was accepted, empty this data directory so that the replica copies the master"
+    )]
+    CommittedLost {
+        /// The epoch of that master.
+        epoch: Epoch,
+        /// Where the logs part.
+        to: Lsn,
+        /// What is committed here.
+        commit: Lsn,
+    },
+}
