@@ -164,7 +164,7 @@ async fn a_broker_whose_log_waits_for_a_segment_ends_when_it_is_told_to_stop() -
     let status = broker.stop().await?;
     ensure!(!status.success() && told.elapsed() < SOON, "{status} after {:?}", told.elapsed());
     let log = broker.log()?;
-    ensure!(log.contains("closing the log did not end within 2s"), "the end does not say why:\n{log}");
+    ensure!(log.contains("closing the log did not end within 1s"), "the end does not say why:\n{log}");
     broker.contented();
     has_lost_nothing(&disk, deleted).await
 }
