@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rq_core::config::{self, Change, Config, FlushMode, Member};
 use rq_core::ids::{Epoch, Lsn, Session, StoreId};
-use rq_core::replication::{Answer, Effect, EpochStart, Guards, Hello, Input, Link, Message, ProposalId};
+use rq_core::replication::{Answer, Effect, Guards, Hello, Input, Link, Message, ProposalId};
 
 use crate::node::{Entry, Node, Process, Reply, What};
 
@@ -236,7 +236,7 @@ impl<G: Guards> Cluster<G> {
             Effect::Store => {
                 let start = node.disk.log.len();
                 node.disk.log.extend(entries);
-                let begins = begins(&node.disk.log, start);
+                let begins = node.disk.begins(start);
                 let end = Lsn(node.disk.log.len() as u64);
                 self.step(who, Input::Appended { end, begins });
             }
@@ -263,7 +263,7 @@ impl<G: Guards> Cluster<G> {
         let node = &mut self.nodes[who];
         let start = node.disk.log.len();
         node.disk.log.push(Entry { epoch, life: node.life, what });
-        let begins = begins(&node.disk.log, start);
+        let begins = node.disk.begins(start);
         self.step(who, Input::Appended { end: Lsn(start as u64 + 1), begins });
     }
 
@@ -570,12 +570,4 @@ impl<G: Guards> Cluster<G> {
         *at = end.0;
         self.post(who, link, Packet::Message(Message::Frames { epoch, from, end, commit }, entries));
     }
-}
-
-/// Epochs that begin at or after `start`.
-fn begins(log: &[Entry], start: usize) -> Vec<EpochStart> {
-    let begin = |(at, entry): (usize, &Entry)| {
-        (entry.what == What::Begin).then_some(EpochStart { epoch: entry.epoch, start: Lsn(at as u64) })
-    };
-    log.iter().enumerate().skip(start).filter_map(begin).collect()
 }

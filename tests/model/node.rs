@@ -72,11 +72,12 @@ pub(crate) struct Process<G: Guards> {
 }
 
 impl Disk {
-    pub(crate) fn history(&self) -> EpochHistory {
+    /// Epochs that begin at or after `start`.
+    pub(crate) fn begins(&self, start: usize) -> Vec<EpochStart> {
         let begin = |(at, entry): (usize, &Entry)| {
             (entry.what == What::Begin).then_some(EpochStart { epoch: entry.epoch, start: Lsn(at as u64) })
         };
-        EpochHistory::new(self.log.iter().enumerate().filter_map(begin).collect())
+        self.log.iter().enumerate().skip(start).filter_map(begin).collect()
     }
 
     /// What is there for certain after any crash.
@@ -103,7 +104,7 @@ impl<G: Guards> Node<G> {
         }
         let found = Durable {
             promised: self.disk.promised,
-            history: self.disk.history(),
+            history: EpochHistory::new(self.disk.begins(0)),
             start: Lsn(0),
             end: Lsn(self.disk.log.len() as u64),
             flushed: Lsn(self.disk.flushed as u64),

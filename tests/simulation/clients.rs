@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rq_core::hash;
 use rq_core::ids::{ClientHash, ConnectionId, LogTime, Nonce, TagHash, Ticket};
 use rq_core::queue::request::{
-    Ack, Answer, CreateGroup, CreateTopic, Delivery, Filter, Handle, NewMessage, Receive, Request, Send,
+    Ack, Answer, CreateGroup, CreateTopic, Delivery, Filter, NewMessage, Receive, Request, Send,
 };
 use rq_core::queue::settings::{GroupSettings, TopicKind, TopicSettings};
 use rq_core::record;
@@ -116,7 +116,7 @@ impl Clients {
                 if !self.draining && random.random_ratio(FORGOTTEN, 100) {
                     return Err(1);
                 }
-                let ack = Request::Ack(Ack { group: GROUP.into(), handles: vec![handle(&delivery)] });
+                let ack = Request::Ack(Ack { group: GROUP.into(), handles: vec![delivery.handle()] });
                 (Call::Ack { client, id, delivery }, ack)
             }
         };
@@ -235,7 +235,7 @@ impl Clients {
                 {
                     rest.push((id.clone(), delivery));
                 }
-                let handle = format!("{:?}", handle(&delivery));
+                let handle = format!("{:?}", delivery.handle());
                 self.history.acks.push(history::Ack { span, group: GROUP.to_owned(), id, handle, outcome });
                 (client, 5)
             }
@@ -281,15 +281,10 @@ fn receive(client: usize, nonce: u64) -> Request {
     })
 }
 
-fn handle(delivery: &Delivery) -> Handle {
-    let Delivery { topic, queue, offset, nonce, .. } = *delivery;
-    Handle { topic, queue, offset, nonce }
-}
-
 fn handed(id: &str, delivery: &Delivery) -> history::Delivery {
     history::Delivery {
         id: id.to_owned(),
-        handle: format!("{:?}", handle(delivery)),
+        handle: format!("{:?}", delivery.handle()),
         attempt: delivery.attempt,
         place: (i32::from(delivery.queue.0), delivery.offset.0.cast_signed()),
         intact: true,

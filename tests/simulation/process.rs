@@ -69,10 +69,9 @@ struct Replayed {
     commit: Lsn,
 }
 
-/// Takes in what a frame says besides its records.
-fn note(frame: &FrameRef<'_>, history: &mut EpochHistory, commit: &mut Lsn) {
-    history.extend(&[EpochStart { epoch: frame.epoch, start: frame.lsn }]);
-    *commit = (*commit).max(frame.commit_lsn);
+/// The beginning of an epoch that a frame is, should it be the first one of it.
+fn begin_of(frame: &FrameRef<'_>) -> EpochStart {
+    EpochStart { epoch: frame.epoch, start: frame.lsn }
 }
 
 pub(crate) fn apply(state: &mut State, frame: FrameRef<'_>) {
@@ -95,7 +94,8 @@ fn replay(disk: &SimulatedDisk, cut: Option<Lsn>) -> Option<Replayed> {
     }
     let (mut state, mut history, mut commit) = (State::default(), EpochHistory::default(), Lsn(0));
     let replayed = recovery.replay(|frame| {
-        note(&frame, &mut history, &mut commit);
+        history.extend(&[begin_of(&frame)]);
+        commit = commit.max(frame.commit_lsn);
         apply(&mut state, frame);
         Ok::<_, Infallible>(())
     });
@@ -123,28 +123,28 @@ impl Process {
             flush_mode: rq_core::config::FlushMode::Sync,
         };
         let clock = LogClock::start(state.log_time(), reading(now));
-        Some(Self {
-            life,
-            replica: Replica::new(log.identity().store_id, session, found),
-            log,
-            queues: Queues::Slave(Box::new(state)),
-            timers: Timers::default(),
-            gate: Gate::default(),
-            clock,
-            ships: BTreeMap::new(),
-            flush_due: false,
-            ticks: 0,
-            master_silent_since: None,
-            master_refused: Vec::new(),
-        })
+        let replica = Replica::new(log.identity().store_id, session, found);
+        Some(Self::over(log, state, replica, Timers::default(), clock, life))
     }
 
-    /// Cuts the log off and rebuilds the queues from what is left; false if the disk fails.
+    /// Cuts the log off and rebuilds the queues from what is left; none if the disk fails.
     pub(crate) fn truncate(self, disk: &SimulatedDisk, to: Lsn) -> Option<Self> {
         let Self { life, log, replica, timers, clock, .. } = self;
         drop(log);
         let Replayed { log, state, .. } = replay(disk, Some(to))?;
-        Some(Self {
+        Some(Self::over(log, state, replica, timers, clock, life))
+    }
+
+    /// A slave over a log and what was replayed of it, with nothing under way.
+    fn over(
+        log: Log<SimulatedDisk>,
+        state: State,
+        replica: Replica,
+        timers: Timers,
+        clock: LogClock,
+        life: u32,
+    ) -> Self {
+        Self {
             life,
             log,
             queues: Queues::Slave(Box::new(state)),
@@ -157,7 +157,7 @@ impl Process {
             ticks: 0,
             master_silent_since: None,
             master_refused: Vec::new(),
-        })
+        }
     }
 
     /// Begins a mastership: the first record of its epoch.
@@ -209,10 +209,10 @@ impl Process {
     /// Stores frames of the master. The epochs that began in them.
     pub(crate) fn store(&mut self, bytes: &Bytes) -> Result<Vec<EpochStart>, WriteError> {
         let Queues::Slave(state) = &mut self.queues else { unreachable!("a master stores nobody's frames") };
-        let (mut history, mut commit) = (EpochHistory::default(), Lsn(0));
+        let mut history = EpochHistory::default();
         let known = self.replica.history().last_epoch();
         let stored = self.log.copy(bytes, |frame| {
-            note(&frame, &mut history, &mut commit);
+            history.extend(&[begin_of(&frame)]);
             apply(state, frame);
             Ok::<_, Infallible>(())
         });

@@ -227,10 +227,7 @@ impl World {
     pub(crate) fn end(&mut self, who: Who) {
         drop(self.machines[who].process.take());
         self.machines[who].paused_until = 0;
-        let links: Vec<Link> = self.wires.keys().copied().collect();
-        for link in links {
-            self.hang_up(link);
-        }
+        self.hang_up_all();
         self.after(1_000, Event::Start(who));
     }
 
@@ -314,10 +311,7 @@ impl World {
     /// The same process begins anew from its log, as a deposed master does.
     pub(crate) fn restart(&mut self, who: Who) {
         drop(self.machines[who].process.take());
-        let links: Vec<Link> = self.wires.keys().copied().collect();
-        for link in links {
-            self.hang_up(link);
-        }
+        self.hang_up_all();
         self.start(who);
     }
 

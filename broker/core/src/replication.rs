@@ -117,7 +117,7 @@ impl<G: Guards> Replica<G> {
             Input::Installed(copy) => self.on_installed(copy, effects),
             Input::Greeted(link, hello) => self.on_greeted(link, &hello, effects),
             Input::Message(link, message) => self.on_message(link, &message, effects),
-            Input::Connected(link) => self.on_connected(link, effects),
+            Input::Connected(link) => self.on_connected(link),
             Input::Disconnected(link) => self.on_disconnected(link, effects),
             Input::Silent(peer) => self.on_silent(peer, effects),
             Input::TakeOver { keep } => self.on_take_over(keep, effects),

@@ -67,7 +67,7 @@ impl<D: Disk> Log<D> {
             };
             let head = rest.first_chunk().ok_or_else(|| invalid(Fault::Length))?;
             let (header, chain) = expected.header(head).map_err(invalid)?;
-            let len = if header.pad { HEADER_LEN } else { header.frame_len() as usize };
+            let len = header.written_len();
             if rest.len() < len || len as u64 > UNSYNCED_LIMIT {
                 return Err(invalid(Fault::Length));
             }
@@ -90,9 +90,7 @@ impl<D: Disk> Log<D> {
         }
         Ok(self.head.end)
     }
-}
 
-impl<D: Disk> Log<D> {
     /// What frames say of the commit proves that it was flushed here, as on a master and on a slave that it counts.
     /// To be called when this replica becomes one of those; until then [`Log::copy`] sees to it that what the loss of
     /// power takes from a replica that catches up is not taken for damage. Flushes the log.
@@ -159,9 +157,11 @@ impl<D: Disk> LogReader<D> {
             room: base + self.shared.identity.segment_bytes - lsn.0,
         };
         let (header, _) = expected.header(&head).map_err(damaged)?;
-        let len = if header.pad { HEADER_LEN } else { header.frame_len() as usize };
+        let len = header.written_len();
         let mut bytes = vec![0; len];
-        read_exact_at(&segment.file, &mut bytes, at).map_err(DiskError::at("read", &segment.path))?;
+        bytes[..HEADER_LEN].copy_from_slice(&head);
+        read_exact_at(&segment.file, &mut bytes[HEADER_LEN..], at + HEADER_LEN as u64)
+            .map_err(DiskError::at("read", &segment.path))?;
         let end = FrameRef::verify(&header, &bytes[HEADER_LEN..]).map_err(damaged)?.end();
         Ok(Frame { lsn, end, bytes: Bytes::from(bytes) })
     }

@@ -137,6 +137,11 @@ impl Header {
         if known { Ok((header, computed)) } else { Err(Fault::Unsupported) }
     }
 
+    /// Bytes of it that are written and copied: what the frame that fills a segment up covers stays zero.
+    pub(crate) fn written_len(&self) -> usize {
+        if self.pad { HEADER_LEN } else { self.frame_len() as usize }
+    }
+
     /// Bytes of the whole frame.
     pub(crate) fn frame_len(&self) -> u64 {
         HEADER_LEN as u64 + u64::from(self.payload_len)

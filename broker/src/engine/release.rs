@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use rq_core::queue::request::{Answer, Delivery, Handle, Name, Request, UndoPop};
+use rq_core::queue::request::{Answer, Delivery, Name, Request, UndoPop};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::inbox::{Inbox, Reply, Work};
@@ -51,14 +51,6 @@ async fn let_out(mut committed: UnboundedReceiver<Vec<Release>>, inbox: Arc<Inbo
 
 /// Takes back what was delivered to a caller who has left.
 pub(super) fn undo(group: Name, deliveries: &[Delivery]) -> Request {
-    let handles = deliveries
-        .iter()
-        .map(|delivery| Handle {
-            topic: delivery.topic,
-            queue: delivery.queue,
-            offset: delivery.offset,
-            nonce: delivery.nonce,
-        })
-        .collect();
+    let handles = deliveries.iter().map(Delivery::handle).collect();
     Request::UndoPop(UndoPop { group, handles })
 }

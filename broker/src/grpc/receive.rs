@@ -205,7 +205,7 @@ impl Drop for Unwritten {
         if self.deliveries.is_empty() {
             return;
         }
-        let handles = self.deliveries.iter().map(deliver::handle).collect();
+        let handles = self.deliveries.iter().map(Delivery::handle).collect();
         let undo = UndoPop { group: self.group.clone(), handles };
         let engine = self.gateway.engine.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

@@ -5,7 +5,7 @@ use rq_core::codec::Malformed;
 use rq_core::handle;
 use rq_core::ids::ShardId;
 use rq_core::message::{BodyEncoding, MessageContent};
-use rq_core::queue::request::{Delivery, Handle};
+use rq_core::queue::request::Delivery;
 use rq_core::queue::settings::TopicKind;
 use rq_core::record::StoredMessage;
 use rq_proto::rocketmq::{DeadLetterQueue, Encoding, Message, MessageType, Resource, SystemProperties};
@@ -23,11 +23,6 @@ pub struct Context<'a> {
     pub store_host: &'a str,
     /// For a dead letter: the name of the topic that it was sent to; blank where that is deleted.
     pub origin: Option<&'a str>,
-}
-
-/// What names a delivery.
-pub const fn handle(delivery: &Delivery) -> Handle {
-    Handle { topic: delivery.topic, queue: delivery.queue, offset: delivery.offset, nonce: delivery.nonce }
 }
 
 /// The type of message of a kind of topic.
@@ -75,7 +70,7 @@ pub fn message(
         store_host: context.store_host.to_owned(),
         delivery_timestamp: (stored.deliver_at.0 > 0)
             .then(|| time::timestamp(stored.deliver_at.0.cast_signed())),
-        receipt_handle: Some(handle::encode(context.shard, &handle(delivery))),
+        receipt_handle: Some(handle::encode(context.shard, &delivery.handle())),
         queue_id: i32::from(delivery.queue.0),
         queue_offset: Some(delivery.offset.0.cast_signed()),
         invisible_duration: Some(time::duration(delivery.invisible_ms)),
@@ -161,7 +156,7 @@ mod tests {
         assert_eq!(system.store_timestamp.unwrap(), time::timestamp(1_700_000_000_456));
         assert_eq!((system.queue_id, system.queue_offset, system.delivery_attempt), (2, Some(9), Some(3)));
         let handle = handle::decode(ShardId(0), system.receipt_handle.as_deref().unwrap());
-        assert_eq!(handle, Ok(super::handle(&delivery())));
+        assert_eq!(handle, Ok(delivery().handle()));
         assert_eq!(system.dead_letter_queue, None);
     }
 

@@ -172,6 +172,14 @@ pub struct Delivery {
     pub invisible_ms: u64,
 }
 
+impl Delivery {
+    /// Names this delivery, for the call that ends it.
+    pub const fn handle(&self) -> Handle {
+        let Self { topic, queue, offset, nonce, .. } = *self;
+        Handle { topic, queue, offset, nonce }
+    }
+}
+
 /// Names one delivery of one message. What a receipt handle says, see [`crate::handle`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Handle {

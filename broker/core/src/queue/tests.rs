@@ -336,6 +336,5 @@ impl Broker {
 }
 
 fn handle(delivery: &Delivery) -> Handle {
-    let Delivery { topic, queue, offset, nonce, .. } = *delivery;
-    Handle { topic, queue, offset, nonce }
+    delivery.handle()
 }

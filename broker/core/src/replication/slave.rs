@@ -38,7 +38,7 @@ impl Slave {
 }
 
 impl<G: Guards> Replica<G> {
-    pub(super) fn on_connected(&mut self, link: Link, _effects: &mut Vec<Effect>) {
+    pub(super) fn on_connected(&mut self, link: Link) {
         if let Role::Slave(slave) = &mut self.role {
             slave.link = Some(link);
         }
