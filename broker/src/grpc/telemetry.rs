@@ -106,8 +106,11 @@ impl Conversation {
                 }
                 () = self.gateway.stopping.cancelled() => return None,
             };
-            // An error is a client that went away without a word.
-            let command = frame.ok()??.command;
+            let command = match frame {
+                Ok(frame) => frame?.command,
+                // A client that went away does not hear this; one whose frame could not be read does, and connects anew.
+                Err(status) => return Some((Err(status), self)),
+            };
             self.call.touch(Instant::now());
             let Some(Command::Settings(sent)) = command else { continue };
             let (status, command, phase) = match merged(&self.gateway, &self.call, sent).await {

@@ -8,6 +8,9 @@ use rq_proto::rocketmq::{ClientType, Code};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic_prost::ProstCodec;
 
 use crate::harness::{Broker, Client, SOON, message, resource};
 
@@ -98,6 +101,22 @@ async fn a_node_client_hears_its_settings_again_since_it_may_have_missed_the_fir
     let first = stream.settings(producer()).await;
     let again = stream.hear().await.unwrap().unwrap();
     assert_eq!(again.command, Some(Command::Settings(first)));
+}
+
+#[tokio::test]
+async fn a_frame_that_cannot_be_read_ends_the_stream_with_an_error() {
+    let broker = Broker::start().await;
+    let client = broker.client("c").await;
+    let mut rpc = Grpc::new(broker.channel().await);
+    rpc.ready().await.unwrap();
+    // A tag of zero where the status would be: what the Java client 5.2.0 sent when its threads wrote at once.
+    let garbled = pb::Resource { resource_namespace: "\0".to_owned(), name: String::new() };
+    let request = client.request(tokio_stream::once(garbled));
+    let codec: ProstCodec<pb::Resource, pb::TelemetryCommand> = ProstCodec::default();
+    let path = PathAndQuery::from_static("/apache.rocketmq.v2.MessagingService/Telemetry");
+    let mut answers = rpc.streaming(request, path, codec).await.unwrap().into_inner();
+    let end = tokio::time::timeout(SOON, answers.message()).await.expect("an answer in time");
+    assert_eq!(end.unwrap_err().code(), tonic::Code::Internal);
 }
 
 #[tokio::test]
