@@ -2,10 +2,12 @@
 
 use prost::Message as _;
 
-const FILES: [&str; 3] = [
+const FILES: [&str; 5] = [
     "apache/rocketmq/v2/definition.proto",
     "apache/rocketmq/v2/service.proto",
     "reliablequeue/v1/admin.proto",
+    "reliablequeue/v1/replica.proto",
+    "reliablequeue/v1/replication.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,6 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         // Bodies stay slices of the buffer that they arrived in: no copy on the way to the log.
         .bytes(".apache.rocketmq.v2.Message.body")
+        .bytes(".reliablequeue.v1.Frames.frames")
         // A map with a stable order, so that one message has one encoding.
         .btree_map(".")
         .compile_fds(descriptors)?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rq_proto::admin::admin_client::AdminClient;
+use rq_proto::reliablequeue::admin_client::AdminClient;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 

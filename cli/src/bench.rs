@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use rq_proto::admin as pb;
+use rq_proto::reliablequeue as pb;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
-use rq_proto::admin as pb;
+use rq_proto::reliablequeue as pb;
 use serde::Serialize;
 
 use crate::admin::{Admin, call};

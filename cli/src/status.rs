@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rq_proto::admin as pb;
+use rq_proto::reliablequeue as pb;
 use serde::Serialize;
 
 use crate::admin::{Admin, call};

@@ -1,7 +1,7 @@
 //! `rq topic`: create, list, describe and delete topics.
 
 use clap::{Args, Subcommand, ValueEnum};
-use rq_proto::admin as pb;
+use rq_proto::reliablequeue as pb;
 use serde::Serialize;
 
 use crate::admin::{Admin, call};

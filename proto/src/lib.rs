@@ -9,8 +9,8 @@ pub mod rocketmq {
     tonic::include_proto!("apache.rocketmq.v2");
 }
 
-/// Generated from `proto/reliablequeue/v1`: administration of a broker.
-pub mod admin {
+/// Generated from `proto/reliablequeue/v1`: our own services, for administration, for one replica and for replication.
+pub mod reliablequeue {
     #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated code")]
     tonic::include_proto!("reliablequeue.v1");
 }

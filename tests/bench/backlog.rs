@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use rq_proto::admin::TopicType;
+use rq_proto::reliablequeue::TopicType;
 use rq_tests::broker::Broker;
 use rq_tests::client::Client;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use rq_proto::admin::TopicType;
+use rq_proto::reliablequeue::TopicType;
 use rq_tests::client::Client;
 
 use crate::findings::{Bar, Finding, Spread, Unit};

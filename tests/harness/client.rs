@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use rq_proto::admin::admin_client::AdminClient;
-use rq_proto::admin::{
+use rq_proto::reliablequeue::admin_client::AdminClient;
+use rq_proto::reliablequeue::{
     CreateGroupRequest, CreateTopicRequest, CustomizedRetry, TopicType, create_group_request,
 };
 use rq_proto::rocketmq as wire;

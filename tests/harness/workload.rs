@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
-use rq_proto::admin::TopicType;
+use rq_proto::reliablequeue::TopicType;
 use tokio::task::JoinSet;
 
 use crate::checker;

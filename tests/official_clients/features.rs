@@ -1,8 +1,8 @@
 //! The features, in the order of the matrix, and the topics and groups that the programs find prepared for them.
 
 use anyhow::{Context as _, Result};
-use rq_proto::admin::admin_client::AdminClient;
-use rq_proto::admin::{
+use rq_proto::reliablequeue::admin_client::AdminClient;
+use rq_proto::reliablequeue::{
     CreateGroupRequest, CreateTopicRequest, CustomizedRetry, TopicType, create_group_request,
 };
 use tonic::transport::Channel;

@@ -7,8 +7,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rq_proto::admin::CountDeadLettersRequest;
-use rq_proto::admin::admin_client::AdminClient;
+use rq_proto::reliablequeue::CountDeadLettersRequest;
+use rq_proto::reliablequeue::admin_client::AdminClient;
 use rq_tests::broker::Broker;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, BufReader};

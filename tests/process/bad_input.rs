@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rq_core::hash::crc32c;
-use rq_proto::admin::TopicType;
+use rq_proto::reliablequeue::TopicType;
 use rq_tests::broker::Broker;
 use rq_tests::client::{Client, Incoming, Outgoing};
 use rq_tests::disk::{LoopDisk, Overlay};

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rq_proto::admin::TopicType;
+use rq_proto::reliablequeue::TopicType;
 use rq_tests::broker::Broker;
 use rq_tests::client::{Client, Incoming, Outgoing};
 use rq_tests::disk::LoopDisk;

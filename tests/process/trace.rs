@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::BufReader;
 
 use anyhow::{Context as _, Result, ensure};
-use rq_proto::admin::TopicType;
+use rq_proto::reliablequeue::TopicType;
 use rq_tests::broker::Broker;
 use rq_tests::client::{Client, Outgoing};
 use rq_tests::requirement::{Requirement, can_run};

@@ -226,7 +226,8 @@ impl Process {
     /// The next frames for a slave, if there are any.
     pub(crate) fn shipment(&self, from: Lsn) -> Option<Bytes> {
         let frames = self.log.reader().frames(from, SHIPMENT).expect("a master reads its own log");
-        (!frames.is_empty()).then(|| frames.concat().into())
+        let bytes: Vec<_> = frames.into_iter().map(|frame| frame.bytes).collect();
+        (!bytes.is_empty()).then(|| bytes.concat().into())
     }
 
     /// Where frames end that start at `from`. A frame that fills a segment up covers more than its bytes.

@@ -114,6 +114,10 @@ impl<G: Guards> Replica<G> {
             Input::Flushed(end) => self.on_flushed(end, effects),
             Input::FlushMode(mode) => self.flush_mode = mode,
             Input::Truncated(to) => self.on_truncated(to, effects),
+            Input::Dropped(start) => {
+                self.start = self.start.max(start);
+                self.history.forget_below(start);
+            }
             Input::Installed(copy) => self.on_installed(copy, effects),
             Input::Greeted(link, hello) => self.on_greeted(link, &hello, effects),
             Input::Message(link, message) => self.on_message(link, &message, effects),

@@ -117,7 +117,7 @@ impl<D: Disk> Log<D> {
 impl<D: Disk> LogReader<D> {
     /// Whole frames as they lie in the log, from the one that starts at `from` on: at least one, and more while they
     /// are together no longer than `bytes_max`. Nothing at the end of the log. Frames may not be flushed yet.
-    pub fn frames(&self, from: Lsn, bytes_max: usize) -> Result<Vec<Bytes>, ReadError> {
+    pub fn frames(&self, from: Lsn, bytes_max: usize) -> Result<Vec<Frame>, ReadError> {
         let (start, end) = (self.shared.start(), self.shared.end());
         if from < start {
             return Err(ReadError::Dropped { lsn: from, start });
@@ -133,7 +133,7 @@ impl<D: Disk> LogReader<D> {
             }
             bytes += frame.bytes.len();
             at = frame.end;
-            frames.push(frame.bytes);
+            frames.push(frame);
         }
         Ok(frames)
     }

@@ -13,8 +13,8 @@ use rq_core::ids::Lsn;
 use rq_core::queue::request::{
     CreateGroup, CreateGroupError, CreateTopic, CreateTopicError, GroupNotFound, TopicNotFound,
 };
-use rq_proto::admin as pb;
-use rq_proto::admin::admin_server::{Admin, AdminServer};
+use rq_proto::reliablequeue as pb;
+use rq_proto::reliablequeue::admin_server::{Admin, AdminServer};
 use tonic::{Request, Response, Status};
 
 use crate::engine::{Engine, EngineError};

@@ -4,8 +4,8 @@ use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 use rq_broker::config::units::Size;
-use rq_proto::admin::ListDeadLettersRequest;
-use rq_proto::admin::admin_client::AdminClient;
+use rq_proto::reliablequeue::ListDeadLettersRequest;
+use rq_proto::reliablequeue::admin_client::AdminClient;
 use rq_proto::rocketmq::Code;
 
 use crate::harness::{Broker, Client, message};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use rq_proto::admin::CreateGroupRequest;
-use rq_proto::admin::admin_client::AdminClient;
+use rq_proto::reliablequeue::CreateGroupRequest;
+use rq_proto::reliablequeue::admin_client::AdminClient;
 use rq_proto::rocketmq::Code;
 
 use crate::harness::{Broker, Client, message, system};

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use rq_broker::config::units::Span;
-use rq_proto::admin::admin_client::AdminClient;
-use rq_proto::admin::{DescribeGroupRequest, IdleGroup, StatusRequest};
+use rq_proto::reliablequeue::admin_client::AdminClient;
+use rq_proto::reliablequeue::{DescribeGroupRequest, IdleGroup, StatusRequest};
 use rq_proto::rocketmq::Code;
 
 use crate::harness::{Broker, Client, SOON, message};

@@ -17,6 +17,7 @@ use super::state::{Group, State, Subscription, Topic};
 use crate::codec::Malformed;
 use crate::ids::{Epoch, GroupId, LogTime, Lsn, Offset, QueueId, TopicId};
 use crate::record::{self, Hold, MessageRecord, Record};
+use crate::replication::EpochStart;
 
 /// Newest feature level that this code applies.
 pub(crate) const FEATURE_LEVEL: u32 = 1;
@@ -66,7 +67,7 @@ impl State {
     fn apply_record(&mut self, lsn: Lsn, now: LogTime, record: &Record<'_>) -> Applied {
         match record {
             Record::EpochStart { epoch } => {
-                self.start_epoch(*epoch)?;
+                self.start_epoch(*epoch, lsn)?;
                 self.extend_leases(now);
                 self.outages.add(self.log_time, now);
             }
@@ -128,11 +129,11 @@ impl State {
         Ok(())
     }
 
-    fn start_epoch(&mut self, epoch: Epoch) -> Applied {
-        if epoch <= self.epoch {
+    fn start_epoch(&mut self, epoch: Epoch, lsn: Lsn) -> Applied {
+        if epoch <= self.epoch() {
             return Err("epoch that does not rise");
         }
-        self.epoch = epoch;
+        self.epochs.extend(&[EpochStart { epoch, start: lsn }]);
         Ok(())
     }
 
@@ -250,6 +251,7 @@ impl State {
     /// Oldest messages go as far as their records do; what lies behind a kept one is passed over when met.
     fn drop_below(&mut self, below: Lsn) {
         self.log_start = self.log_start.max(below);
+        self.epochs.forget_below(below);
         for topic in self.topics.values_mut() {
             for number in 0..topic.queues.len() {
                 let Some(queue) = topic.queues.get(number) else { continue };

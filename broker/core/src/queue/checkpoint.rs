@@ -16,16 +16,17 @@ use crate::ids::{
     TagHash, TopicId,
 };
 use crate::record::{Hold, group_settings, put_group_settings, put_topic_settings, topic_settings};
+use crate::replication::{EpochHistory, EpochStart};
 
 /// Version of the whole encoding.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Writes a state.
 pub fn encode(state: &State, out: &mut dyn Write) {
     out.put_u8(VERSION);
     out.put_u64(state.applied.0);
     out.put_u64(state.log_time.0);
-    out.put_u32(state.epoch.0);
+    put_epochs(out, &state.epochs);
     out.put_u32(state.feature_level);
     out.put_u64(state.log_start.0);
     out.put_u32(state.last_topic.0);
@@ -63,12 +64,12 @@ pub fn encode(state: &State, out: &mut dyn Write) {
 pub fn decode(bytes: &[u8]) -> Result<State, Malformed> {
     let r = &mut Reader::new(bytes);
     if r.u8("checkpoint version")? != VERSION {
-        return Err(r.malformed("checkpoint version: written by a newer release"));
+        return Err(r.malformed("checkpoint version: written by another release"));
     }
     let mut state = State {
         applied: Lsn(r.u64("applied")?),
         log_time: LogTime(r.u64("log time")?),
-        epoch: Epoch(r.u32("epoch")?),
+        epochs: epochs(r)?,
         feature_level: r.u32("feature level")?,
         log_start: Lsn(r.u64("log start")?),
         last_topic: TopicId(r.u32("last topic")?),
@@ -107,6 +108,25 @@ pub fn decode(bytes: &[u8]) -> Result<State, Malformed> {
     state.expired = r.varint("expired messages")?;
     state.outages = outages(r)?;
     if r.is_empty() { Ok(state) } else { Err(r.malformed("end of checkpoint")) }
+}
+
+fn put_epochs(out: &mut dyn Write, epochs: &EpochHistory) {
+    out.put_varint(epochs.epochs().len() as u64);
+    for begin in epochs.epochs() {
+        out.put_u32(begin.epoch.0);
+        out.put_u64(begin.start.0);
+    }
+}
+
+fn epochs(r: &mut Reader<'_>) -> Result<EpochHistory, Malformed> {
+    let mut epochs: Vec<EpochStart> = Vec::new();
+    for _ in 0..r.count("epochs")? {
+        let begin = EpochStart { epoch: Epoch(r.u32("epoch")?), start: Lsn(r.u64("start of an epoch")?) };
+        let last = epochs.last().copied().unwrap_or(EpochStart { epoch: Epoch(0), start: Lsn(0) });
+        check(r, begin.epoch > last.epoch && (epochs.is_empty() || begin.start > last.start), "epoch")?;
+        epochs.push(begin);
+    }
+    Ok(EpochHistory::new(epochs))
 }
 
 fn outages(r: &mut Reader<'_>) -> Result<Outages, Malformed> {

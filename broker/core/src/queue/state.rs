@@ -16,6 +16,7 @@ use super::request::{GroupView, Name, TopicView};
 use super::settings::{GroupSettings, TopicSettings};
 use crate::codec::Write;
 use crate::ids::{AttemptHash, Epoch, GroupId, LogTime, Lsn, Offset, QueueId, TopicId};
+use crate::replication::EpochHistory;
 
 /// A topic with its queues.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,7 +58,8 @@ pub struct State {
     pub(crate) applied: Lsn,
     /// Log time of the newest record.
     pub(crate) log_time: LogTime,
-    pub(crate) epoch: Epoch,
+    /// Where the record of each epoch's beginning lies.
+    pub(crate) epochs: EpochHistory,
     pub(crate) feature_level: u32,
     /// Messages below are gone.
     pub(crate) log_start: Lsn,
@@ -98,7 +100,13 @@ impl State {
 
     /// Epoch of the newest [`EpochStart`](crate::record::Record::EpochStart).
     pub fn epoch(&self) -> Epoch {
-        self.epoch
+        self.epochs.last_epoch()
+    }
+
+    /// Which epoch began where: `start` is the position of the [`EpochStart`](crate::record::Record::EpochStart), the
+    /// first record of the epoch's first frame. Epochs that ended before the log starts are forgotten.
+    pub fn epochs(&self) -> &EpochHistory {
+        &self.epochs
     }
 
     /// Messages below this position are gone.

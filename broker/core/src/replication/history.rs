@@ -46,6 +46,12 @@ impl EpochHistory {
         self.0.retain(|begin| begin.start < end);
     }
 
+    /// The log starts here: epochs that ended before are forgotten.
+    pub fn forget_below(&mut self, start: Lsn) {
+        let ended = self.0.iter().skip(1).take_while(|next| next.start <= start).count();
+        self.0.drain(..ended);
+    }
+
     /// Up to where a log with this history, ending at `end`, and another one are the same: the end of the newest epoch
     /// that began in both at the same place, in the log where it ends first.
     pub fn common(&self, end: Lsn, other: &Self, other_end: Lsn) -> Lsn {
@@ -69,6 +75,17 @@ mod tests {
                 .map(|(epoch, start)| EpochStart { epoch: Epoch(*epoch), start: Lsn(*start) })
                 .collect(),
         )
+    }
+
+    #[test]
+    fn an_epoch_is_forgotten_when_the_log_starts_after_its_end() {
+        let mut epochs = history(&[(1, 0), (3, 50), (4, 90)]);
+        epochs.forget_below(Lsn(49));
+        assert_eq!(epochs.epochs().len(), 3, "the log still has a frame of epoch 1");
+        epochs.forget_below(Lsn(70));
+        assert_eq!(epochs, history(&[(3, 50), (4, 90)]));
+        epochs.forget_below(Lsn(200));
+        assert_eq!(epochs, history(&[(4, 90)]));
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub enum Input {
     FlushMode(FlushMode),
     /// What lay above is cut off, durably.
     Truncated(Lsn),
+    /// What lay below was dropped from the log.
+    Dropped(Lsn),
     /// The log was replaced by a copy of the master's.
     Installed(Durable),
     /// A slave introduces itself.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use rq_core::ids::{Epoch, LogTime, Lsn};
 use rq_log::disk::simulated::SimulatedDisk;
-use rq_log::{CopyError, Log, ReadError, open};
+use rq_log::{CopyError, Frame, Log, ReadError, open};
 
 use crate::{DIR, Records, SEGMENT, append, options, reopen_simulated, replay};
 
@@ -27,6 +27,10 @@ fn fill(log: &mut SimulatedLog, count: usize) -> Records {
     records
 }
 
+fn bytes(frames: Vec<Frame>) -> Vec<Bytes> {
+    frames.into_iter().map(|frame| frame.bytes).collect()
+}
+
 fn store(log: &mut SimulatedLog, frames: &[Bytes]) -> Records {
     let mut records = Vec::new();
     for frame in frames {
@@ -40,10 +44,10 @@ fn store(log: &mut SimulatedLog, frames: &[Bytes]) -> Records {
 }
 
 /// Copies all that `to` lacks, some bytes at a time.
-fn catch_up(from: &SimulatedLog, to: &mut SimulatedLog, bytes: usize) -> Records {
+fn catch_up(from: &SimulatedLog, to: &mut SimulatedLog, bytes_max: usize) -> Records {
     let mut records = Vec::new();
     while to.end() < from.end() {
-        records.extend(store(to, &from.reader().frames(to.end(), bytes).unwrap()));
+        records.extend(store(to, &bytes(from.reader().frames(to.end(), bytes_max).unwrap())));
     }
     to.sync().unwrap();
     records
@@ -51,7 +55,7 @@ fn catch_up(from: &SimulatedLog, to: &mut SimulatedLog, bytes: usize) -> Records
 
 /// All bytes of both logs.
 fn same(one: &SimulatedLog, two: &SimulatedLog) -> bool {
-    let all = |log: &SimulatedLog| log.reader().frames(log.start(), usize::MAX).unwrap().concat();
+    let all = |log: &SimulatedLog| bytes(log.reader().frames(log.start(), usize::MAX).unwrap()).concat();
     all(one) == all(two)
 }
 
@@ -74,7 +78,7 @@ fn a_copy_has_the_same_bytes_and_gives_the_same_records() {
 fn frames_that_do_not_follow_or_are_damaged_are_not_stored() {
     let (_, mut master) = fresh(1);
     fill(&mut master, 5);
-    let frames = master.reader().frames(Lsn(0), usize::MAX).unwrap();
+    let frames = bytes(master.reader().frames(Lsn(0), usize::MAX).unwrap());
     let (_, mut slave) = fresh(2);
     let refused = |slave: &mut SimulatedLog, frame: &Bytes| {
         let stored = slave.copy(frame, |_| Ok::<_, Infallible>(()));

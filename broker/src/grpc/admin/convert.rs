@@ -4,7 +4,7 @@ use rq_core::queue::idle::IdleGroup;
 use rq_core::queue::request::Name;
 use rq_core::queue::settings::{Backoff, GroupSettings, StartFrom, TopicKind, TopicSettings};
 use rq_core::queue::view::{GroupStatus, QueueProgress, TopicStatus};
-use rq_proto::admin as pb;
+use rq_proto::reliablequeue as pb;
 use tonic::Status;
 
 use crate::wire::{Invalid, names};

@@ -7,7 +7,7 @@ use rq_core::ids::{Offset, TopicId};
 use rq_core::message::MessageContent;
 use rq_core::queue::request::GroupNotFound;
 use rq_core::record::StoredMessage;
-use rq_proto::admin as pb;
+use rq_proto::reliablequeue as pb;
 use tonic::Status;
 
 use super::{engine, no_group};

@@ -1,0 +1,159 @@
+//! What the log thread hears of the cluster, and what it says to it: links to other replicas, the config store, and the
+//! role that all this leads to. The tasks at the other end (`replication`, `config_store`) decide nothing.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use rq_core::config::Config;
+use rq_core::ids::{Epoch, Lsn, Session, StoreId};
+use rq_core::replication::{Answer, Hello, Link, Message, Phase, ProposalId};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+
+/// Something that happened in the cluster.
+#[derive(Debug)]
+pub enum News {
+    /// A configuration was read.
+    Config(Config),
+    /// The config store answered a proposal.
+    Answered(ProposalId, Answer),
+    /// A slave introduces itself; what is for it goes to `to`, until that is dropped.
+    Greeted(Link, Hello, Peer),
+    /// This slave has a link to its master and has said [`Following::hello`] on it.
+    Connected(Link, Peer),
+    /// A message of the other end of a link.
+    Message(Link, Message, Frames),
+    /// A link ended. Said once for each link, also for one that was hung up.
+    Disconnected(Link),
+    /// A slave could not connect to its master: nobody listens at its address.
+    Refused(StoreId),
+    /// The master shall make a slave of the in-sync set its successor.
+    HandOver(StoreId),
+}
+
+/// The bytes that came with [`Message::Frames`]; none with other messages.
+#[derive(Debug, Default)]
+pub struct Frames {
+    /// Whole frames.
+    pub bytes: Bytes,
+    /// Their share of what may wait for the disk, given back once they are written.
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
+/// The way to the other end of a link. Dropped, it hangs up.
+pub type Peer = mpsc::UnboundedSender<ToPeer>;
+
+/// What goes to the other end of a link.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ToPeer {
+    /// A message.
+    Message(Message),
+    /// Frames from here up to the end of the log, and whatever is appended after that; with [`Progress`] at hand.
+    Ship(Epoch, Lsn),
+}
+
+/// Whom this slave follows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Following {
+    /// Grows with every order: an equal one is to be obeyed too, on a new link.
+    pub order: u64,
+    /// The master.
+    pub master: StoreId,
+    /// Where it serves, `HOST:PORT`.
+    pub address: String,
+    /// How to introduce oneself.
+    pub hello: Hello,
+}
+
+/// How far the log of this replica is. Said before its flush, so that frames travel while the disk works: whoever gets
+/// them acknowledges nothing before its own disk has them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Progress {
+    /// Where the log ends.
+    pub end: Lsn,
+    /// Everything below is committed.
+    pub commit: Lsn,
+}
+
+/// What is asked of the config store.
+#[derive(Debug)]
+pub enum ConfigRequest {
+    /// Read the newest configuration, and say it as [`News::Config`].
+    Read,
+    /// Store this one by compare-and-set, and say what came of it as [`News::Answered`].
+    Propose(ProposalId, Config),
+}
+
+/// What a broker in a cluster has besides its log.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Which session of the store this is: another one once the machine has booted anew.
+    pub session: Session,
+    /// The way to the config store.
+    pub config: std::sync::mpsc::Sender<ConfigRequest>,
+}
+
+/// What this replica is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Role {
+    /// It has no configuration yet, or waits for another one.
+    #[default]
+    Idle,
+    /// It follows a master.
+    Slave(Phase),
+    /// It is the master of an epoch, and may serve in it or not yet.
+    Master {
+        /// Its epoch.
+        epoch: Epoch,
+        /// The first record of the epoch is committed, and nobody is to succeed it.
+        serves: bool,
+    },
+}
+
+/// A replica at one moment, for its own gateway and for whoever asks.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ReplicaView {
+    /// What it is.
+    pub role: Role,
+    /// The newest configuration it has seen.
+    pub config: Option<Config>,
+    /// It acts in no older epoch.
+    pub promised: Epoch,
+    /// The newest epoch in its log.
+    pub log_epoch: Epoch,
+    /// Since when this slave has heard nothing of its master, in ms of its own clock; none while it hears.
+    pub master_silent_ms: Option<u64>,
+    /// The slaves of this master: how far each says it is.
+    pub slaves: BTreeMap<StoreId, SlaveView>,
+}
+
+/// A slave as its master knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlaveView {
+    /// Whether it gets frames.
+    pub phase: Phase,
+    /// Everything below is written there.
+    pub received: Lsn,
+    /// Everything below is flushed there.
+    pub durable: Lsn,
+}
+
+impl ReplicaView {
+    /// Whether this replica answers clients itself.
+    pub fn serves(&self) -> bool {
+        matches!(self.role, Role::Master { serves: true, .. })
+    }
+
+    /// Where the master serves that the newest configuration names; none before there is one.
+    pub fn master_address(&self) -> Option<&str> {
+        let config = self.config.as_ref()?;
+        config.members.get(&config.master).map(|member| member.address.as_str())
+    }
+}
+
+/// What the log thread says to the tasks around it.
+#[derive(Debug)]
+pub(super) struct Outlets {
+    pub(super) progress: watch::Sender<Progress>,
+    pub(super) following: watch::Sender<Option<Following>>,
+    pub(super) view: watch::Sender<ReplicaView>,
+}
