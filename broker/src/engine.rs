@@ -1,11 +1,16 @@
 //! The engine: one shard with its log thread. Requests go in, answers come out when their records are committed.
 
 mod clock;
+pub mod cluster;
+mod effects;
 mod figures;
 mod frames;
 mod housekeeping;
 mod inbox;
 mod log_thread;
+mod member;
+mod queues;
+mod recover;
 mod release;
 mod start;
 
@@ -18,7 +23,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rq_core::ids::{Epoch, Lsn, ShardId, Ticket};
+use rq_core::ids::{Lsn, ShardId, StoreId, Ticket};
 use rq_core::queue::idle::IdleGroup;
 use rq_core::queue::request::{
     Ack, Answer, ChangeInvisible, ChangeInvisibleError, ConsumeError, CreateGroup, CreateGroupError,
@@ -27,13 +32,17 @@ use rq_core::queue::request::{
     TopicView, UndoPop,
 };
 use rq_core::record::{self, StoredMessage};
+use rq_core::replication::Link;
 use rq_log::{LogReader, ReadError, StdDisk};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
+use self::cluster::{Following, News, Progress, ReplicaView};
 use self::figures::Published;
 pub use self::figures::{FLUSH_BUCKETS_US, Figures};
 pub use self::housekeeping::IDLE_GROUPS_MAX;
-use self::inbox::{Inbox, Work};
+use self::inbox::{Inbox, Seen, Work};
+use self::member::CurrentReader;
+pub use self::recover::RecoverError;
 use self::release::undo;
 pub use self::start::{EngineOptions, StartError};
 use thiserror::Error;
@@ -52,13 +61,19 @@ struct Shared {
     /// Most bytes of a send: it is one record, which must fit into a frame and a segment.
     record_bytes_max: usize,
     next_ticket: AtomicU64,
-    reader: LogReader<StdDisk>,
+    next_link: AtomicU64,
+    /// Bytes of the master's frames that may wait.
+    receive_room: Arc<Semaphore>,
+    reader: CurrentReader,
     published: Arc<Published>,
     identity: Identity,
+    progress: watch::Receiver<Progress>,
+    following: watch::Receiver<Option<Following>>,
+    view: watch::Receiver<ReplicaView>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// Whose log it is, and in which mastership.
+/// Whose log it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
     /// The cluster.
@@ -66,9 +81,7 @@ pub struct Identity {
     /// The shard.
     pub shard: ShardId,
     /// The store: random, made when the data directory was formatted.
-    pub store: String,
-    /// The epoch that began with this start.
-    pub epoch: Epoch,
+    pub store: StoreId,
 }
 
 /// Why the engine gave no answer.
@@ -87,11 +100,19 @@ pub enum EngineError {
         /// The limit: of a record, or of a segment where that is smaller.
         limit: usize,
     },
+    /// This replica is not the master. Nothing was done.
+    #[error("this replica is not the master: nothing was done, ask the master")]
+    NotMaster,
+    /// Fewer copies are in sync than producers are to have. Nothing was done.
+    #[error(
+        "fewer copies are in sync than minInSync demands: nothing was done, try again when a replica is back"
+    )]
+    TooFewInSync,
     /// The broker stops. Nothing was done.
     #[error("the broker is stopping: nothing was done, try again")]
     Stopping,
-    /// The log failed after the request was taken: what it asked for may have happened or not.
-    #[error("the broker failed while writing its log: the request may or may not have been carried out")]
+    /// The log failed or the mastership ended after the request was taken: what it asked for may have happened or not.
+    #[error("the broker failed or lost its mastership: the request may or may not have been carried out")]
     Unknown,
 }
 
@@ -101,6 +122,9 @@ pub enum ReadMessageError {
     /// Its segment was dropped by retention meanwhile.
     #[error("the message at {0} was dropped by retention")]
     Dropped(Lsn),
+    /// This replica opens its log anew: it is not the master any more.
+    #[error("the log is being opened anew: ask the master")]
+    Reopening,
     /// Its bytes are damaged: they are not delivered.
     #[error("the message at {lsn} is damaged: {reason}")]
     Damaged {
@@ -154,10 +178,10 @@ impl Engine {
         mut lsns: impl Iterator<Item = Lsn>,
     ) -> VecDeque<Result<StoredMessage, ReadMessageError>> {
         let Some(first) = lsns.next() else { return VecDeque::new() };
-        if let Some(record) = self.shared.reader.cached(first) {
+        let Some(reader) = self.reader() else { return VecDeque::from([Err(ReadMessageError::Reopening)]) };
+        if let Some(record) = reader.cached(first) {
             return VecDeque::from([decode(first, Ok(record))]);
         }
-        let reader = self.shared.reader.clone();
         let lsns: Vec<Lsn> = std::iter::once(first).chain(lsns).collect();
         let read = move || {
             let mut bytes = 0;
@@ -182,11 +206,14 @@ impl Engine {
         view: impl FnOnce(&rq_core::queue::Shard) -> T + std::marker::Send + 'static,
     ) -> Result<T, EngineError> {
         let (reply, answer) = oneshot::channel();
-        let view = Box::new(move |shard: &rq_core::queue::Shard| drop(reply.send(view(shard))));
+        let view = Box::new(move |shard: Option<&rq_core::queue::Shard>| -> Seen {
+            let seen = shard.map(view).ok_or(EngineError::NotMaster);
+            Box::new(move || drop(reply.send(seen)))
+        });
         if !self.shared.inbox.push(Work::Inspect(view)) {
             return Err(EngineError::Stopping);
         }
-        answer.await.map_err(|_| EngineError::Stopping)
+        answer.await.unwrap_or(Err(EngineError::Stopping))
     }
 
     /// Takes no more requests, works off what it has, closes the log. Answers [`EngineError::Stopping`] to
@@ -216,6 +243,53 @@ impl Engine {
     /// Whose log it is.
     pub fn identity(&self) -> &Identity {
         &self.shared.identity
+    }
+
+    /// Whether this broker is a member of a cluster, what it is there, and who is the master.
+    pub fn view(&self) -> watch::Receiver<ReplicaView> {
+        self.shared.view.clone()
+    }
+
+    /// Whom this replica is to follow.
+    pub fn following(&self) -> watch::Receiver<Option<Following>> {
+        self.shared.following.clone()
+    }
+
+    /// How far the log is.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.shared.progress.clone()
+    }
+
+    /// Says what happened in the cluster; false once the engine stops.
+    pub fn tell(&self, news: News) -> bool {
+        self.shared.inbox.tell(news)
+    }
+
+    /// A number for a new link.
+    pub fn next_link(&self) -> Link {
+        Link(self.shared.next_link.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Bytes of the master's frames that may still wait for the disk.
+    pub fn receive_room(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.shared.receive_room)
+    }
+
+    /// Whole frames from the one that starts at `from` on: at least one, and more while they have together no more than
+    /// `bytes_max`; none at the end of the log. They may not be flushed yet.
+    pub async fn frames(&self, from: Lsn, bytes_max: usize) -> Result<Vec<rq_log::Frame>, ReadError> {
+        let Some(reader) = self.reader() else { return Ok(Vec::new()) };
+        let cached = reader.cached_frames(from, bytes_max);
+        if !cached.is_empty() {
+            return Ok(cached);
+        }
+        let read = tokio::task::spawn_blocking(move || reader.frames(from, bytes_max)).await;
+        // Only a runtime that ends runs nothing.
+        read.unwrap_or(Ok(Vec::new()))
+    }
+
+    fn reader(&self) -> Option<LogReader<StdDisk>> {
+        self.shared.reader.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits for room among the requests that wait for the disk.

@@ -144,8 +144,8 @@ fn admin_options(config: &Config, engine: &Engine, clients: &Arc<Clients>) -> Ad
         let (identity, figures) = (engine.identity(), engine.figures());
         Figures {
             shard: identity.shard.0,
-            store_id: identity.store.clone(),
-            epoch: identity.epoch.0,
+            store_id: identity.store.to_string(),
+            epoch: engine.view().borrow().epoch().0,
             log_start: figures.start,
             durable: figures.durable,
             commit: figures.commit,

@@ -104,12 +104,12 @@ async fn what_was_confirmed_is_there_after_a_restart_and_what_was_acked_is_not()
     for (_, delivery) in first.iter().take(50) {
         ack(&engine, delivery).await;
     }
-    let epoch = engine.identity().epoch;
+    let epoch = engine.view().borrow().epoch();
     engine.stop().await;
     drop(engine);
 
     let engine = Engine::start(options(dir.path())).unwrap();
-    assert_eq!(engine.identity().epoch, epoch.next());
+    assert_eq!(engine.view().borrow().epoch(), epoch.next());
     let second = take(&engine, 2, 100, 0).await;
     assert_eq!(second.len(), 40, "10 are still leased");
     let (_, still_leased) = &first[55];

@@ -93,8 +93,11 @@ impl<D: Disk> Log<D> {
 
     /// What frames say of the commit proves that it was flushed here, as on a master and on a slave that it counts.
     /// To be called when this replica becomes one of those; until then [`Log::copy`] sees to it that what the loss of
-    /// power takes from a replica that catches up is not taken for damage. Flushes the log.
+    /// power takes from a replica that catches up is not taken for damage. Flushes the log if it matters.
     pub fn prove_again(&mut self) -> Result<(), WriteError> {
+        if lock(&self.shared.superblock).current().unproven.is_none() {
+            return Ok(());
+        }
         self.sync()?;
         self.set_unproven(None)
     }
@@ -136,6 +139,21 @@ impl<D: Disk> LogReader<D> {
             frames.push(frame);
         }
         Ok(frames)
+    }
+
+    /// As [`LogReader::frames`], as far as they are in memory. Does no IO.
+    pub fn cached_frames(&self, from: Lsn, bytes_max: usize) -> Vec<Frame> {
+        let (mut frames, mut at, mut bytes) = (Vec::new(), from, 0);
+        let tail = read(&self.shared.tail);
+        while let Some(frame) = tail.frame_at(at) {
+            if !frames.is_empty() && bytes + frame.bytes.len() > bytes_max {
+                break;
+            }
+            bytes += frame.bytes.len();
+            at = frame.end;
+            frames.push(frame);
+        }
+        frames
     }
 
     fn frame_at(&self, lsn: Lsn) -> Result<Frame, ReadError> {

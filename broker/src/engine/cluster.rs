@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rq_core::config::Config;
 use rq_core::ids::{Epoch, Lsn, Session, StoreId};
-use rq_core::replication::{Answer, Hello, Link, Message, Phase, ProposalId};
+use rq_core::replication::{Answer, Halt, Hello, Link, Message, Phase, ProposalId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 /// Something that happened in the cluster.
@@ -120,10 +120,14 @@ pub struct ReplicaView {
     pub promised: Epoch,
     /// The newest epoch in its log.
     pub log_epoch: Epoch,
-    /// Since when this slave has heard nothing of its master, in ms of its own clock; none while it hears.
+    /// Where its log ends.
+    pub end: Lsn,
+    /// For how long this slave has heard nothing of its master, in ms; none of a master.
     pub master_silent_ms: Option<u64>,
     /// The slaves of this master: how far each says it is.
     pub slaves: BTreeMap<StoreId, SlaveView>,
+    /// It must not go on; why.
+    pub halted: Option<Halt>,
 }
 
 /// A slave as its master knows it.
@@ -141,6 +145,11 @@ impl ReplicaView {
     /// Whether this replica answers clients itself.
     pub fn serves(&self) -> bool {
         matches!(self.role, Role::Master { serves: true, .. })
+    }
+
+    /// The newest epoch it has seen; 0 before it has seen any.
+    pub fn epoch(&self) -> Epoch {
+        self.config.as_ref().map_or(Epoch(0), |config| config.epoch)
     }
 
     /// Where the master serves that the newest configuration names; none before there is one.

@@ -48,6 +48,7 @@ pub struct Figures {
 pub(super) struct Published {
     start: AtomicU64,
     durable: AtomicU64,
+    commit: AtomicU64,
     checkpoint: AtomicU64,
     available_bytes: AtomicU64,
     total_bytes: AtomicU64,
@@ -98,6 +99,10 @@ impl Published {
         }
     }
 
+    pub(super) fn committed(&self, commit: Lsn) {
+        self.commit.store(commit.0, Ordering::Relaxed);
+    }
+
     pub(super) fn dropped_below(&self, start: Lsn) {
         self.start.store(start.0, Ordering::Relaxed);
     }
@@ -108,12 +113,10 @@ impl Published {
 
     pub(super) fn figures(&self) -> Figures {
         let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        let durable = Lsn(load(&self.durable));
         Figures {
             start: Lsn(load(&self.start)),
-            durable,
-            // Alone, durable here is committed.
-            commit: durable,
+            durable: Lsn(load(&self.durable)),
+            commit: Lsn(load(&self.commit)),
             checkpoint: Lsn(load(&self.checkpoint)),
             available_bytes: load(&self.available_bytes),
             total_bytes: load(&self.total_bytes),

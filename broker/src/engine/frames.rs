@@ -22,9 +22,19 @@ pub(super) struct Frames<D: Disk> {
 }
 
 impl<D: Disk> Frames<D> {
-    pub(super) fn new(log: Log<D>, epoch: Epoch) -> Self {
-        let commit = log.durable();
-        Self { log, epoch, time: LogTime(0), commit, frame: None, scratch: Vec::new() }
+    /// Over an open log; nothing is appended before [`Frames::lead`].
+    pub(super) fn new(log: Log<D>, commit: Lsn) -> Self {
+        Self { log, epoch: Epoch(0), time: LogTime(0), commit, frame: None, scratch: Vec::new() }
+    }
+
+    /// Appends in this epoch from now on.
+    pub(super) fn lead(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+    }
+
+    /// Everything below is committed.
+    pub(super) fn committed(&mut self, commit: Lsn) {
+        self.commit = commit;
     }
 
     /// Begins a batch: all its frames carry this time.
@@ -32,17 +42,10 @@ impl<D: Disk> Frames<D> {
         self.time = time;
     }
 
-    /// Writes what was appended and flushes it. Everything below the returned position is durable.
-    pub(super) fn flush(&mut self) -> Lsn {
+    /// Writes what was appended, and tells where the log ends then. Durable after the log's next sync.
+    pub(super) fn write(&mut self) -> Lsn {
         self.write_frame();
-        match self.log.sync() {
-            Ok(durable) => {
-                // Alone, durable here is committed.
-                self.commit = durable;
-                durable
-            }
-            Err(error) => fail(&error),
-        }
+        self.log.end()
     }
 
     /// Where the log ends; only between frames.

@@ -8,12 +8,12 @@ use std::time::Instant;
 
 use rq_core::codec::Write;
 use rq_core::ids::{LogTime, Lsn};
+use rq_core::queue::checkpoint;
 use rq_core::queue::idle::{IdleGroup, idle_subscriptions};
 use rq_core::queue::request::{Relocation, Request, Retain};
 use rq_core::queue::retention::{Owed, Policy, Run, SealedSegment};
-use rq_core::queue::{State, checkpoint};
 use rq_core::record::decode_message;
-use rq_log::{Checkpoints, Disk, LogReader};
+use rq_log::{LogReader, StdDisk};
 
 use super::figures::Published;
 use super::frames::fail;
@@ -21,9 +21,7 @@ use super::inbox::{Inbox, Work};
 use super::log_thread::Chore;
 
 /// The housekeeping thread.
-pub(super) struct Housekeeping<D: Disk> {
-    pub(super) checkpoints: Checkpoints<D>,
-    pub(super) reader: LogReader<D>,
+pub(super) struct Housekeeping {
     pub(super) segment_bytes: u64,
     pub(super) retention: Policy,
     pub(super) inbox: Arc<Inbox>,
@@ -31,7 +29,7 @@ pub(super) struct Housekeeping<D: Disk> {
     pub(super) chores: Receiver<Chore>,
 }
 
-impl<D: Disk> Housekeeping<D> {
+impl Housekeeping {
     /// Works until the log thread is gone.
     pub(super) fn run(self) {
         while let Ok(mut chore) = self.chores.recv() {
@@ -40,20 +38,21 @@ impl<D: Disk> Housekeeping<D> {
                 chore = Chore { checkpoint: chore.checkpoint || newer.checkpoint, ..newer };
             }
             if chore.checkpoint {
-                self.checkpoint(&chore.state);
+                self.checkpoint(&chore);
             }
             // The stop waits for the checkpoint and for nothing else.
             if self.inbox.is_closed() {
                 continue;
             }
-            self.retain(&chore.state, chore.now);
-            self.report_idle(&chore.state, chore.now);
+            self.retain(&chore);
+            self.report_idle(&chore);
         }
     }
 
-    fn checkpoint(&self, state: &State) {
+    fn checkpoint(&self, chore: &Chore) {
+        let state = &chore.state;
         let started = Instant::now();
-        let written = self.checkpoints.write(state.applied(), |file| {
+        let written = chore.checkpoints.write(state.applied(), |file| {
             let mut out = Encoding { file, buffer: Vec::with_capacity(1 << 20), failed: None };
             checkpoint::encode(state, &mut out);
             out.finish()
@@ -73,15 +72,17 @@ impl<D: Disk> Housekeeping<D> {
     }
 }
 
-impl<D: Disk> Housekeeping<D> {
+impl Housekeeping {
     /// Proposes to drop the oldest segments that retention lets go of. The log thread checks again.
-    fn retain(&self, state: &State, now: LogTime) {
+    fn retain(&self, chore: &Chore) {
+        let Chore { state, now, .. } = chore;
+        let now = *now;
         let figures = self.published.figures();
         let disk_full = !figures.accepts_messages;
-        let (newest, older) = (self.checkpoints.newest(), self.checkpoints.oldest_kept());
+        let (newest, older) = (chore.checkpoints.newest(), chore.checkpoints.oldest_kept());
         let mut policy = self.retention;
         let mut found: Option<Retain> = None;
-        for segment in self.reader.sealed() {
+        for segment in chore.reader.sealed() {
             if self.inbox.is_closed() {
                 return;
             }
@@ -92,7 +93,9 @@ impl<D: Disk> Housekeeping<D> {
                 break;
             }
             policy.keep_unclaimed |= !old;
-            let Some(relocate) = self.owed(&Run { state, last, now, policy: &policy }) else { break };
+            let Some(relocate) = self.owed(&chore.reader, &Run { state, last, now, policy: &policy }) else {
+                break;
+            };
             if segment.end > older {
                 // Only the older of the two checkpoints still needs it. Where nothing is written there will be no
                 // further one, unless the log is given something to stand for.
@@ -114,13 +117,13 @@ impl<D: Disk> Housekeeping<D> {
     }
 
     /// What is still owed in the segments to drop, with its bytes; None where that is too much to copy.
-    fn owed(&self, run: &Run<'_>) -> Option<Vec<Relocation>> {
+    fn owed(&self, reader: &LogReader<StdDisk>, run: &Run<'_>) -> Option<Vec<Relocation>> {
         let worth_it = self.segment_bytes / 1000 * u64::from(self.retention.relocate_below_permille);
         // On a full disk the copies must not take what acks need.
         let mut room = worth_it.min(self.published.figures().available_bytes / 4);
         let mut relocate = Vec::new();
         for owed in run.owed(RELOCATED_MAX)? {
-            let record = match self.reader.read_record(owed.lsn) {
+            let record = match reader.read_record(owed.lsn) {
                 Ok(record) => record,
                 Err(error) => {
                     tracing::error!(lsn = owed.lsn.0, %error, "a message that is still owed cannot be read");
@@ -135,14 +138,15 @@ impl<D: Disk> Housekeeping<D> {
     }
 
     /// Finds out who keeps the log from being dropped by not consuming.
-    fn report_idle(&self, state: &State, now: LogTime) {
+    fn report_idle(&self, chore: &Chore) {
+        let Chore { state, now, reader, .. } = chore;
         let after = self.retention.report_inactive_ms;
         let durable = self.published.figures().durable;
         let mut idle = Vec::new();
-        for found in idle_subscriptions(state, now, after).into_iter().take(IDLE_GROUPS_MAX) {
+        for found in idle_subscriptions(state, *now, after).into_iter().take(IDLE_GROUPS_MAX) {
             // Nobody has failed to consume what came a moment ago.
-            let stored_at = self.stored_at(found.oldest).unwrap_or(found.last_used);
-            let idle_ms = state.served(found.last_used.max(stored_at), now);
+            let stored_at = stored_at(reader, found.oldest).unwrap_or(found.last_used);
+            let idle_ms = state.served(found.last_used.max(stored_at), *now);
             if idle_ms > after {
                 let pinned_bytes = durable.0.saturating_sub(found.oldest.0);
                 idle.push(Arc::new(IdleGroup {
@@ -161,11 +165,11 @@ impl<D: Disk> Housekeeping<D> {
         }
         self.published.idle(idle.into());
     }
+}
 
-    fn stored_at(&self, lsn: Lsn) -> Option<LogTime> {
-        let record = self.reader.read_record(lsn).ok()?;
-        Some(decode_message(&record).ok()?.stored_at)
-    }
+fn stored_at(reader: &LogReader<StdDisk>, lsn: Lsn) -> Option<LogTime> {
+    let record = reader.read_record(lsn).ok()?;
+    Some(decode_message(&record).ok()?.stored_at)
 }
 
 /// Most idle groups that are reported: those that keep most of the log.

@@ -11,12 +11,16 @@ use rq_core::queue::request::{Answer, Name, Request};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::EngineError;
+use super::cluster::News;
 
 /// The caller's end of a request.
 pub(super) type Reply = oneshot::Sender<Result<Answer, EngineError>>;
 
-/// A look at the shard, from the log thread.
-pub(super) type View = Box<dyn FnOnce(&Shard) + Send>;
+/// A look at the shard, from the log thread; none if this replica is not the master.
+pub(super) type View = Box<dyn FnOnce(Option<&Shard>) -> Seen + Send>;
+
+/// What was seen, on its way to who looked.
+pub(super) type Seen = Box<dyn FnOnce() + Send>;
 
 /// Something for the log thread to do.
 pub(super) enum Work {
@@ -41,9 +45,16 @@ pub(super) enum Work {
 #[derive(Default)]
 struct Waiting {
     work: VecDeque<Work>,
+    news: VecDeque<News>,
     closed: bool,
     /// The log thread sleeps and wants to be woken.
     idle: bool,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.work.is_empty() && self.news.is_empty()
+    }
 }
 
 /// The inbox.
@@ -51,6 +62,21 @@ struct Waiting {
 pub(super) struct Inbox {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
+}
+
+/// What the log thread takes at a time.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// In the order of their coming.
+    pub(super) work: Vec<Work>,
+    /// Likewise; they come first, for a commit among them lets answers out.
+    pub(super) news: VecDeque<News>,
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.work.is_empty() && self.news.is_empty()
+    }
 }
 
 /// Most requests of one batch: bounds the time until its first answer.
@@ -70,11 +96,20 @@ impl Work {
 impl Inbox {
     /// Hands in work; false once the inbox is closed.
     pub(super) fn push(&self, work: Work) -> bool {
+        self.add(|waiting| waiting.work.push_back(work))
+    }
+
+    /// Hands in news; false once the inbox is closed.
+    pub(super) fn tell(&self, news: News) -> bool {
+        self.add(|waiting| waiting.news.push_back(news))
+    }
+
+    fn add(&self, add: impl FnOnce(&mut Waiting)) -> bool {
         let mut waiting = self.lock();
         if waiting.closed {
             return false;
         }
-        waiting.work.push_back(work);
+        add(&mut waiting);
         let idle = std::mem::take(&mut waiting.idle);
         drop(waiting);
         if idle {
@@ -84,11 +119,11 @@ impl Inbox {
     }
 
     /// Takes what is there into `batch`, waiting for some at most `timeout`. False: closed, and nothing is left.
-    pub(super) fn take(&self, batch: &mut Vec<Work>, timeout: Option<Duration>) -> bool {
+    pub(super) fn take(&self, batch: &mut Batch, timeout: Option<Duration>) -> bool {
         let mut waiting = self.lock();
-        if waiting.work.is_empty() && !waiting.closed && timeout != Some(Duration::ZERO) {
+        if waiting.is_empty() && !waiting.closed && timeout != Some(Duration::ZERO) {
             waiting.idle = true;
-            let idle = |waiting: &mut Waiting| waiting.work.is_empty() && !waiting.closed;
+            let idle = |waiting: &mut Waiting| waiting.is_empty() && !waiting.closed;
             waiting = match timeout {
                 None => self.arrived.wait_while(waiting, idle).unwrap_or_else(PoisonError::into_inner),
                 Some(timeout) => {
@@ -100,12 +135,13 @@ impl Inbox {
         }
         let mut bytes = 0;
         while bytes < BATCH_BYTES
-            && batch.len() < BATCH_MAX
+            && batch.work.len() < BATCH_MAX
             && let Some(work) = waiting.work.pop_front()
         {
             bytes += work.bytes();
-            batch.push(work);
+            batch.work.push(work);
         }
+        batch.news.append(&mut waiting.news);
         !(waiting.closed && batch.is_empty())
     }
 

@@ -1,5 +1,5 @@
-//! The one thread that owns the log and the shard: takes what waits, decides, writes, flushes, and only then lets
-//! the answers out. The flush in progress is the time in which the next batch gathers.
+//! The one thread that owns the log and the shard: takes what waits, decides, writes, flushes, and lets answers out when
+//! all they depend on is committed. The flush in progress is the time in which the next batch gathers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,13 +9,16 @@ use std::time::{Duration, Instant};
 use rq_core::clock::LogClock;
 use rq_core::ids::{LogTime, Lsn, Ticket};
 use rq_core::queue::request::{Answer, Expired, Name, Request};
-use rq_core::queue::{Shard, State};
-use rq_log::Disk;
+use rq_core::queue::{Limits, State};
+use rq_core::replication::{Gate, Input};
+use rq_log::{Checkpoints, LogReader, StdDisk, WriteError};
 
 use super::figures::Published;
 use super::frames::{Frames, fail};
-use super::inbox::{BATCH_BYTES, Inbox, Reply, Work};
-use super::release::{Release, Releases};
+use super::inbox::{BATCH_BYTES, Batch, Inbox, Reply, Work};
+use super::member::Member;
+use super::queues::Queues;
+use super::release::{Held, Release, Releases};
 use super::{EngineError, clock};
 
 /// Below this nothing is worked off that needs the log. A batch without new messages fits in it.
@@ -33,19 +36,24 @@ pub(super) struct CheckpointPolicy {
 
 /// What the log thread asks of the one that keeps house: to look what can be dropped of the log.
 pub(super) struct Chore {
-    /// The state, complete up to its `applied`, which is durable.
+    /// The state, complete up to its `applied`, which is committed.
     pub(super) state: State,
     /// Log time of the asking: while nothing is written, the state's own stands still.
     pub(super) now: LogTime,
     /// It is to be written as a checkpoint. Else only what it keeps is looked at.
     pub(super) checkpoint: bool,
+    /// The log that it is about.
+    pub(super) reader: LogReader<StdDisk>,
+    pub(super) checkpoints: Checkpoints<StdDisk>,
 }
 
 /// The log thread.
-pub(super) struct LogThread<D: Disk> {
+pub(super) struct LogThread {
     pub(super) inbox: Arc<Inbox>,
-    pub(super) shard: Shard,
-    pub(super) frames: Frames<D>,
+    pub(super) queues: Queues,
+    pub(super) limits: Limits,
+    pub(super) frames: Frames<StdDisk>,
+    pub(super) member: Member,
     pub(super) clock: LogClock,
     pub(super) published: Arc<Published>,
     pub(super) chores: Sender<Chore>,
@@ -54,41 +62,68 @@ pub(super) struct LogThread<D: Disk> {
     pub(super) last_chore: Instant,
     /// Whether the newest batch found more than the reserve.
     pub(super) has_room: bool,
-    /// Where the log may begin, once that is committed.
-    pub(super) drop_below: Option<Lsn>,
-    /// Callers whose receive waits.
+    /// What this round keeps back.
+    pub(super) held: Vec<(bool, Held)>,
+    /// What waits for the commit.
+    pub(super) gate: Gate<Held>,
+    /// Callers whose request has no answer yet.
     pub(super) waiting: HashMap<Ticket, (Reply, Option<Name>)>,
     /// Where committed answers go.
     pub(super) releases: Releases,
 }
 
-impl<D: Disk> LogThread<D> {
+impl LogThread {
     /// Works until the inbox is closed and empty; then closes the log.
     pub(super) fn run(mut self) {
-        let mut batch = Vec::new();
+        let mut batch = Batch::default();
         loop {
             let timeout = self.until_wakeup();
             if !self.inbox.take(&mut batch, timeout) {
                 break;
             }
-            self.work_off(&mut batch);
-            self.keep_house_if_due();
+            loop {
+                self = self.turn(&mut batch).unwrap_or_else(|error| fail(&error));
+                if batch.is_empty() {
+                    break;
+                }
+            }
         }
+        self.end().unwrap_or_else(|error| fail(&error));
+    }
+
+    /// One round: the news of the cluster, then requests, then one flush for both.
+    fn turn(mut self, batch: &mut Batch) -> Result<Self, WriteError> {
+        self.watch_time()?;
+        while let Some(news) = batch.news.pop_front() {
+            self.hear(news)?;
+            if let Some(cut) = self.member.reopening.take() {
+                return self.reopen(cut);
+            }
+        }
+        self.work_off(&mut batch.work);
+        self.flush()?;
+        self.keep_house_if_due();
+        Ok(self)
+    }
+
+    fn end(mut self) -> Result<(), WriteError> {
         for (_, (reply, _)) in self.waiting.drain() {
             let _ = reply.send(Err(EngineError::Stopping));
         }
         if self.frames.end() > self.last_checkpoint.0 {
             self.ask_to_keep_house(true);
+            self.let_out();
         }
+        // What still waits for a slave may be committed or not: nobody here will know.
+        self.forget_answers();
         drop(self.chores);
-        if let Err(error) = self.frames.log.close() {
-            fail(&error);
-        }
+        self.frames.log.close()
     }
 
     fn until_wakeup(&mut self) -> Option<Duration> {
         let now = self.clock.advance(clock::read());
-        let mut wakeup = self.shard.next_wakeup().map(|at| Duration::from_millis(at.since(now)));
+        let shard = self.queues.shard().and_then(|shard| shard.next_wakeup());
+        let mut wakeup = shard.map(|at| Duration::from_millis(at.since(now)));
         if !self.has_room {
             // What is due must wait for room.
             wakeup = wakeup.map(|wakeup| wakeup.max(NO_ROOM_PAUSE));
@@ -97,100 +132,172 @@ impl<D: Disk> LogThread<D> {
         let dirty = self.frames.end() > self.last_checkpoint.0;
         let last = if dirty { self.last_checkpoint.1 } else { self.last_chore };
         let chore = Some(self.chores_every().saturating_sub(last.elapsed()));
-        [wakeup, chore].into_iter().flatten().min()
+        [wakeup, chore, self.member.until_tick()].into_iter().flatten().min()
     }
 
     /// A full disk gets room by checkpoints: segments are dropped only below the older one.
-    fn chores_every(&self) -> Duration {
+    fn chores_every(&mut self) -> Duration {
         let every = self.checkpoints.every;
-        if self.shard.accepts_messages() { every } else { every.min(FULL_DISK_CHECKPOINT) }
+        if self.accepts_messages() { every } else { every.min(FULL_DISK_CHECKPOINT) }
+    }
+
+    fn accepts_messages(&mut self) -> bool {
+        self.queues.shard().is_none_or(|shard| shard.accepts_messages())
     }
 
     fn work_off(&mut self, batch: &mut Vec<Work>) {
         let space = self.frames.log.space();
-        self.shard.set_free_bytes(space.available_bytes);
-        self.published.space(space, self.shard.accepts_messages());
-        if !self.shard.accepts_messages() {
-            self.shard.set_pinned_by(self.published.idle_groups().first().cloned());
-        }
         let now = self.clock.advance(clock::read());
         self.frames.at(now);
-        let (mut releases, mut answers) = (Vec::with_capacity(batch.len()), Vec::new());
-        let (mut permits, mut views) = (Vec::with_capacity(batch.len()), Vec::new());
         self.has_room = space.available_bytes >= LOG_RESERVE_BYTES;
+        if let Queues::Master(shard) = &mut self.queues {
+            shard.set_free_bytes(space.available_bytes);
+            if !shard.accepts_messages() {
+                shard.set_pinned_by(self.published.idle_groups().first().cloned());
+            }
+        }
+        let accepts = self.accepts_messages();
+        self.published.space(space, accepts);
+        let (mut answers, mut permits) = (Vec::new(), Vec::with_capacity(batch.len()));
+        let serves = self.member.replica.serving().is_some();
         for work in batch.drain(..) {
+            let Queues::Master(shard) = &mut self.queues else {
+                self.refuse(work);
+                continue;
+            };
             match work {
+                Work::Request { reply, .. } if !serves => {
+                    let _ = reply.send(Err(EngineError::NotMaster));
+                }
+                Work::Request { request: Request::Send(_), reply, .. }
+                    if !self.member.replica.accepts_producers() =>
+                {
+                    let _ = reply.send(Err(EngineError::TooFewInSync));
+                }
                 Work::Request { request, reply, .. } if !(self.has_room || makes_room(&request)) => {
                     let _ = reply.send(Err(EngineError::Overloaded));
                 }
                 Work::Request { ticket, request, reply, group, permit } => {
                     permits.push(permit);
-                    self.shard.step(now, ticket, request, &mut self.frames, &mut answers);
+                    shard.step(now, ticket, request, &mut self.frames, &mut answers);
                     self.waiting.insert(ticket, (reply, group));
-                    self.collect(&mut answers, &mut releases);
+                    self.collect(&mut answers);
                 }
-                Work::Internal(request) => {
-                    self.shard.step(now, INTERNAL, request, &mut self.frames, &mut answers);
-                    self.collect(&mut answers, &mut releases);
+                Work::Internal(request) if serves => {
+                    shard.step(now, INTERNAL, request, &mut self.frames, &mut answers);
+                    self.collect(&mut answers);
                 }
                 Work::Cancel(ticket) => {
-                    self.shard.cancel(ticket);
+                    shard.cancel(ticket);
                     self.waiting.remove(&ticket);
                 }
-                Work::Inspect(view) => views.push(view),
+                Work::Inspect(view) if serves => {
+                    let seen = view(Some(shard));
+                    self.hold(false, Held::View(seen));
+                }
+                work => self.refuse(work),
             }
         }
-        if self.has_room {
-            self.shard.tick(now, &mut self.frames, &mut answers);
-        } else {
-            self.shard.expire_polls(now, &mut answers);
-        }
-        self.collect(&mut answers, &mut releases);
-        self.commit();
-        // What people are shown is durable too.
-        for view in views {
-            view(&self.shard);
+        if let (true, Queues::Master(shard)) = (serves, &mut self.queues) {
+            if self.has_room {
+                shard.tick(now, &mut self.frames, &mut answers);
+            } else {
+                shard.expire_polls(now, &mut answers);
+            }
+            self.collect(&mut answers);
         }
         let requests = permits.len();
         drop(permits);
-        // All they depend on is committed now.
-        self.releases.send(releases);
-        self.drop_segments();
         self.published.batch(requests);
     }
 
+    /// Nothing is done here for who is not the master.
+    fn refuse(&mut self, work: Work) {
+        match work {
+            Work::Request { reply, .. } => drop(reply.send(Err(EngineError::NotMaster))),
+            Work::Inspect(view) => view(None)(),
+            // What was popped here is another master's to take back, when its lease lapses at the latest.
+            Work::Internal(_) | Work::Cancel(_) => {}
+        }
+    }
+
     /// Pairs answers with their callers.
-    fn collect(&mut self, answers: &mut Vec<(Ticket, Answer)>, releases: &mut Vec<Release>) {
+    fn collect(&mut self, answers: &mut Vec<(Ticket, Answer)>) {
         for (ticket, answer) in answers.drain(..) {
+            let delivery = matches!(answer, Answer::Receive(_));
             if let Answer::Retain(retained) = answer {
-                self.drop_below = Some(retained.log_start);
                 for Expired { group, topic, messages } in &retained.expired {
                     tracing::warn!(%group, %topic, messages, "an inactive group gave up messages it had not consumed");
                 }
-                self.published.expired(self.shard.state().expired_messages());
+                self.published.expired(self.queues.state().expired_messages());
+                self.hold(false, Held::Drop(retained.log_start));
             } else if let Some((reply, group)) = self.waiting.remove(&ticket) {
-                releases.push(Release { reply, group, answer });
+                self.hold(delivery, Held::Answer(Release { reply, group, answer }));
             }
         }
     }
 
-    /// Makes everything appended durable. Nothing that was decided before leaves before this returns.
-    fn commit(&mut self) {
-        let started = Instant::now();
-        let before = self.frames.log.durable();
-        let durable = self.frames.flush();
-        self.shard.applied_up_to(durable);
+    /// Keeps something back until all of this round is committed.
+    fn hold(&mut self, delivery: bool, held: Held) {
+        self.held.push((delivery, held));
+    }
+
+    /// Writes what was decided, says so to the slaves, and makes it durable here while it travels to them.
+    pub(super) fn flush(&mut self) -> Result<(), WriteError> {
+        let before = self.member.replica.end();
+        let end = self.frames.write();
+        for (delivery, held) in self.held.drain(..) {
+            self.gate.wait(end, delivery, held);
+        }
+        if let Some(shard) = self.queues.shard() {
+            shard.applied_up_to(end);
+        }
+        if end > before {
+            self.step(Input::Appended { end, begins: Vec::new() })?;
+        }
+        self.member.tell_progress();
+        let (started, before) = (Instant::now(), self.frames.log.durable());
+        let durable = self.frames.log.sync()?;
         if durable > before {
             self.published.flushed(self.frames.log.start(), durable, started.elapsed());
         }
+        if durable > self.member.replica.durable() {
+            self.step(Input::Flushed(durable))?;
+        }
+        self.let_out();
+        self.member.tell_view();
+        Ok(())
     }
 
-    /// Removes the segments that a committed record lets go.
-    fn drop_segments(&mut self) {
-        let Some(below) = self.drop_below.take() else { return };
-        match self.frames.log.drop_below(below) {
-            Ok(start) => self.published.dropped_below(start),
-            Err(error) => fail(&error),
+    /// Lets out what is committed.
+    fn let_out(&mut self) {
+        let commit = self.member.replica.commit();
+        self.frames.committed(commit);
+        self.published.committed(commit);
+        let mut releases = Vec::new();
+        while let Some(held) = self.gate.pass(commit) {
+            match held {
+                // Also at the end: by now too few copies may be in sync.
+                Held::Answer(Release { reply, answer: Answer::Send(Ok(_)), .. })
+                    if !self.member.replica.accepts_producers() =>
+                {
+                    let _ = reply.send(Err(EngineError::Unknown));
+                }
+                Held::Answer(release) => releases.push(release),
+                Held::View(view) => view(),
+                Held::Drop(below) => self.drop_segments(below),
+                Held::Chore(chore) => drop(self.chores.send(*chore)),
+            }
+        }
+        self.releases.send(releases);
+    }
+
+    /// Answers what waits for a commit that this replica will not hear of.
+    pub(super) fn forget_answers(&mut self) {
+        for held in self.gate.clear() {
+            if let Held::Answer(Release { reply, .. }) = held {
+                let _ = reply.send(Err(EngineError::Unknown));
+            }
         }
     }
 
@@ -205,14 +312,18 @@ impl<D: Disk> LogThread<D> {
         }
         if checkpoint || self.last_chore.elapsed() >= every {
             self.ask_to_keep_house(checkpoint);
+            self.let_out();
         }
     }
 
-    /// All of the state is durable: `commit` has just flushed it.
+    /// A checkpoint must hold nothing that is not committed: what is not may be cut off again.
     fn ask_to_keep_house(&mut self, checkpoint: bool) {
         self.last_chore = Instant::now();
         let now = self.clock.advance(clock::read());
-        let _ = self.chores.send(Chore { state: self.shard.state().clone(), now, checkpoint });
+        let (reader, checkpoints) = (self.frames.log.reader(), self.frames.log.checkpoints());
+        let state = self.queues.state().clone();
+        let chore = Chore { state, now, checkpoint, reader, checkpoints };
+        self.gate.wait(self.frames.end(), false, Held::Chore(Box::new(chore)));
     }
 }
 

@@ -3,12 +3,26 @@
 
 use std::sync::Arc;
 
+use rq_core::ids::Lsn;
 use rq_core::queue::request::{Answer, Delivery, Name, Request, UndoPop};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use super::inbox::{Inbox, Reply, Work};
+use super::inbox::{Inbox, Reply, Seen, Work};
+use super::log_thread::Chore;
 
-/// A committed answer and who waits for it.
+/// What waits for the commit.
+pub(super) enum Held {
+    /// An answer.
+    Answer(Release),
+    /// What somebody saw of the shard: people are shown what is committed.
+    View(Seen),
+    /// The log may begin here.
+    Drop(Lsn),
+    /// Work for the housekeeping thread.
+    Chore(Box<Chore>),
+}
+
+/// An answer and who waits for it.
 pub(super) struct Release {
     pub(super) reply: Reply,
     /// The group of a receive.

@@ -1,30 +1,36 @@
-//! From a data directory to a serving engine: recover, replay, take a new epoch, start the threads.
+//! From a data directory to an engine: recover, take a new epoch or join the cluster, start the threads.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rq_core::clock::LogClock;
-use rq_core::codec::Malformed;
-use rq_core::ids::{Epoch, Lsn};
-use rq_core::queue::{ApplyError, Limits, Shard, State, checkpoint};
-use rq_log::{Log, OpenError, ReplayError, StdDisk, WriteError};
+use rq_core::ids::Session;
+use rq_core::queue::Limits;
+use rq_core::replication::{Gate, Input};
+use rq_log::{Log, StdDisk, WriteError};
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
+use super::cluster::{Cluster, Outlets, Progress, ReplicaView};
 use super::figures::Published;
 use super::frames::Frames;
 use super::housekeeping::Housekeeping;
 use super::inbox::Inbox;
-use super::log_thread::{CheckpointPolicy, FREE_BYTES_MIN, LogThread};
+use super::log_thread::{CheckpointPolicy, Chore, FREE_BYTES_MIN, LogThread};
+use super::member::{self, Member};
+use super::queues::Queues;
+use super::recover::{Place, RecoverError, Recovered};
 use super::release::Releases;
 use super::{Engine, Identity, Shared, clock};
 
 /// What a segment holds besides the longest record: the headers of its frame and of the one that fills it up.
 const FRAME_ROOM: usize = 4 * rq_log::HEADER_LEN;
+/// Bytes of the master's frames that may wait for the disk of a slave.
+const RECEIVE_BYTES: usize = 32 << 20;
 
 /// How an engine is started.
 #[derive(Clone, Debug)]
@@ -62,22 +68,9 @@ impl Default for EngineOptions {
 /// Why an engine did not start. Nothing was changed, but for a directory that was formatted.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The data directory cannot be used.
+    /// The log was not recovered.
     #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The checkpoint is of another format.
-    #[error("the checkpoint at {lsn} cannot be read: use the release that wrote it")]
-    Checkpoint {
-        /// Its position.
-        lsn: Lsn,
-        /// What is wrong.
-        source: Malformed,
-    },
-    /// A record does not fit the state.
-    #[error(
-        "the log cannot be replayed: use the release that wrote it, or restore this replica from another"
-    )]
-    Replay(#[source] ApplyError),
+    Recover(#[from] RecoverError),
     /// The new epoch could not be made durable.
     #[error("the new epoch could not be written")]
     Write(#[from] WriteError),
@@ -87,116 +80,125 @@ pub enum StartError {
 }
 
 impl Engine {
-    /// Recovers a data directory and begins to serve it. Blocks while it reads; called within a tokio runtime, on which
-    /// answers are handed out.
+    /// Recovers a data directory and begins to serve it, alone. Blocks while it reads; called within a tokio runtime, on
+    /// which answers are handed out.
     pub fn start(options: EngineOptions) -> Result<Self, StartError> {
+        Self::launch(options, None)
+    }
+
+    /// Like [`Engine::start`], as a member of a cluster: serves once it is the master.
+    pub fn join(options: EngineOptions, cluster: Cluster) -> Result<Self, StartError> {
+        Self::launch(options, Some(cluster))
+    }
+
+    fn launch(options: EngineOptions, cluster: Option<Cluster>) -> Result<Self, StartError> {
         let started = Instant::now();
-        let EngineOptions {
-            data,
-            log,
-            limits,
-            inbox_bytes,
-            checkpoint_bytes,
-            checkpoint_interval,
-            retention,
-        } = options;
-        let (mut log, state) = recover(&data, log)?;
-        let epoch = Epoch(state.epoch().0.max(log.promised_epoch().0)).next();
-        log.promise(epoch)?;
+        let place = Place { data: options.data.clone(), log: options.log.clone() };
+        let recovered = place.recover()?;
         tracing::info!(
-            epoch = epoch.0,
-            log_start = log.start().0,
-            log_end = log.end().0,
+            log_start = recovered.log.start().0,
+            log_end = recovered.log.end().0,
             took = %humantime::format_duration(Duration::from_millis(started.elapsed().as_millis() as u64)),
             "log recovered"
         );
-        let identity = identity(&log, epoch);
-        let clock = LogClock::start(state.log_time(), clock::read());
-        let mut shard =
-            Shard::new(state, Limits { free_bytes_min: limits.free_bytes_min.max(FREE_BYTES_MIN), ..limits });
-        let (reader, checkpoints) = (log.reader(), log.checkpoints());
-        let segment_bytes = log.identity().segment_bytes;
-        let published = Arc::new(Published::default());
-        published.checkpointed(checkpoints.newest());
-        published.space(log.space(), true);
-        published.expired(shard.state().expired_messages());
-        let last_checkpoint = (checkpoints.newest(), Instant::now());
-        let mut frames = Frames::new(log, epoch);
-        frames.at(clock.time());
-        shard.start_epoch(epoch, clock.time(), &mut frames);
-        // A record of the new epoch is durable before anything is answered in it.
-        let durable = frames.flush();
-        shard.applied_up_to(durable);
-        published.flushed(frames.log.start(), durable, Duration::ZERO);
-
+        let identity = identity(&recovered.log);
+        let segment_bytes = recovered.log.identity().segment_bytes;
         let inbox = Arc::new(Inbox::default());
+        let published = Arc::new(Published::default());
+        let (progress, following, view) = (
+            watch::channel(Progress::default()),
+            watch::channel(None),
+            watch::channel(ReplicaView::default()),
+        );
+        let outlets = Outlets { progress: progress.0, following: following.0, view: view.0 };
+        let session = cluster.as_ref().map_or_else(Session::default, |cluster| cluster.session);
+        let replica = member::replica(&recovered, session);
+        let member = Member::new(replica, session, place, cluster, outlets);
+        let reader = Arc::clone(&member.reader);
         let (chores, chores_in) = mpsc::channel();
+        let releases = Releases::start(Arc::clone(&inbox));
+        let log_thread = log_thread(&options, recovered, member, &inbox, &published, chores, releases)?;
         let housekeeping = Housekeeping {
-            checkpoints,
-            reader: reader.clone(),
             segment_bytes,
-            retention,
+            retention: options.retention,
             inbox: Arc::clone(&inbox),
             published: Arc::clone(&published),
             chores: chores_in,
         };
         let housekeeping = spawn("rq-housekeeping", move || housekeeping.run())?;
-        let log_thread = LogThread {
-            inbox: Arc::clone(&inbox),
-            shard,
-            frames,
-            clock,
-            published: Arc::clone(&published),
-            chores,
-            checkpoints: CheckpointPolicy { every_bytes: checkpoint_bytes, every: checkpoint_interval },
-            last_checkpoint,
-            last_chore: Instant::now(),
-            has_room: true,
-            drop_below: None,
-            waiting: HashMap::new(),
-            releases: Releases::start(Arc::clone(&inbox)),
-        };
         let log_thread = spawn("rq-log", move || log_thread.run())?;
         let shared = Shared {
             inbox,
-            room: Arc::new(Semaphore::new(inbox_bytes)),
-            room_bytes: inbox_bytes,
+            room: Arc::new(Semaphore::new(options.inbox_bytes)),
+            room_bytes: options.inbox_bytes,
             record_bytes_max: rq_log::RECORD_LIMIT.min(segment_bytes as usize - FRAME_ROOM),
             next_ticket: AtomicU64::new(1),
+            next_link: AtomicU64::new(1),
+            receive_room: Arc::new(Semaphore::new(RECEIVE_BYTES)),
             reader,
             published,
             identity,
+            progress: progress.1,
+            following: following.1,
+            view: view.1,
             threads: std::sync::Mutex::new(vec![log_thread, housekeeping]),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
 }
 
-fn identity(log: &Log<StdDisk>, epoch: Epoch) -> Identity {
-    let of_log = log.identity();
-    let (cluster, store) = (of_log.cluster.clone(), of_log.store_id.to_string());
-    Identity { cluster, shard: of_log.shard, store, epoch }
+/// The log thread, not started yet. One that is alone begins its mastership: a record of the new epoch is durable before
+/// anything is answered in it.
+fn log_thread(
+    options: &EngineOptions,
+    recovered: Recovered,
+    member: Member,
+    inbox: &Arc<Inbox>,
+    published: &Arc<Published>,
+    chores: mpsc::Sender<Chore>,
+    releases: Releases,
+) -> Result<LogThread, StartError> {
+    let Recovered { mut log, state, commit } = recovered;
+    let newest = log.checkpoints().newest();
+    published.checkpointed(newest);
+    published.space(log.space(), true);
+    published.expired(state.expired_messages());
+    published.flushed(log.start(), log.durable(), Duration::ZERO);
+    published.committed(commit);
+    member.publish_reader(Some(log.reader()));
+    let alone = member.cluster.is_none().then(|| member.alone());
+    let limits = options.limits.clone();
+    let mut thread = LogThread {
+        inbox: Arc::clone(inbox),
+        clock: LogClock::start(state.log_time(), clock::read()),
+        queues: Queues::slave(state),
+        limits: Limits { free_bytes_min: limits.free_bytes_min.max(FREE_BYTES_MIN), ..limits },
+        frames: Frames::new(log, commit),
+        member,
+        published: Arc::clone(published),
+        chores,
+        checkpoints: CheckpointPolicy {
+            every_bytes: options.checkpoint_bytes,
+            every: options.checkpoint_interval,
+        },
+        last_checkpoint: (newest, Instant::now()),
+        last_chore: Instant::now(),
+        has_room: true,
+        held: Vec::new(),
+        gate: Gate::default(),
+        waiting: HashMap::new(),
+        releases,
+    };
+    if let Some(alone) = alone {
+        thread.step(Input::Config(alone))?;
+        thread.flush()?;
+    }
+    Ok(thread)
 }
 
-fn recover(data: &Path, options: rq_log::Options) -> Result<(Log<StdDisk>, State), StartError> {
-    let mut recovery = rq_log::open(StdDisk, data, options)?;
-    let mut state = match recovery.checkpoint()? {
-        Some(found) => checkpoint::decode(&found.state)
-            .map_err(|source| StartError::Checkpoint { lsn: found.lsn, source })?,
-        None => State::default(),
-    };
-    let replayed = recovery.replay(|frame| {
-        for (lsn, record) in frame.records() {
-            state.apply_bytes(lsn, frame.log_time, record)?;
-        }
-        state.applied_up_to(frame.end());
-        Ok(())
-    });
-    replayed.map_err(|error| match error {
-        ReplayError::Refused { source, .. } => StartError::Replay(source),
-        ReplayError::Open(error) => StartError::Open(error),
-    })?;
-    Ok((recovery.finish()?, state))
+fn identity(log: &Log<StdDisk>) -> Identity {
+    let of_log = log.identity();
+    Identity { cluster: of_log.cluster.clone(), shard: of_log.shard, store: of_log.store_id }
 }
 
 /// Starts a thread that the engine cannot do without: should it panic, the process ends. Living on without it would

@@ -198,7 +198,10 @@ impl AdminService {
 
 fn engine(error: EngineError) -> Status {
     match error {
-        EngineError::Overloaded | EngineError::Stopping => Status::unavailable(error.to_string()),
+        EngineError::Overloaded
+        | EngineError::NotMaster
+        | EngineError::TooFewInSync
+        | EngineError::Stopping => Status::unavailable(error.to_string()),
         EngineError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
         EngineError::Unknown => Status::unknown(error.to_string()),
     }

@@ -46,9 +46,11 @@ impl Refusal {
     pub(crate) const fn of_send(error: EngineError) -> Self {
         match error {
             EngineError::Unknown => Self::SendUnknown,
-            EngineError::Overloaded | EngineError::TooLarge { .. } | EngineError::Stopping => {
-                Self::Engine(error)
-            }
+            EngineError::Overloaded
+            | EngineError::TooLarge { .. }
+            | EngineError::NotMaster
+            | EngineError::TooFewInSync
+            | EngineError::Stopping => Self::Engine(error),
         }
     }
 
@@ -62,8 +64,11 @@ impl Refusal {
             // Surely nothing was done: clients back off and try again, and keep the endpoint.
             Self::DiskFull(_)
             | Self::TooMany(_)
-            | Self::Engine(EngineError::Overloaded | EngineError::Stopping) => Code::TooManyRequests,
+            | Self::Engine(EngineError::Overloaded | EngineError::NotMaster | EngineError::Stopping) => {
+                Code::TooManyRequests
+            }
             Self::Engine(EngineError::TooLarge { .. }) => Code::PayloadTooLarge,
+            Self::Engine(EngineError::TooFewInSync) => Code::HaNotAvailable,
             Self::Engine(EngineError::Unknown) => Code::InternalServerError,
             Self::SendUnknown => Code::MasterPersistenceTimeout,
             Self::NothingFound => Code::MessageNotFound,

@@ -52,6 +52,7 @@ pub(super) async fn list(
                 .map_err(|error| format!("its bytes are damaged: {error}")),
             // Retention let go of it after we looked.
             Err(ReadMessageError::Dropped(_)) => continue,
+            Err(error @ ReadMessageError::Reopening) => return Err(Status::unavailable(error.to_string())),
             Err(error @ ReadMessageError::Damaged { .. }) => Err(error.to_string()),
         };
         let (mut letter, topic) = match read {

@@ -1,0 +1,282 @@
+//! This broker as a member of its shard: its replica's decisions, its links to the others, and what it tells of itself.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use rq_core::config::{self, Config, FlushMode};
+use rq_core::failover::{self, Decision, MasterSeen, Observed, Observer, SlaveSeen};
+use rq_core::ids::{Lsn, Session, StoreId};
+use rq_core::replication::timers::Timers;
+use rq_core::replication::{Durable, Halt, Input, Link, Replica};
+use rq_log::{LogReader, StdDisk};
+
+use super::cluster::{
+    Cluster, ConfigRequest, Following, Outlets, Peer, Progress, ReplicaView, Role, SlaveView, ToPeer,
+};
+use super::recover::{Place, Recovered, epochs};
+
+/// How often time passes for a member of a cluster.
+const TICK: Duration = Duration::from_millis(25);
+/// How often at least the figures of a view are told anew.
+const VIEW_EVERY: Duration = Duration::from_millis(100);
+
+/// The reader of the present log; none while that is opened anew.
+pub(super) type CurrentReader = Arc<RwLock<Option<LogReader<StdDisk>>>>;
+
+/// The member.
+pub(super) struct Member {
+    pub(super) replica: Replica,
+    pub(super) session: Session,
+    pub(super) place: Place,
+    pub(super) reader: CurrentReader,
+    /// None for a broker that is alone.
+    pub(super) cluster: Option<Cluster>,
+    pub(super) outlets: Outlets,
+    /// Open links, each with the store at its other end.
+    pub(super) links: BTreeMap<Link, (StoreId, Peer)>,
+    /// The log is to be opened anew, before anything else.
+    pub(super) reopening: Option<Reopening>,
+    pub(super) halted: Option<Halt>,
+    timers: Timers,
+    began: Instant,
+    last_tick: Instant,
+    last_view: Instant,
+    orders: u64,
+    /// When this slave last heard of its master, or began to listen.
+    master_heard: Option<u64>,
+    /// When reconnects to the master were refused, since it was last heard of.
+    master_refused: Vec<u64>,
+}
+
+/// Why the log is opened anew.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reopening {
+    /// The master's log does not have what lies above.
+    CutOff(Lsn),
+    /// A mastership ended: what the shard holds and the log may not must be forgotten.
+    SteppedDown,
+}
+
+/// What a replica starts from.
+pub(super) fn replica(recovered: &Recovered, session: Session) -> Replica {
+    let Recovered { log, state, commit } = recovered;
+    let found = Durable {
+        promised: log.promised_epoch(),
+        history: epochs(state),
+        start: log.start(),
+        end: log.end(),
+        flushed: log.durable(),
+        commit: *commit,
+        flush_mode: FlushMode::Sync,
+    };
+    Replica::new(log.identity().store_id, session, found)
+}
+
+impl Member {
+    pub(super) fn new(
+        replica: Replica,
+        session: Session,
+        place: Place,
+        cluster: Option<Cluster>,
+        outlets: Outlets,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            replica,
+            session,
+            place,
+            reader: CurrentReader::default(),
+            cluster,
+            outlets,
+            links: BTreeMap::new(),
+            reopening: None,
+            halted: None,
+            timers: Timers::default(),
+            began: now,
+            last_tick: now,
+            last_view: now,
+            orders: 0,
+            master_heard: None,
+            master_refused: Vec::new(),
+        }
+    }
+
+    /// The configuration of a broker that is alone: nobody else can ever be master, so nobody keeps it.
+    pub(super) fn alone(&self) -> Config {
+        let epoch = self.replica.promised().max(self.replica.history().last_epoch()).next();
+        let store = self.replica.store();
+        let members = BTreeMap::from([(store, config::Member::default())]);
+        Config { epoch, ..Config::form(store, self.session, members, 1) }
+    }
+
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
+
+    pub(super) fn until_tick(&self) -> Option<Duration> {
+        self.cluster.as_ref().map(|_| TICK.saturating_sub(self.last_tick.elapsed()))
+    }
+
+    /// What time has brought.
+    pub(super) fn tick(&mut self) -> Vec<Input> {
+        if self.cluster.is_none() || self.last_tick.elapsed() < TICK {
+            return Vec::new();
+        }
+        self.last_tick = Instant::now();
+        let mut inputs = self.timers.tick(self.now(), &self.replica);
+        inputs.extend(self.considers_taking_over());
+        inputs
+    }
+
+    /// A slave that has lost its master may take over. Should the configuration have changed meanwhile, the
+    /// compare-and-set fails.
+    fn considers_taking_over(&self) -> Option<Input> {
+        let config = self.replica.config()?;
+        let (store, now) = (self.replica.store(), self.now());
+        if self.replica.leading().is_some() || config.master == store || !config.in_sync.contains_key(&store)
+        {
+            return None;
+        }
+        let master = MasterSeen {
+            dead: false,
+            silent_since: self.master_heard,
+            refused_since: self.master_refused.first().copied().filter(|_| self.master_refused.len() > 1),
+        };
+        let seen = SlaveSeen {
+            session: self.session,
+            epoch: self.replica.history().last_epoch(),
+            durable: self.replica.durable(),
+            master_silent_since: self.master_heard,
+            suspect: self.halted.is_some(),
+        };
+        let slaves = BTreeMap::from([(store, seen)]);
+        match failover::decide(&Observed { observer: Observer::Slave(store), config, master, slaves }, now) {
+            Decision::Promote { keep, .. } => Some(Input::TakeOver { keep }),
+            _ => None,
+        }
+    }
+
+    /// Something came over a link.
+    pub(super) fn heard(&mut self, link: Link) {
+        let Some((store, _)) = self.links.get(&link) else { return };
+        let now = self.now();
+        self.timers.heard(*store, now);
+        if self.replica.following() == Some(*store) {
+            self.master_heard = Some(now);
+            self.master_refused.clear();
+        }
+    }
+
+    /// Nobody listens where the master should be.
+    pub(super) fn refused(&mut self, master: StoreId) {
+        if self.replica.following() == Some(master) {
+            self.master_refused.push(self.now());
+            self.master_refused.truncate(2);
+        }
+    }
+
+    pub(super) fn ask_config(&self, request: ConfigRequest) {
+        if let Some(cluster) = &self.cluster {
+            // Its thread ends with the process.
+            let _ = cluster.config.send(request);
+        }
+    }
+
+    pub(super) fn send(&self, link: Link, what: ToPeer) {
+        if let Some((_, peer)) = self.links.get(&link) {
+            // A link that broke is said to be disconnected.
+            let _ = peer.send(what);
+        }
+    }
+
+    /// Orders the follower to connect to the master.
+    pub(super) fn follow(&mut self, master: StoreId) {
+        let listening_since = self.now();
+        self.master_heard.get_or_insert(listening_since);
+        self.links.clear();
+        self.orders += 1;
+        let address = self.replica.config().and_then(|config| config.members.get(&master));
+        let Some(address) = address.map(|member| member.address.clone()) else { return };
+        let following = Following { order: self.orders, master, address, hello: self.replica.hello() };
+        self.outlets.following.send_replace(Some(following));
+    }
+
+    /// Begins a mastership: nobody is followed.
+    pub(super) fn lead(&mut self) {
+        self.links.clear();
+        self.master_heard = None;
+        self.master_refused.clear();
+        self.outlets.following.send_replace(None);
+    }
+
+    /// Begins again after a mastership, with what the log says.
+    pub(super) fn begin_again(&mut self, recovered: &Recovered) {
+        self.links.clear();
+        self.replica = replica(recovered, self.session);
+        self.timers = Timers::default();
+    }
+
+    /// Lets readers of the log go on with this one; none: with none for now.
+    pub(super) fn publish_reader(&self, reader: Option<LogReader<StdDisk>>) {
+        *self.reader.write().unwrap_or_else(PoisonError::into_inner) = reader;
+    }
+
+    /// Tells the shippers how far the log is, and with it wakes them if there is more to ship.
+    pub(super) fn tell_progress(&self) {
+        if self.cluster.is_none() {
+            return;
+        }
+        let now = Progress { end: self.replica.end(), commit: self.replica.commit() };
+        self.outlets.progress.send_if_modified(|progress| {
+            let more = progress.end != now.end;
+            *progress = now;
+            more
+        });
+    }
+
+    /// Tells what this replica is: at once if that changed, else now and then.
+    pub(super) fn tell_view(&mut self) {
+        let role = self.role();
+        let version = self.replica.config().map(|config| config.version);
+        let overdue = self.cluster.is_some() && self.last_view.elapsed() >= VIEW_EVERY;
+        let changed = {
+            let told = self.outlets.view.borrow();
+            (told.role, told.config.as_ref().map(|config| config.version)) != (role, version)
+        };
+        if !(changed || overdue) {
+            return;
+        }
+        self.last_view = Instant::now();
+        let view = self.view(role);
+        self.outlets.view.send_if_modified(|told| {
+            *told = view;
+            changed
+        });
+    }
+
+    fn view(&self, role: Role) -> ReplicaView {
+        let slave = |(store, peer): (StoreId, &rq_core::replication::Peer)| {
+            let view = SlaveView { phase: peer.phase, received: peer.received, durable: peer.durable };
+            (store, view)
+        };
+        ReplicaView {
+            role,
+            config: self.replica.config().cloned(),
+            promised: self.replica.promised(),
+            log_epoch: self.replica.history().last_epoch(),
+            end: self.replica.end(),
+            master_silent_ms: self.master_heard.map(|heard| self.now().saturating_sub(heard)),
+            slaves: self.replica.peers().map(slave).collect(),
+            halted: self.halted,
+        }
+    }
+
+    fn role(&self) -> Role {
+        match (self.replica.leading(), self.replica.phase()) {
+            (Some(epoch), _) => Role::Master { epoch, serves: self.replica.serving() == Some(epoch) },
+            (None, Some(phase)) => Role::Slave(phase),
+            (None, None) => Role::Idle,
+        }
+    }
+}
