@@ -12,6 +12,7 @@ pub mod grpc;
 pub mod http;
 pub mod metrics;
 mod open_files;
+pub mod replication;
 mod run;
 pub mod shutdown;
 pub mod wire;

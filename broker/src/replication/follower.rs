@@ -1,0 +1,254 @@
+//! The slave's side of replication: a link to the master that the engine names, and another one whenever it says so
+//! again. What the master sends waits for its share of the engine's room, which holds the master up.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rq_core::failover::RECONNECT_MS;
+use rq_core::ids::StoreId;
+use rq_proto::reliablequeue::replication_client::ReplicationClient;
+use rq_proto::reliablequeue::{FromMaster, FromSlave};
+use thiserror::Error;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
+
+use super::FROM_MASTER_BYTES_MAX;
+use super::link::{Ended, Linked};
+use super::wire::{self, Greeting};
+use crate::engine::Engine;
+use crate::engine::cluster::{Following, Frames, News, ToPeer};
+
+/// How long a connection may take. The answer to the greeting has no limit of its own: the engine orders anew when it
+/// hears nothing.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
+/// Bytes that a master may send ahead: a frame with the largest record, or what a fast network holds.
+const WINDOW_BYTES: u32 = 16 << 20;
+/// From one attempt at a master to the next one, at least.
+const RECONNECT: Duration = Duration::from_millis(RECONNECT_MS);
+
+/// Follows whom the engine says.
+pub(super) async fn follow(engine: Engine, stopping: CancellationToken) {
+    let mut orders = engine.following();
+    let mut follower = Follower { room: Room::new(engine.receive_room()), engine, attempt: None };
+    loop {
+        let order = orders.borrow_and_update().clone();
+        tokio::select! {
+            biased;
+            () = stopping.cancelled() => return,
+            changed = orders.changed() => if changed.is_err() {
+                return;
+            },
+            never = follower.obey(order) => match never {},
+        }
+    }
+}
+
+struct Follower {
+    engine: Engine,
+    room: Room,
+    /// The last one.
+    attempt: Option<(StoreId, Instant)>,
+}
+
+/// Bytes of frames that may wait for the disk.
+struct Room {
+    free: Arc<Semaphore>,
+    bytes: usize,
+}
+
+/// A link to the master.
+struct Connection {
+    linked: Linked,
+    /// What the engine has for the master.
+    orders: mpsc::UnboundedReceiver<ToPeer>,
+    to_master: mpsc::UnboundedSender<FromSlave>,
+    from_master: Streaming<FromMaster>,
+}
+
+/// Why there is no link.
+#[derive(Debug, Error)]
+enum NotConnected {
+    #[error("the address of the master cannot be read: set it to HOST:PORT")]
+    Address(#[source] tonic::transport::Error),
+    #[error("no connection to the master")]
+    Transport(#[source] tonic::transport::Error),
+    #[error("no connection to the master within {CONNECT_PATIENCE:?}")]
+    TimedOut,
+    #[error("the master did not take the greeting: {0}")]
+    Greeting(Status),
+    #[error(transparent)]
+    Ended(#[from] Ended),
+}
+
+impl Follower {
+    /// Tries until there is a link, and keeps it. When it has ended, only another order leads to another one: the
+    /// greeting of this one may be outdated.
+    async fn obey(&mut self, order: Option<Following>) -> Infallible {
+        let Some(order) = order else { return std::future::pending().await };
+        let master = order.master;
+        let mut connected = self.attempt(&order).await;
+        if let Err(error) = &connected {
+            let error: &(dyn Error + 'static) = error;
+            tracing::warn!(%master, address = order.address, error, "cannot follow the master yet: trying on");
+        }
+        while connected.is_err() {
+            connected = self.attempt(&order).await;
+        }
+        if let Ok(connection) = connected {
+            tracing::info!(%master, address = order.address, "following the master");
+            connection.carry(&self.room, master).await;
+        }
+        std::future::pending().await
+    }
+
+    /// Tries once, not too soon after the last time.
+    async fn attempt(&mut self, order: &Following) -> Result<Connection, NotConnected> {
+        if let Some((master, last)) = self.attempt
+            && master == order.master
+        {
+            tokio::time::sleep_until(last + RECONNECT).await;
+        }
+        self.attempt = Some((order.master, Instant::now()));
+        let connected = self.connect(order).await;
+        if let Err(error) = &connected
+            && nobody_listens(error)
+        {
+            self.engine.tell(News::Refused(order.master));
+        }
+        connected
+    }
+
+    async fn connect(&self, order: &Following) -> Result<Connection, NotConnected> {
+        let mut master = ReplicationClient::new(channel(&order.address).await?)
+            .max_decoding_message_size(FROM_MASTER_BYTES_MAX);
+        let (to_master, stream) = mpsc::unbounded_channel();
+        let greeting = Greeting {
+            shard: self.engine.identity().shard,
+            master: order.master,
+            hello: order.hello.clone(),
+        };
+        // Cannot fail: the other half is in this function.
+        to_master.send(greeting.write()).map_err(|_| Ended::Closed)?;
+        let answered = master.follow(UnboundedReceiverStream::new(stream)).await;
+        let from_master = answered.map_err(NotConnected::Greeting)?.into_inner();
+        let (peer, orders) = mpsc::unbounded_channel();
+        let linked = Linked::new(&self.engine, |link| News::Connected(link, peer))?;
+        Ok(Connection { linked, orders, to_master, from_master })
+    }
+}
+
+async fn channel(address: &str) -> Result<Channel, NotConnected> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(NotConnected::Address)?
+        .tcp_nodelay(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES);
+    let connected = tokio::time::timeout(CONNECT_PATIENCE, endpoint.connect()).await;
+    connected.map_err(|_| NotConnected::TimedOut)?.map_err(NotConnected::Transport)
+}
+
+/// Whether the machine answered that no process listens there: the master's is gone.
+fn nobody_listens(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+impl Connection {
+    /// Carries messages both ways until the link ends.
+    async fn carry(self, room: &Room, master: StoreId) {
+        let Self { linked, orders, to_master, from_master } = self;
+        let Err(ended) = tokio::select! {
+            ended = hear(&linked, from_master, room) => ended,
+            ended = say(orders, &to_master) => ended,
+        };
+        ended.log(linked.link(), master);
+    }
+}
+
+/// Tells the engine what the master says.
+async fn hear(
+    linked: &Linked,
+    mut from_master: Streaming<FromMaster>,
+    room: &Room,
+) -> Result<Infallible, Ended> {
+    while let Some(message) = from_master.message().await.map_err(Ended::Lost)? {
+        let (message, bytes) = wire::read_from_master(message)?;
+        linked.tell(message, room.admit(bytes).await?)?;
+    }
+    Err(Ended::Closed)
+}
+
+/// Tells the master what the engine says.
+async fn say(
+    mut orders: mpsc::UnboundedReceiver<ToPeer>,
+    to_master: &mpsc::UnboundedSender<FromSlave>,
+) -> Result<Infallible, Ended> {
+    while let Some(order) = orders.recv().await {
+        // A slave ships nothing.
+        if let ToPeer::Message(message) = order {
+            to_master.send(wire::write_from_slave(&message)?).map_err(|_| Ended::Closed)?;
+        }
+    }
+    Err(Ended::HungUp)
+}
+
+impl Room {
+    /// All of it is free: nothing was received yet.
+    fn new(free: Arc<Semaphore>) -> Self {
+        Self { bytes: free.available_permits(), free }
+    }
+
+    /// Waits until these frames may wait for the disk. More than the whole room waits for the whole room.
+    async fn admit(&self, bytes: Bytes) -> Result<Frames, Ended> {
+        if bytes.is_empty() {
+            return Ok(Frames::default());
+        }
+        let permits = u32::try_from(bytes.len().min(self.bytes)).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.free).acquire_many_owned(permits).await;
+        Ok(Frames { bytes, permit: Some(permit.map_err(|_| Ended::EngineStopped)?) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_where_nobody_listens_is_told_from_other_failures() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        assert!(nobody_listens(&channel(&address).await.unwrap_err()));
+        let error = channel("no address").await.unwrap_err();
+        assert!(matches!(error, NotConnected::Address(_)) && !nobody_listens(&error));
+    }
+
+    #[tokio::test]
+    async fn frames_wait_until_others_are_written_and_large_ones_until_all_are() {
+        let room = Room::new(Arc::new(Semaphore::new(10)));
+        let first = room.admit(Bytes::from_static(&[0; 6])).await.unwrap();
+        let free = &room.free;
+        let large = room.admit(Bytes::from_static(&[0; 11]));
+        tokio::pin!(large);
+        assert!(futures::poll!(&mut large).is_pending());
+        drop(first);
+        let large = large.await.unwrap();
+        assert_eq!((large.bytes.len(), free.available_permits()), (11, 0));
+        assert!(room.admit(Bytes::new()).await.unwrap().permit.is_none(), "a heartbeat needs no room");
+    }
+}
