@@ -55,6 +55,12 @@ pub struct Args {
     /// Name of the cluster; the data directory remembers it [default: reliablequeue].
     #[arg(long, env = "RQ_CLUSTER", value_name = "NAME")]
     cluster: Option<String>,
+    /// Directory of the configuration of a cluster of local processes; without it this broker is alone.
+    #[arg(long, env = "RQ_CONFIG_STORE", value_name = "DIR")]
+    config_store: Option<PathBuf>,
+    /// What people call this replica of a cluster [default: the name of the cluster].
+    #[arg(long, env = "RQ_NAME", value_name = "NAME")]
+    name: Option<String>,
     /// Make topics and consumer groups on first use.
     #[arg(long, env = "RQ_AUTO_CREATE", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true")]
@@ -105,6 +111,10 @@ pub struct Config {
     pub http: SocketAddr,
     /// Name of the cluster, and of the broker in routes.
     pub cluster: String,
+    /// Directory of the configuration of a cluster of local processes; none for a broker that is alone.
+    pub config_store: Option<PathBuf>,
+    /// What people call this replica; blank takes the name of the cluster.
+    pub name: String,
     /// Topics and consumer groups are made on first use.
     pub auto_create: bool,
     /// File systems that may lose what was flushed are accepted.
@@ -195,6 +205,8 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
             http: SocketAddr::from(([127, 0, 0, 1], 8082)),
             cluster: "reliablequeue".to_owned(),
+            config_store: None,
+            name: String::new(),
             auto_create: false,
             allow_unsafe_filesystem: false,
             log: "info".to_owned(),
@@ -234,6 +246,10 @@ impl Config {
         set(&mut self.listen, args.listen.as_ref());
         set(&mut self.http, args.http.as_ref());
         set(&mut self.cluster, args.cluster.as_ref());
+        if args.config_store.is_some() {
+            self.config_store.clone_from(&args.config_store);
+        }
+        set(&mut self.name, args.name.as_ref());
         set(&mut self.auto_create, args.auto_create.as_ref());
         set(&mut self.allow_unsafe_filesystem, args.allow_unsafe_filesystem.as_ref());
         set(&mut self.log, args.log.as_ref());

@@ -81,7 +81,7 @@ pub struct Identity {
     /// The shard.
     pub shard: ShardId,
     /// The store: random, made when the data directory was formatted.
-    pub store: StoreId,
+    pub store_id: StoreId,
 }
 
 /// Why the engine gave no answer.

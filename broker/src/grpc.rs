@@ -8,6 +8,7 @@ mod connections;
 mod liveness;
 mod receive;
 mod refusal;
+pub mod replica;
 mod route;
 mod send;
 pub mod server;

@@ -7,6 +7,7 @@
 
 pub mod clients;
 pub mod config;
+pub mod config_store;
 pub mod engine;
 pub mod grpc;
 pub mod http;

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rq_config_files::{ConfigFiles, StoreError};
+use rq_core::ids::Session;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -11,11 +13,15 @@ use tokio_util::sync::CancellationToken;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::config::units::Span;
-use crate::engine::{Engine, StartError};
+use crate::engine::cluster::Cluster;
+use crate::engine::{Engine, EngineOptions, StartError};
 use crate::grpc::admin::{AdminOptions, Figures};
+use crate::grpc::replica::ReplicaOptions;
+use crate::grpc::server::ClusterServices;
 use crate::grpc::{Gateway, server};
 use crate::http::{self, Pages};
 use crate::metrics::{EngineFigures, Metrics};
+use crate::{config_store, replication};
 
 /// Pages that are not served so long after the stop are cut off.
 const HTTP_PATIENCE: Duration = Duration::from_secs(1);
@@ -35,6 +41,9 @@ pub enum RunError {
     /// The engine did not start.
     #[error("the broker did not start")]
     Start(#[from] StartError),
+    /// The config store cannot be opened.
+    #[error("the configuration of the cluster cannot be used")]
+    ConfigStore(#[from] StoreError),
     /// A socket failed.
     #[error("a listening socket failed")]
     Socket(#[from] std::io::Error),
@@ -94,8 +103,14 @@ async fn serve(
 ) -> Result<(), RunError> {
     let options = config.engine();
     let stop_timeout = config.limits.stop_timeout;
+    let session = config_store::session();
+    let store = config.config_store.as_deref().map(config_store::open).transpose()?;
+    let start = move || match store {
+        None => Engine::start(options).map_err(RunError::from),
+        Some(store) => join(options, store, session),
+    };
     let engine = tokio::select! {
-        started = tokio::task::spawn_blocking(|| Engine::start(options)) => started??,
+        started = tokio::task::spawn_blocking(start) => started??,
         () = overdue(stopping, stop_timeout.duration()) => {
             return Err(RunError::NotStopped { doing: "its start", within: stop_timeout });
         }
@@ -115,7 +130,12 @@ async fn serve(
     pages.serving(engine.clone(), metrics);
     tracing::info!(%address, data = %config.data.display(), cluster = config.cluster, "serving clients");
 
-    let serving = server::serve(gateway, admin, listener, config.server());
+    let replicates = config.config_store.is_some();
+    let name = if config.name.is_empty() { config.cluster.clone() } else { config.name.clone() };
+    let replica = ReplicaOptions { name, data_dir: config.data.display().to_string(), session: session.0 };
+    let follower = replicates.then(|| replication::start_follower(engine.clone(), stopping.clone()));
+    let cluster = ClusterServices { replica, replicates };
+    let serving = server::serve(gateway, admin, cluster, listener, config.server());
     let half = Span::millis(stop_timeout.0 / 2);
     let patience = half.duration();
     let served = tokio::select! {
@@ -125,11 +145,22 @@ async fn serve(
             Ok(())
         }
     };
+    if let Some(follower) = follower {
+        follower.await?;
+    }
     if tokio::time::timeout(patience, engine.stop()).await.is_err() {
         return Err(RunError::NotStopped { doing: "closing the log", within: half });
     }
     tracing::info!("stopped");
     Ok(served?)
+}
+
+/// Starts the engine as a member of the cluster that the store is of.
+fn join(options: EngineOptions, store: ConfigFiles, session: Session) -> Result<Engine, RunError> {
+    let (requests, asked) = std::sync::mpsc::channel();
+    let engine = Engine::join(options, Cluster { session, config: requests })?;
+    config_store::start(store, asked, engine.clone()).map_err(StartError::Thread)?;
+    Ok(engine)
 }
 
 /// Completes so long after the stop was asked for.
@@ -144,7 +175,7 @@ fn admin_options(config: &Config, engine: &Engine, clients: &Arc<Clients>) -> Ad
         let (identity, figures) = (engine.identity(), engine.figures());
         Figures {
             shard: identity.shard.0,
-            store_id: identity.store.to_string(),
+            store_id: identity.store_id.to_string(),
             epoch: engine.view().borrow().epoch().0,
             log_start: figures.start,
             durable: figures.durable,

@@ -198,7 +198,7 @@ fn log_thread(
 
 fn identity(log: &Log<StdDisk>) -> Identity {
     let of_log = log.identity();
-    Identity { cluster: of_log.cluster.clone(), shard: of_log.shard, store: of_log.store_id }
+    Identity { cluster: of_log.cluster.clone(), shard: of_log.shard, store_id: of_log.store_id }
 }
 
 /// Starts a thread that the engine cannot do without: should it panic, the process ends. Living on without it would

@@ -13,6 +13,7 @@ use tonic_health::server::health_reporter;
 use tower::Service;
 
 use super::admin::{self, AdminOptions};
+use super::replica::{self, ReplicaOptions};
 use super::{Gateway, connections, liveness};
 
 /// Bounds of the server.
@@ -24,6 +25,15 @@ pub struct ServerLimits {
     pub request_bytes: usize,
     /// Largest request that is no send, in bytes. Decoded, one may take many times as much.
     pub small_request_bytes: usize,
+}
+
+/// What the client port serves for the other replicas and for whoever watches over them.
+#[derive(Clone, Debug)]
+pub struct ClusterServices {
+    /// How this replica introduces itself.
+    pub replica: ReplicaOptions,
+    /// Whether slaves may follow: not if it is alone.
+    pub replicates: bool,
 }
 
 /// The RocketMQ API, with a limit of its own for sends: only they carry bodies.
@@ -63,6 +73,7 @@ impl Service<Request<Body>> for Messaging {
 pub async fn serve(
     gateway: Gateway,
     admin: AdminOptions,
+    cluster: ClusterServices,
     listener: TcpListener,
     limits: ServerLimits,
 ) -> Result<(), tonic::transport::Error> {
@@ -81,6 +92,12 @@ pub async fn serve(
     let served = rq_proto::server::builder()
         .add_service(messaging)
         .add_service(admin)
+        .add_service(replica::service(gateway.engine.clone(), cluster.replica))
+        .add_optional_service(
+            cluster
+                .replicates
+                .then(|| crate::replication::service(gateway.engine.clone(), gateway.stopping.clone())),
+        )
         .add_service(health_service)
         .serve_with_incoming_shutdown(connections::accept(listener, clients, limits.connections), stop)
         .await;

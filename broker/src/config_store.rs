@@ -1,0 +1,122 @@
+//! The way to the config store: one thread that reads what changed, and stores what the replica proposes. It decides
+//! nothing; what it cannot reach stays unknown.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use rq_config_files::{ConfigFiles, StoreError, Written};
+use rq_core::config::Config;
+use rq_core::ids::Session;
+use rq_core::replication::Answer;
+
+use crate::engine::Engine;
+use crate::engine::cluster::{ConfigRequest, News};
+
+/// How often the store is looked at: a promotion by others is known after this.
+const WATCH_EVERY: Duration = Duration::from_millis(20);
+
+/// A number that Linux draws anew whenever the machine boots.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The present session of the stores of this machine: another one once it has booted anew. Where that cannot be told,
+/// every process is a session of its own, which is the safe way to be wrong.
+pub fn session() -> Session {
+    let boot = std::fs::read_to_string(BOOT_ID).ok();
+    let digits = boot.and_then(|id| id.trim().replace('-', "").get(..16).map(str::to_owned));
+    let number = digits.and_then(|digits| u64::from_str_radix(&digits, 16).ok());
+    Session(number.unwrap_or_else(rand::random))
+}
+
+/// Opens the store, making its directory if need be.
+pub fn open(dir: &Path) -> Result<ConfigFiles, StoreError> {
+    ConfigFiles::open(dir)
+}
+
+/// Starts the thread. It ends with the engine, whose requests it takes.
+pub fn start(
+    files: ConfigFiles,
+    requests: Receiver<ConfigRequest>,
+    engine: Engine,
+) -> std::io::Result<thread::JoinHandle<()>> {
+    let watch = Watch { files, engine, seen: None, away: false };
+    thread::Builder::new().name("rq-config".to_owned()).spawn(move || watch.run(&requests))
+}
+
+struct Watch {
+    files: ConfigFiles,
+    engine: Engine,
+    /// The newest version that was told.
+    seen: Option<u64>,
+    /// The store does not answer; said once.
+    away: bool,
+}
+
+impl Watch {
+    fn run(mut self, requests: &Receiver<ConfigRequest>) {
+        loop {
+            match requests.recv_timeout(WATCH_EVERY) {
+                Ok(ConfigRequest::Read) => self.read(),
+                Ok(ConfigRequest::Propose(id, config)) => {
+                    let answer = self.propose(&config);
+                    self.engine.tell(News::Answered(id, answer));
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    if self.changed() {
+                        self.read();
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn changed(&mut self) -> bool {
+        let newest = self.files.newest();
+        self.reached(newest).flatten().is_some_and(|version| self.seen.is_none_or(|seen| version > seen))
+    }
+
+    /// A configuration that is not there is none that could be told: unknown, never empty.
+    fn read(&mut self) {
+        let read = self.files.read();
+        if let Some(config) = self.reached(read).flatten() {
+            self.seen = Some(config.version);
+            self.engine.tell(News::Config(config));
+        }
+    }
+
+    fn propose(&mut self, config: &Config) -> Answer {
+        let written = self.files.compare_and_set(config);
+        match self.reached(written) {
+            Some(Written::Done) => {
+                tracing::info!(
+                    version = config.version,
+                    epoch = config.epoch.0,
+                    in_sync = config.in_sync.len(),
+                    "configuration stored"
+                );
+                Answer::Done
+            }
+            Some(Written::Conflict(newer)) => Answer::Conflict(newer),
+            None => Answer::Unknown,
+        }
+    }
+
+    fn reached<T>(&mut self, result: Result<T, StoreError>) -> Option<T> {
+        match result {
+            Ok(value) => {
+                if std::mem::take(&mut self.away) {
+                    tracing::info!("the config store answers again");
+                }
+                Some(value)
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.away, true) {
+                    tracing::warn!(%error, "the config store cannot be used: whatever is decided there must wait");
+                }
+                None
+            }
+        }
+    }
+}

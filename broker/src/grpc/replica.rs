@@ -1,0 +1,119 @@
+//! `reliablequeue.v1.Replica`: what this process says of itself, whoever is the master.
+
+use std::time::Instant;
+
+use rq_core::ids::StoreId;
+use rq_core::replication::Phase;
+use rq_proto::reliablequeue as pb;
+use rq_proto::reliablequeue::replica_server::{Replica, ReplicaServer};
+use tonic::{Request, Response, Status};
+
+use crate::engine::Engine;
+use crate::engine::cluster::{News, Role, SlaveView};
+
+/// What the service is told.
+#[derive(Clone, Debug)]
+pub struct ReplicaOptions {
+    /// What people call this replica.
+    pub name: String,
+    /// Its data directory.
+    pub data_dir: String,
+    /// Which session of its store this is.
+    pub session: u64,
+}
+
+/// The service.
+pub fn service(engine: Engine, options: ReplicaOptions) -> ReplicaServer<impl Replica> {
+    ReplicaServer::new(Service { engine, options, began: Instant::now() })
+}
+
+struct Service {
+    engine: Engine,
+    options: ReplicaOptions,
+    began: Instant,
+}
+
+#[tonic::async_trait]
+impl Replica for Service {
+    async fn describe(
+        &self,
+        _: Request<pb::DescribeReplicaRequest>,
+    ) -> Result<Response<pb::ReplicaStatus>, Status> {
+        let (identity, figures) = (self.engine.identity(), self.engine.figures());
+        let view = self.engine.view().borrow().clone();
+        let (role, phase) = match view.role {
+            Role::Idle => (pb::Role::Unspecified, None),
+            Role::Slave(slave) => (pb::Role::Slave, Some(phase(slave))),
+            Role::Master { .. } => (pb::Role::Master, None),
+        };
+        Ok(Response::new(pb::ReplicaStatus {
+            name: self.options.name.clone(),
+            cluster: identity.cluster.clone(),
+            shard: identity.shard.0.into(),
+            store_id: identity.store_id.to_string(),
+            session: self.options.session,
+            role: role.into(),
+            serving: view.serves(),
+            epoch: view.epoch().0,
+            promised: view.promised.0,
+            log_epoch: view.log_epoch.0,
+            config_version: view.config.as_ref().map_or(0, |config| config.version),
+            master: view.config.as_ref().map_or_else(String::new, |config| config.master.to_string()),
+            log_start_lsn: figures.start.0,
+            end_lsn: view.end.0,
+            durable_lsn: figures.durable.0,
+            commit_lsn: figures.commit.0,
+            phase: phase.unwrap_or_default().into(),
+            master_silent_ms: view.master_silent_ms,
+            slaves: view.slaves.iter().map(|(store, slave)| peer(*store, slave)).collect(),
+            data_dir: self.options.data_dir.clone(),
+            uptime_ms: self.began.elapsed().as_millis() as u64,
+            halted: view.halted.map(|halt| halt.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    async fn hand_over(
+        &self,
+        request: Request<pb::HandOverRequest>,
+    ) -> Result<Response<pb::HandOverResponse>, Status> {
+        let to = request.into_inner().to_store;
+        let store = u128::from_str_radix(&to, 16).map(StoreId);
+        let Ok(store) = store.map_err(drop).and_then(|id| if to.len() == 32 { Ok(id) } else { Err(()) })
+        else {
+            return Err(Status::invalid_argument(format!(
+                "{to:?} is no store id: give 32 hexadecimal digits"
+            )));
+        };
+        let view = self.engine.view().borrow().clone();
+        if !view.serves() {
+            let master = view.master_address().unwrap_or("nobody").to_owned();
+            return Err(Status::failed_precondition(format!("this replica is not the master: ask {master}")));
+        }
+        let in_sync = view.config.is_some_and(|config| config.in_sync.contains_key(&store));
+        if !in_sync || store == self.engine.identity().store_id {
+            return Err(Status::failed_precondition(format!(
+                "{store} is no slave of the in-sync set: see `rq local status` for who is"
+            )));
+        }
+        self.engine.tell(News::HandOver(store));
+        Ok(Response::new(pb::HandOverResponse {}))
+    }
+}
+
+fn peer(store: StoreId, slave: &SlaveView) -> pb::PeerStatus {
+    pb::PeerStatus {
+        store_id: store.to_string(),
+        phase: phase(slave.phase).into(),
+        received_lsn: slave.received.0,
+        durable_lsn: slave.durable.0,
+    }
+}
+
+const fn phase(phase: Phase) -> pb::Phase {
+    match phase {
+        Phase::Greeting => pb::Phase::Greeting,
+        Phase::Truncating => pb::Phase::Truncating,
+        Phase::Installing => pb::Phase::Installing,
+        Phase::Following => pb::Phase::Following,
+    }
+}
