@@ -11,6 +11,8 @@ mod follower;
 mod link;
 mod service;
 mod shipping;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use rq_proto::reliablequeue::replication_server::ReplicationServer;

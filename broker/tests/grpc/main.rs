@@ -7,6 +7,7 @@
     reason = "a test says what failed by panicking"
 )]
 
+mod cluster;
 mod consume;
 mod dead_letters;
 mod fifo;

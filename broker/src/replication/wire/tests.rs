@@ -1,7 +1,5 @@
 //! What goes over the wire comes out as it went in, and what no replica says is refused.
 
-use prost::Message as _;
-
 use super::*;
 
 const EPOCH: Epoch = Epoch(7);

@@ -1,0 +1,220 @@
+//! Two engines in one process, with a configuration in memory: the log of the master arrives at its slave.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rq_core::config::{Config, Member};
+use rq_core::hash;
+use rq_core::ids::{Lane, LogTime, Session, StoreId, TagHash};
+use rq_core::message::MessageContent;
+use rq_core::queue::request::{CreateTopic, NewMessage, Send};
+use rq_core::queue::settings::{TopicKind, TopicSettings};
+use rq_core::replication::Answer;
+use rq_proto::reliablequeue::replication_client::ReplicationClient;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::Code;
+
+use super::wire::Greeting;
+use super::*;
+use crate::engine::EngineOptions;
+use crate::engine::cluster::{Cluster, ConfigRequest, News, ReplicaView};
+
+const SESSION: Session = Session(1);
+/// Much longer than anything here takes on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The newest configuration.
+type Stored = Arc<Mutex<Option<Config>>>;
+
+struct Broker {
+    engine: Engine,
+    address: SocketAddr,
+    /// Ends its service.
+    serving: CancellationToken,
+    following: CancellationToken,
+    _data: TempDir,
+}
+
+impl Broker {
+    async fn start(stored: &Stored) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let engine = join(data.path(), Arc::clone(stored));
+        let mut broker = Self {
+            engine,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            serving: CancellationToken::new(),
+            following: CancellationToken::new(),
+            _data: data,
+        };
+        broker.serve().await;
+        broker
+    }
+
+    /// Serves at its address, of which it chooses the port the first time.
+    async fn serve(&mut self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.address = listener.local_addr().unwrap();
+        self.serving = CancellationToken::new();
+        let service = service(self.engine.clone(), self.serving.clone());
+        let stop = self.serving.clone().cancelled_owned();
+        let server = rq_proto::server::builder().add_service(service);
+        tokio::spawn(server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop));
+    }
+
+    fn follow(&self) {
+        start_follower(self.engine.clone(), self.following.clone());
+    }
+
+    fn store(&self) -> StoreId {
+        self.engine.identity().store_id
+    }
+
+    fn member(&self) -> (StoreId, Member) {
+        (self.store(), Member { name: String::new(), address: self.address.to_string() })
+    }
+
+    async fn sees(&self, what: &str, seen: impl FnMut(&ReplicaView) -> bool) -> ReplicaView {
+        let mut view = self.engine.view();
+        let seen = tokio::time::timeout(PATIENCE, view.wait_for(seen)).await;
+        seen.unwrap_or_else(|_| panic!("never seen: {what}; last {:?}", self.engine.view().borrow()))
+            .unwrap()
+            .clone()
+    }
+
+    /// Waits until this master's slave counts.
+    async fn has_in_sync(&self, slave: &Self) {
+        let config = |view: &ReplicaView| view.config.as_ref().map(|config| config.in_sync.clone());
+        let in_sync = |view: &ReplicaView| config(view).is_some_and(|set| set.contains_key(&slave.store()));
+        self.sees("the slave in the set", in_sync).await;
+    }
+
+    async fn send(&self, body_bytes: usize) {
+        let body = Bytes::from(vec![7; body_bytes]);
+        let message = NewMessage {
+            kind: TopicKind::Normal,
+            key: hash::send_key("client", "id", body_bytes as u32),
+            tag: TagHash(0),
+            lane: Lane(0),
+            deliver_at: LogTime(0),
+            content: MessageContent { message_id: "id", body, ..MessageContent::default() }.encode(),
+        };
+        self.engine.send(Send { topic: "t".into(), messages: vec![message] }).await.unwrap().unwrap();
+    }
+
+    async fn stop(self) {
+        self.serving.cancel();
+        self.following.cancel();
+        self.engine.stop().await;
+    }
+}
+
+fn join(data: &Path, stored: Stored) -> Engine {
+    let log = rq_log::Options {
+        cluster: "test".into(),
+        segment_bytes: 64 << 20,
+        prepared_segments: 1,
+        // Little enough that a slave that comes late is served from the disk.
+        tail_cache_bytes: 4 << 20,
+        allow_unsafe_filesystem: true,
+        ..rq_log::Options::default()
+    };
+    let options = EngineOptions { data: data.to_owned(), log, ..EngineOptions::default() };
+    let (config, requests) = mpsc::channel();
+    let engine = Engine::join(options, Cluster { session: SESSION, config }).unwrap();
+    let to = engine.clone();
+    std::thread::spawn(move || requests.iter().for_each(|request| answer(&to, &stored, request)));
+    engine
+}
+
+fn answer(engine: &Engine, stored: &Stored, request: ConfigRequest) {
+    let mut stored = stored.lock().unwrap();
+    let news = match (request, &*stored) {
+        (ConfigRequest::Propose(id, config), Some(present)) if present.version + 1 != config.version => {
+            News::Answered(id, Answer::Conflict(present.clone()))
+        }
+        (ConfigRequest::Propose(id, config), _) => {
+            *stored = Some(config);
+            News::Answered(id, Answer::Done)
+        }
+        (ConfigRequest::Read, Some(present)) => News::Config(present.clone()),
+        (ConfigRequest::Read, None) => return,
+    };
+    engine.tell(news);
+}
+
+/// A master that serves, with a topic, and a slave that does not follow it yet.
+async fn pair() -> (Broker, Broker) {
+    let stored = Stored::default();
+    let (master, slave) = (Broker::start(&stored).await, Broker::start(&stored).await);
+    let members = BTreeMap::from([master.member(), slave.member()]);
+    let config = Config::form(master.store(), SESSION, members, 1);
+    *stored.lock().unwrap() = Some(config.clone());
+    for broker in [&master, &slave] {
+        broker.engine.tell(News::Config(config.clone()));
+    }
+    master.sees("a master that serves", ReplicaView::serves).await;
+    let settings = TopicSettings { kind: TopicKind::Normal, queues: 1 };
+    master.engine.create_topic(CreateTopic { name: "t".into(), settings }).await.unwrap().unwrap();
+    (master, slave)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slave_gets_what_was_written_before_it_came_and_everything_after() {
+    let (master, slave) = pair().await;
+    for kib in 1_000..1_070 {
+        master.send(kib << 10).await;
+    }
+    // As large as a record may be, but for what belongs to it besides the body.
+    master.send((16 << 20) - 1_024).await;
+    slave.follow();
+    master.has_in_sync(&slave).await;
+    for bytes in 1..100 {
+        let before = master.engine.progress().borrow().end;
+        master.send(bytes).await;
+        let end = slave.engine.progress().borrow().end;
+        assert!(end > before, "confirmed and not at the slave: {end}");
+    }
+    master.stop().await;
+    slave.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_was_cut_is_made_again_and_goes_on_where_it_was() {
+    let (mut master, slave) = pair().await;
+    slave.follow();
+    master.has_in_sync(&slave).await;
+    for bytes in 1..4 {
+        master.serving.cancel();
+        let unlinked = |view: &ReplicaView| !view.config.as_ref().is_some_and(|c| c.in_sync.len() > 1);
+        master.sees("the slave out of the set", unlinked).await;
+        master.send(bytes).await;
+        master.serve().await;
+        master.has_in_sync(&slave).await;
+    }
+    let end = master.engine.progress().borrow().end;
+    let mut progress = slave.engine.progress();
+    let arrived = tokio::time::timeout(PATIENCE, progress.wait_for(|log| log.end >= end)).await;
+    assert!(arrived.is_ok_and(|log| log.is_ok()), "the slave's log does not reach {end}");
+    master.stop().await;
+    slave.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slave_that_means_another_store_is_told_so() {
+    let (master, slave) = pair().await;
+    let hello = slave.engine.following().borrow().clone().map(|order| order.hello);
+    let shard = master.engine.identity().shard;
+    let greeting = Greeting { shard, master: StoreId(1), hello: hello.unwrap() };
+    let mut client = ReplicationClient::connect(format!("http://{}", master.address)).await.unwrap();
+    let refused = client.follow(tokio_stream::once(greeting.write())).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains(&master.store().to_string()), "{}", refused.message());
+    master.stop().await;
+    slave.stop().await;
+}

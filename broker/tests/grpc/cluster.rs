@@ -1,0 +1,192 @@
+//! Two replicas: the slave has all that was acknowledged, and takes over when it is told to or the master is gone.
+
+use std::collections::BTreeMap;
+
+use rq_config_files::{ConfigFiles, Written};
+use rq_core::config::{Change, Config, Member, next};
+use rq_core::ids::{Session, StoreId};
+use rq_proto::reliablequeue::replica_client::ReplicaClient;
+use rq_proto::reliablequeue::{DescribeReplicaRequest, HandOverRequest, ReplicaStatus};
+use rq_proto::rocketmq::Code;
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+use crate::harness::{Broker, Client, SOON, message, system};
+
+const NAMES: [&str; 2] = ["r0", "r1"];
+
+struct Cluster {
+    dir: TempDir,
+    files: ConfigFiles,
+    brokers: BTreeMap<&'static str, Broker>,
+}
+
+impl Cluster {
+    /// Two replicas that were never used form a cluster; the first is its master.
+    async fn start() -> Self {
+        let dir = TempDir::new().unwrap();
+        let files = ConfigFiles::open(&dir.path().join("config")).unwrap();
+        let mut cluster = Self { dir, files, brokers: BTreeMap::new() };
+        for name in NAMES {
+            cluster.start_broker(name).await;
+        }
+        let mut members = BTreeMap::new();
+        for name in NAMES {
+            let status = cluster.describe(name).await;
+            members.insert(store(&status), cluster.member(name));
+        }
+        let master = cluster.describe("r0").await;
+        let config = Config::form(store(&master), Session(master.session), members, 1);
+        assert_eq!(cluster.files.compare_and_set(&config).unwrap(), Written::Done);
+        cluster.in_sync("r0", 2).await;
+        cluster
+    }
+
+    async fn start_broker(&mut self, name: &'static str) {
+        let (config_store, data) = (self.dir.path().join("config"), self.dir.path().join(name));
+        let broker = Broker::start_with(|config| {
+            config.auto_create = true;
+            config.data = data;
+            config.config_store = Some(config_store);
+            config.name = name.to_owned();
+        });
+        self.brokers.insert(name, broker.await);
+    }
+
+    /// Starts a replica again, at another address.
+    async fn restart(&mut self, name: &'static str) {
+        self.start_broker(name).await;
+        let (store, member) = (store(&self.describe(name).await), self.member(name));
+        loop {
+            let config = self.files.read().unwrap().unwrap();
+            let moved = next(&config, &Change::Register { store, member: member.clone() }).unwrap();
+            if self.files.compare_and_set(&moved).unwrap() == Written::Done {
+                return;
+            }
+        }
+    }
+
+    async fn stop(&mut self, name: &'static str) {
+        let mut broker = self.brokers.remove(name).unwrap();
+        broker.tell_to_stop();
+        broker.stopped().await;
+    }
+
+    fn member(&self, name: &str) -> Member {
+        Member { name: name.to_owned(), address: self.brokers[name].address.to_string() }
+    }
+
+    async fn replica(&self, name: &str) -> ReplicaClient<Channel> {
+        ReplicaClient::new(self.brokers[name].channel().await)
+    }
+
+    async fn describe(&self, name: &str) -> ReplicaStatus {
+        self.replica(name).await.describe(DescribeReplicaRequest {}).await.unwrap().into_inner()
+    }
+
+    /// Waits until this replica serves with so many copies in sync.
+    async fn in_sync(&self, name: &str, copies: usize) {
+        let wait = async {
+            loop {
+                let config = self.files.read().unwrap().unwrap();
+                if self.describe(name).await.serving && config.in_sync.len() == copies {
+                    return;
+                }
+            }
+        };
+        let waited = tokio::time::timeout(SOON, wait).await;
+        assert!(waited.is_ok(), "{:#?}\n{:#?}", self.files.read(), self.describe(name).await);
+    }
+
+    /// Waits until both logs are the same and all of them is committed.
+    async fn caught_up(&self) {
+        let wait = async {
+            loop {
+                let (one, two) = (self.describe("r0").await, self.describe("r1").await);
+                let ends = [one.end_lsn, one.durable_lsn, one.commit_lsn, two.durable_lsn, two.commit_lsn];
+                if ends.iter().all(|end| *end == two.end_lsn) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(SOON, wait).await.expect("both catch up");
+    }
+
+    async fn client(&self, name: &str) -> Client {
+        self.brokers[name].client("c").await
+    }
+}
+
+fn store(status: &ReplicaStatus) -> StoreId {
+    StoreId(u128::from_str_radix(&status.store_id, 16).unwrap())
+}
+
+async fn send_all(client: &Client, ids: std::ops::Range<usize>) {
+    for number in ids {
+        client.send_ok(vec![message("t", &format!("{number:032}"), "body")]).await;
+    }
+}
+
+/// The ids of all messages that there are, acked.
+async fn take_all(client: &Client, count: usize) -> Vec<String> {
+    let mut ids = Vec::new();
+    while ids.len() < count {
+        let received = client.receive("g", "t").await;
+        for message in &received.messages {
+            let acked = client.ack("g", "t", &[&system(message).receipt_handle.clone().unwrap()]).await;
+            assert_eq!(acked.status.unwrap().code(), Code::Ok);
+            ids.push(system(message).message_id.clone());
+        }
+    }
+    ids.sort();
+    ids
+}
+
+fn expected(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{number:032}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_master_acknowledged_the_slave_has_flushed() {
+    let cluster = Cluster::start().await;
+    send_all(&cluster.client("r0").await, 0..50).await;
+    let (master, slave) = (cluster.describe("r0").await, cluster.describe("r1").await);
+    assert!(slave.durable_lsn >= master.commit_lsn, "{slave:?} of {master:?}");
+    cluster.caught_up().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planned_switch_loses_nothing_and_the_old_master_follows() {
+    let cluster = Cluster::start().await;
+    let client = cluster.client("r0").await;
+    send_all(&client, 0..20).await;
+    let to_store = cluster.describe("r1").await.store_id;
+    cluster.replica("r0").await.hand_over(HandOverRequest { to_store }).await.unwrap();
+    cluster.in_sync("r1", 2).await;
+    let client = cluster.client("r1").await;
+    send_all(&client, 20..40).await;
+    assert_eq!(take_all(&client, 40).await, expected(40));
+    cluster.caught_up().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slave_takes_over_when_nobody_listens_where_the_master_was_and_that_comes_back_as_a_slave() {
+    let mut cluster = Cluster::start().await;
+    let client = cluster.client("r0").await;
+    send_all(&client, 0..20).await;
+    cluster.stop("r0").await;
+    cluster.in_sync("r1", 1).await;
+    let client = cluster.client("r1").await;
+    send_all(&client, 20..40).await;
+    cluster.restart("r0").await;
+    cluster.in_sync("r1", 2).await;
+    assert_eq!(take_all(&client, 40).await, expected(40));
+    cluster.caught_up().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slave_answers_no_client_itself() {
+    let cluster = Cluster::start().await;
+    let response = cluster.client("r1").await.send(vec![message("t", "1", "body")]).await;
+    assert_ne!(response.status.unwrap().code(), Code::Ok);
+}
