@@ -3,7 +3,7 @@
 
 mod ack;
 pub mod admin;
-mod call;
+pub(crate) mod call;
 mod connections;
 mod liveness;
 mod receive;
@@ -24,12 +24,15 @@ use rq_proto::rocketmq as pb;
 use rq_proto::rocketmq::messaging_service_server::MessagingService;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::call::Call;
 use self::refusal::Refusal;
 use crate::clients::Clients;
 use crate::engine::Engine;
+use crate::forwarding::master::Master;
+use crate::forwarding::{FATE, Fate};
 use crate::metrics::{Metrics, Rpc};
 use crate::wire::Invalid;
 use crate::wire::receive::ReceiveLimits;
@@ -69,6 +72,8 @@ pub struct Shared {
     metrics: Arc<Metrics>,
     options: GatewayOptions,
     stopping: CancellationToken,
+    /// Where else the master may be; none in a broker that is alone.
+    master: Option<Arc<Master>>,
     topic_names: TopicNames,
     /// Bytes of sends that may still come in.
     sends: Semaphore,
@@ -97,6 +102,7 @@ impl Gateway {
         clients: Arc<Clients>,
         metrics: Arc<Metrics>,
         options: GatewayOptions,
+        master: Option<Arc<Master>>,
         stopping: CancellationToken,
     ) -> Self {
         Self(Arc::new(Shared {
@@ -105,6 +111,7 @@ impl Gateway {
             metrics,
             sends: Semaphore::new(options.sends_bytes.min(Semaphore::MAX_PERMITS)),
             options,
+            master,
             stopping,
             topic_names: TopicNames::default(),
         }))
@@ -129,13 +136,19 @@ impl Gateway {
 
     /// The response to a call, counted and timed.
     fn answer<R: Answer>(&self, rpc: Rpc, call: &Call, answer: Result<R, Refusal>) -> Response<R> {
+        let mut fate = None;
         let response = answer.unwrap_or_else(|refusal| {
+            fate = refusal.fate();
             let code = call.language().code(refusal.code());
             R::refused(pb::Status { code: code.into(), ..refusal.status() })
         });
         self.metrics.answered(rpc, response.code());
         self.metrics.took(rpc, call.began().elapsed());
-        Response::new(response)
+        let mut response = Response::new(response);
+        if let Some(fate) = fate {
+            response.metadata_mut().insert(FATE, MetadataValue::from_static(fate.text()));
+        }
+        response
     }
 }
 
@@ -223,7 +236,11 @@ impl MessagingService for Gateway {
         request: Request<pb::ReceiveMessageRequest>,
     ) -> Served<Self::ReceiveMessageStream> {
         let (call, request) = Call::begin(request);
-        Ok(Response::new(receive::receive_message(self, call, request)))
+        let mut response = Response::new(receive::receive_message(self, call, request));
+        if !self.engine.view().borrow().serves() {
+            response.metadata_mut().insert(FATE, MetadataValue::from_static(Fate::Nothing.text()));
+        }
+        Ok(response)
     }
 
     async fn ack_message(&self, request: Request<pb::AckMessageRequest>) -> Served<pb::AckMessageResponse> {
@@ -245,8 +262,11 @@ impl MessagingService for Gateway {
         request: Request<pb::ChangeInvisibleDurationRequest>,
     ) -> Served<pb::ChangeInvisibleDurationResponse> {
         let (call, request) = Call::begin(request);
-        let answer = ack::change_invisible_duration(self, &call, request).await;
-        Ok(self.answer(Rpc::ChangeInvisibleDuration, &call, Ok(answer)))
+        let (answer, receipt_handle) = ack::change_invisible_duration(self, &call, request).await;
+        let mut response = self.answer(Rpc::ChangeInvisibleDuration, &call, answer);
+        // Always sent back: a client that stores what it gets must never lose its own.
+        response.get_mut().receipt_handle = receipt_handle;
+        Ok(response)
     }
 
     async fn telemetry(

@@ -12,7 +12,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineError};
 use crate::metrics::Metrics;
 
 /// The log thread answers a readiness probe within this time, or the broker is not ready.
@@ -88,6 +88,11 @@ async fn ready(State(pages): State<Pages>) -> Response {
     let Some(serving) = pages.serving.get() else { return refuse("the log is being recovered\n") };
     match tokio::time::timeout(READY_WITHIN, serving.engine.inspect(|_| ())).await {
         Ok(Ok(())) => "ready\n".into_response(),
+        // It forwards to the master.
+        Ok(Err(EngineError::NotMaster)) if serving.engine.view().borrow().master_address().is_some() => {
+            "ready\n".into_response()
+        }
+        Ok(Err(EngineError::NotMaster)) => refuse("no master is known\n"),
         Ok(Err(_)) => refuse("the log thread has ended\n"),
         Err(_) => refuse("the log thread does not answer\n"),
     }

@@ -9,6 +9,7 @@ pub mod clients;
 pub mod config;
 pub mod config_store;
 pub mod engine;
+pub mod forwarding;
 pub mod grpc;
 pub mod http;
 pub mod metrics;

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::config::units::Span;
 use crate::engine::cluster::Cluster;
 use crate::engine::{Engine, EngineOptions, StartError};
+use crate::forwarding::master::Master;
 use crate::grpc::admin::{AdminOptions, Figures};
 use crate::grpc::replica::ReplicaOptions;
 use crate::grpc::server::ClusterServices;
@@ -120,17 +121,20 @@ async fn serve(
     let metrics = Arc::new(Metrics::new(figures));
     let address = listener.local_addr()?;
     let admin = admin_options(config, &engine, &clients);
+    let replicates = config.config_store.is_some();
+    let request_bytes = config.server().request_bytes;
+    let master = replicates.then(|| Arc::new(Master::new(engine.view(), request_bytes)));
     let gateway = Gateway::new(
         engine.clone(),
         clients,
         Arc::clone(&metrics),
         config.gateway(address),
+        master,
         stopping.clone(),
     );
     pages.serving(engine.clone(), metrics);
     tracing::info!(%address, data = %config.data.display(), cluster = config.cluster, "serving clients");
 
-    let replicates = config.config_store.is_some();
     let name = if config.name.is_empty() { config.cluster.clone() } else { config.name.clone() };
     let replica = ReplicaOptions { name, data_dir: config.data.display().to_string(), session: session.0 };
     let follower = replicates.then(|| replication::start_follower(engine.clone(), stopping.clone()));

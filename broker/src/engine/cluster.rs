@@ -147,6 +147,11 @@ impl ReplicaView {
         matches!(self.role, Role::Master { serves: true, .. })
     }
 
+    /// Whether it is the master of an epoch, serving or not yet.
+    pub fn leads(&self) -> bool {
+        matches!(self.role, Role::Master { .. })
+    }
+
     /// The newest epoch it has seen; 0 before it has seen any.
     pub fn epoch(&self) -> Epoch {
         self.config.as_ref().map_or(Epoch(0), |config| config.epoch)

@@ -67,15 +67,14 @@ fn common_status<'a>(mut statuses: impl Iterator<Item = &'a Status>) -> Status {
     }
 }
 
-/// Always sends a handle back: a client that stores what it gets must never lose its own.
 pub(super) async fn change_invisible_duration(
     gateway: &Gateway,
     call: &Call,
     request: ChangeInvisibleDurationRequest,
-) -> ChangeInvisibleDurationResponse {
+) -> (Result<ChangeInvisibleDurationResponse, Refusal>, String) {
     let changed = change_invisible(gateway, call, &request).await;
-    let status = changed.map_or_else(|refusal| refusal.status(), |()| ok());
-    ChangeInvisibleDurationResponse { status: Some(status), receipt_handle: request.receipt_handle }
+    let done = ChangeInvisibleDurationResponse { status: Some(ok()), ..Default::default() };
+    (changed.map(|()| done), request.receipt_handle)
 }
 
 async fn change_invisible(

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::http::request::Parts;
 use rq_core::hash;
-use rq_core::ids::ClientHash;
+use rq_core::ids::{ClientHash, ConnectionId};
 use tonic::Request;
 use tonic::metadata::MetadataMap;
 
 use crate::clients::{Calls, OpenPoll};
+use crate::forwarding::FORWARDED;
 use crate::wire::Invalid;
 use crate::wire::language::Language;
 
@@ -33,6 +35,8 @@ pub(crate) struct Connection {
 pub(crate) struct Call {
     metadata: MetadataMap,
     connection: Option<Connection>,
+    /// The client's connection to another gateway, which forwarded the call.
+    forwarded: Option<ConnectionId>,
     client: Option<ClientHash>,
     began: Instant,
     deadline: Option<Instant>,
@@ -43,13 +47,27 @@ impl Call {
     pub(crate) fn begin<T>(request: Request<T>) -> (Self, T) {
         let began = Instant::now();
         let (metadata, extensions, message) = request.into_parts();
-        let connection = extensions.get::<Connection>().cloned();
-        let timeout = metadata.get(TIMEOUT).and_then(|value| parse_timeout(value.as_bytes()));
-        let deadline = timeout.and_then(|timeout| began.checked_add(timeout));
-        let mut call = Self { metadata, connection, client: None, began, deadline };
-        call.client = call.client_id().ok().map(hash::client);
+        let call = Self::new(metadata, extensions.get::<Connection>().cloned(), began);
         call.touch(began);
         (call, message)
+    }
+
+    /// The call of a request that is still as it came.
+    pub(crate) fn of(head: &Parts) -> Self {
+        let metadata = MetadataMap::from_headers(head.headers.clone());
+        Self::new(metadata, head.extensions.get::<Connection>().cloned(), Instant::now())
+    }
+
+    fn new(metadata: MetadataMap, connection: Option<Connection>, began: Instant) -> Self {
+        let timeout = metadata.get(TIMEOUT).and_then(|value| parse_timeout(value.as_bytes()));
+        let deadline = timeout.and_then(|timeout| began.checked_add(timeout));
+        let forwarded =
+            metadata.get(FORWARDED).and_then(|id| id.to_str().ok()?.parse().ok()).map(ConnectionId);
+        // The client's own connection is to the gateway that forwarded the call: that one vouches for it.
+        let connection = connection.filter(|_| forwarded.is_none());
+        let mut call = Self { metadata, connection, forwarded, client: None, began, deadline };
+        call.client = call.client_id().ok().map(hash::client);
+        call
     }
 
     /// The client begins something on this call's connection.
@@ -87,6 +105,21 @@ impl Call {
     /// The namespace, for names that carry none.
     pub(crate) fn namespace(&self) -> &str {
         self.text(NAMESPACE)
+    }
+
+    /// The number of the client's connection, here or at the gateway that forwarded the call; 0 if it has none.
+    pub(crate) fn connection_id(&self) -> ConnectionId {
+        let here = || self.connection.as_ref().map(|connection| connection.calls.id());
+        self.forwarded.or_else(here).unwrap_or_default()
+    }
+
+    /// Whether another gateway forwarded it.
+    pub(crate) const fn is_forwarded(&self) -> bool {
+        self.forwarded.is_some()
+    }
+
+    pub(crate) const fn metadata(&self) -> &MetadataMap {
+        &self.metadata
     }
 
     pub(crate) const fn connection(&self) -> Option<&Connection> {

@@ -59,7 +59,16 @@ pub(crate) async fn vouch(gateway: Gateway) {
         if clients.is_empty() {
             continue;
         }
-        if let Err(error) = gateway.engine.request(Request::Vouch(Vouch { clients })).await {
+        let vouched = match &gateway.master {
+            Some(master) if !gateway.engine.view().borrow().leads() => {
+                master.vouch(clients).await.map_err(|status| status.message().to_owned())
+            }
+            _ => {
+                let vouched = gateway.engine.request(Request::Vouch(Vouch { clients })).await;
+                vouched.map(drop).map_err(|error| error.to_string())
+            }
+        };
+        if let Err(error) = vouched {
             tracing::warn!(%error, "the living clients could not be vouched for");
         }
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use futures::Stream;
 use prometheus_client::metrics::gauge::Gauge;
 use rq_core::hash;
-use rq_core::ids::{ConnectionId, Nonce};
+use rq_core::ids::Nonce;
 use rq_core::queue::request::{Delivery, Name, Receive, UndoPop};
 use rq_core::record::StoredMessage;
 use rq_proto::rocketmq::receive_message_response::Content;
@@ -127,7 +127,7 @@ fn wanted(gateway: &Gateway, call: &Call, request: &ReceiveMessageRequest) -> Re
         auto_renew: request.auto_renew,
         attempt: receive::attempt_id(request)?.map(hash::attempt),
         client,
-        connection: call.connection().map_or(ConnectionId(0), |connection| connection.calls.id()),
+        connection: call.connection_id(),
         nonce: Nonce(rand::random()),
         wait_ms: wait.as_millis() as u64,
     };
@@ -144,8 +144,9 @@ async fn poll(gateway: &Gateway, call: &Call, receive: Receive) -> Result<Vec<De
     };
     match received {
         Ok(received) => Ok(received?),
-        // Empty rather than an error: the client polls again, at another broker or at this one after its restart.
-        Err(EngineError::Stopping) => Ok(Vec::new()),
+        // Empty rather than an error: the client polls again, at another broker or at this one after its restart. What
+        // was popped and is perhaps committed comes back when its lease lapses.
+        Err(EngineError::Stopping | EngineError::NotMaster | EngineError::Unknown) => Ok(Vec::new()),
         Err(error) => Err(error.into()),
     }
 }

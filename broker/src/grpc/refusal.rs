@@ -10,6 +10,7 @@ use rq_proto::rocketmq::{Code, Status};
 use thiserror::Error;
 
 use crate::engine::EngineError;
+use crate::forwarding::Fate;
 use crate::wire::Invalid;
 
 /// Why a call was not carried out. The text is what users see.
@@ -51,6 +52,15 @@ impl Refusal {
             | EngineError::NotMaster
             | EngineError::TooFewInSync
             | EngineError::Stopping => Self::Engine(error),
+        }
+    }
+
+    /// What became of the call, where another master may carry it out.
+    pub(crate) const fn fate(&self) -> Option<Fate> {
+        match self {
+            Self::Engine(EngineError::NotMaster) => Some(Fate::Nothing),
+            Self::Engine(EngineError::Unknown) | Self::SendUnknown => Some(Fate::Unknown),
+            _ => None,
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use rq_core::ids::StoreId;
+use rq_core::ids::{ClientHash, ConnectionId, StoreId};
+use rq_core::queue::request::{LiveClient, Vouch};
 use rq_core::replication::Phase;
 use rq_proto::reliablequeue as pb;
 use rq_proto::reliablequeue::replica_server::{Replica, ReplicaServer};
@@ -70,6 +71,18 @@ impl Replica for Service {
             uptime_ms: self.began.elapsed().as_millis() as u64,
             halted: view.halted.map(|halt| halt.to_string()).unwrap_or_default(),
         }))
+    }
+
+    async fn vouch(&self, request: Request<pb::VouchRequest>) -> Result<Response<pb::VouchResponse>, Status> {
+        let living = |client: pb::LivingClient| LiveClient {
+            client: ClientHash(client.client),
+            connection: ConnectionId(client.connection),
+            idle_ms: client.idle_ms,
+        };
+        let clients = request.into_inner().clients.into_iter().map(living).collect();
+        let vouched = self.engine.request(rq_core::queue::request::Request::Vouch(Vouch { clients })).await;
+        vouched.map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(Response::new(pb::VouchResponse {}))
     }
 
     async fn hand_over(

@@ -13,6 +13,8 @@ use tonic_health::server::health_reporter;
 use tower::Service;
 
 use super::admin::{self, AdminOptions};
+use crate::forwarding::Forwarding;
+
 use super::replica::{self, ReplicaOptions};
 use super::{Gateway, connections, liveness};
 
@@ -90,8 +92,8 @@ pub async fn serve(
         health.set_not_serving::<MessagingServiceServer<Gateway>>().await;
     };
     let served = rq_proto::server::builder()
-        .add_service(messaging)
-        .add_service(admin)
+        .add_service(Forwarding::new(messaging, gateway.master.clone()))
+        .add_service(Forwarding::new(admin, gateway.master.clone()))
         .add_service(replica::service(gateway.engine.clone(), cluster.replica))
         .add_optional_service(
             cluster

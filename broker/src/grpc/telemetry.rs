@@ -10,7 +10,7 @@ use prost::Message as _;
 use rq_core::queue::request::Subscribe;
 use rq_proto::rocketmq::settings::PubSub;
 use rq_proto::rocketmq::telemetry_command::Command;
-use rq_proto::rocketmq::{Publishing, Settings, Subscription, TelemetryCommand};
+use rq_proto::rocketmq::{Code, Publishing, Settings, Status, Subscription, TelemetryCommand};
 use tonic::Streaming;
 
 use super::Gateway;
@@ -113,14 +113,14 @@ impl Conversation {
             };
             self.call.touch(Instant::now());
             let Some(Command::Settings(sent)) = command else { continue };
-            let (status, command, phase) = match merged(&self.gateway, &self.call, sent).await {
+            let (status, command, phase) = match answered(&self.gateway, &self.call, sent).await {
                 Ok(settings) => {
                     if self.call.language() == Language::Node {
                         self.again.plan(settings.clone());
                     }
                     (ok(), Some(Command::Settings(settings)), Phase::Talking)
                 }
-                Err(refusal) => (refusal.status(), None, Phase::Ending(end_after(&refusal))),
+                Err((status, end)) => (status, None, Phase::Ending(end)),
             };
             self.gateway.metrics.answered(Rpc::Telemetry, status.code);
             self.phase = phase;
@@ -144,6 +144,33 @@ fn end_after(refusal: &Refusal) -> tonic::Status {
         }
     };
     tonic::Status::new(code, refusal.to_string())
+}
+
+/// What a client hears of its settings: from this process, or from the master where its consumer group is known. Else a
+/// status, and the one that ends the stream.
+async fn answered(
+    gateway: &Gateway,
+    call: &Call,
+    sent: Settings,
+) -> Result<Settings, (Status, tonic::Status)> {
+    let refused = |refusal: Refusal| (refusal.status(), end_after(&refusal));
+    let consumes = matches!(sent.pub_sub, Some(PubSub::Subscription(_)));
+    let master = gateway.master.as_ref().filter(|_| consumes && !call.is_forwarded());
+    let Some(master) = master.filter(|_| !gateway.engine.view().borrow().serves()) else {
+        return merged(gateway, call, sent).await.map_err(refused);
+    };
+    call.client_id().map_err(|invalid| refused(invalid.into()))?;
+    match master.settings(call.metadata(), &sent).await {
+        Ok((_, Some(settings))) => Ok(settings),
+        Ok((status, None)) => {
+            let end = tonic::Status::invalid_argument(status.message.clone());
+            Err((status, end))
+        }
+        Err(end) => {
+            let (code, message) = (Code::TooManyRequests.into(), end.message().to_owned());
+            Err((Status { code, message }, end))
+        }
+    }
 }
 
 /// The client's settings with the broker's values over them.

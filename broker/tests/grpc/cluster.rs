@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tonic::transport::Channel;
 
 use crate::harness::{Broker, Client, SOON, message, system};
+use crate::telemetry::{Telemetry, consumer};
 
 const NAMES: [&str; 2] = ["r0", "r1"];
 
@@ -185,8 +186,44 @@ async fn a_slave_takes_over_when_nobody_listens_where_the_master_was_and_that_co
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slave_answers_no_client_itself() {
+async fn a_client_of_a_slave_is_served_by_the_master_through_it() {
     let cluster = Cluster::start().await;
-    let response = cluster.client("r1").await.send(vec![message("t", "1", "body")]).await;
-    assert_ne!(response.status.unwrap().code(), Code::Ok);
+    let client = cluster.client("r1").await;
+    let mut telemetry = Telemetry::open(&client).await;
+    telemetry.settings(consumer("g")).await;
+    send_all(&client, 0..20).await;
+    assert_eq!(take_all(&client, 20).await, expected(20));
+    let unknown = client.ack("g", "t", &["no handle"]).await;
+    assert_eq!(unknown.status.unwrap().code(), Code::InvalidReceiptHandle);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_held_while_there_is_no_master() {
+    let mut cluster = Cluster::start().await;
+    let client = cluster.client("r1").await;
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { take_all(&client, 1).await }
+    });
+    cluster.stop("r0").await;
+    send_all(&client, 0..1).await;
+    assert_eq!(waiting.await.unwrap(), expected(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_sees_an_error_of_a_planned_switch() {
+    let cluster = Cluster::start().await;
+    let (one, two) = (cluster.client("r0").await, cluster.client("r1").await);
+    let sending = [(one, 0..300), (two, 300..600)]
+        .map(|(client, ids)| tokio::spawn(async move { send_all(&client, ids).await }));
+    for (from, to) in [("r0", "r1"), ("r1", "r0"), ("r0", "r1")] {
+        let to_store = cluster.describe(to).await.store_id;
+        cluster.replica(from).await.hand_over(HandOverRequest { to_store }).await.unwrap();
+        cluster.in_sync(to, 2).await;
+    }
+    for sending in sending {
+        sending.await.unwrap();
+    }
+    assert_eq!(take_all(&cluster.client("r0").await, 600).await, expected(600));
+    cluster.caught_up().await;
 }

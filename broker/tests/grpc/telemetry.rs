@@ -56,7 +56,7 @@ pub(crate) fn producer() -> pb::Settings {
     }
 }
 
-fn consumer(group: &str) -> pb::Settings {
+pub(crate) fn consumer(group: &str) -> pb::Settings {
     let entry = pb::SubscriptionEntry { topic: Some(resource("t")), expression: None };
     let subscription =
         pb::Subscription { group: Some(resource(group)), subscriptions: vec![entry], ..Default::default() };

@@ -1,0 +1,116 @@
+//! Calls on their way to the master: every process serves the whole API, and whoever is not the master forwards to it.
+//! While there is no master, or its fate is unknown, a call is held and repeated under its own key until shortly before
+//! its deadline. Repeating is safe: a send is recognised by client, message id and body, an ack and a receive attempt by
+//! what they name.
+
+mod answer;
+mod call;
+pub mod master;
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::http::{Request, Response};
+use bytes::Bytes;
+use futures::future::{BoxFuture, Either};
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tower::Service;
+
+use self::call::HeldCall;
+use self::master::Master;
+
+/// Tells that a call comes from another gateway, by the number of the client's connection there. Such a call is never
+/// forwarded again.
+pub(crate) const FORWARDED: &str = "rq-forwarded";
+
+/// Header of an answer by a replica that could not carry a call out because it is not, or was not long enough, the
+/// master: what became of it.
+pub(crate) const FATE: &str = "rq-fate";
+
+/// What became of a call so far.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Fate {
+    /// Surely nothing was done.
+    Nothing,
+    /// It may have been carried out.
+    Unknown,
+}
+
+impl Fate {
+    /// As [`FATE`] says it.
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    fn of(response: &Response<Body>) -> Option<Self> {
+        let fate = response.headers().get(FATE)?;
+        Some(if fate == Self::Nothing.text() { Self::Nothing } else { Self::Unknown })
+    }
+}
+
+/// A gRPC service whose calls go to the master, wherever that is.
+#[derive(Clone)]
+pub(crate) struct Forwarding<S> {
+    inner: S,
+    /// None in a broker that is alone: it has nobody to forward to.
+    master: Option<Arc<Master>>,
+}
+
+impl<S> Forwarding<S> {
+    pub(crate) const fn new(inner: S, master: Option<Arc<Master>>) -> Self {
+        Self { inner, master }
+    }
+}
+
+impl<S: NamedService> NamedService for Forwarding<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+/// Methods of the RocketMQ API that every process answers by itself: they are about the client's connection to it.
+const OF_THE_CONNECTION: [&str; 2] = ["/Telemetry", "/Heartbeat"];
+
+impl<S> Service<Request<Body>> for Forwarding<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Either<S::Future, BoxFuture<'static, Result<Response<Body>, S::Error>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let path = request.uri().path();
+        let here = OF_THE_CONNECTION.iter().any(|method| path.ends_with(method));
+        match &self.master {
+            Some(master) if !here && !request.headers().contains_key(FORWARDED) => {
+                let (master, inner) = (Arc::clone(master), self.inner.clone());
+                Either::Right(Box::pin(forward(master, inner, request)))
+            }
+            _ => Either::Left(self.inner.call(request)),
+        }
+    }
+}
+
+async fn forward<S>(master: Arc<Master>, inner: S, request: Request<Body>) -> Result<Response<Body>, S::Error>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+{
+    match HeldCall::read(request, master.request_bytes()).await {
+        Ok(call) => call.run(&master, inner).await,
+        Err(status) => Ok(status.into_http()),
+    }
+}
+
+/// A body of bytes that are all here.
+fn whole(bytes: Bytes) -> Body {
+    Body::new(http_body_util::Full::new(bytes))
+}

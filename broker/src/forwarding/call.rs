@@ -1,0 +1,159 @@
+//! One call that is held: tried here or at the master, again if need be, until shortly before its deadline.
+
+use std::time::{Duration, Instant};
+
+use axum::http::{HeaderValue, Request, Response, Version, header, request};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::Service;
+
+use super::answer::given_up;
+use super::master::{Master, Target};
+use super::{FORWARDED, Fate, whole};
+use crate::clients::OpenPoll;
+use crate::grpc::call::Call;
+
+/// An answer leaves so long before the deadline: it must still arrive.
+const MARGIN: Duration = Duration::from_millis(300);
+/// For calls without a deadline: what most official clients give theirs.
+const USUAL_TIMEOUT: Duration = Duration::from_secs(3);
+/// Pause before a call is tried again where nothing has changed meanwhile.
+const AGAIN_AFTER: Duration = Duration::from_millis(25);
+
+/// A call with all its bytes.
+pub(super) struct HeldCall {
+    head: request::Parts,
+    body: Bytes,
+    call: Call,
+    give_up: Instant,
+}
+
+/// What came of one try.
+enum Tried<E> {
+    Answered(Response<Body>),
+    Failed(Fate),
+    /// The service here failed; it never does.
+    Broken(E),
+}
+
+impl HeldCall {
+    /// Reads all of a call.
+    pub(super) async fn read(request: Request<Body>, limit: usize) -> Result<Self, Status> {
+        let (head, body) = request.into_parts();
+        let call = Call::of(&head);
+        let body = Limited::new(body, limit).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                Status::out_of_range(format!("the request is larger than {limit} bytes: send less at once"))
+            } else {
+                Status::cancelled("the request broke off")
+            }
+        });
+        let timeout = call.deadline().unwrap_or_else(|| call.began() + USUAL_TIMEOUT);
+        let give_up = timeout.checked_sub(MARGIN).unwrap_or(timeout);
+        Ok(Self { head, body: body?.to_bytes(), call, give_up })
+    }
+
+    /// Tries until it is answered or given up.
+    pub(super) async fn run<S>(self, master: &Master, mut inner: S) -> Result<Response<Body>, S::Error>
+    where
+        S: Service<Request<Body>, Response = Response<Body>>,
+    {
+        let mut fate = Fate::Nothing;
+        let mut view = master.view();
+        loop {
+            view.mark_unchanged();
+            let target = master.target(&view);
+            if let Some(target) = target {
+                match self.attempt(&target, master, &mut inner).await {
+                    Tried::Answered(response) => return Ok(response),
+                    Tried::Failed(failed) => fate = fate.max(failed),
+                    Tried::Broken(error) => return Err(error),
+                }
+            }
+            if Instant::now() + AGAIN_AFTER >= self.give_up {
+                return Ok(given_up(self.head.uri.path(), fate));
+            }
+            // A new view says whom to ask next; without one the same may answer by now.
+            let _ = tokio::time::timeout(AGAIN_AFTER, view.changed()).await;
+        }
+    }
+
+    async fn attempt<S>(&self, target: &Target, master: &Master, inner: &mut S) -> Tried<S::Error>
+    where
+        S: Service<Request<Body>, Response = Response<Body>>,
+    {
+        let response = match target {
+            Target::Here => match inner.call(self.request()).await {
+                Ok(response) => response,
+                Err(error) => return Tried::Broken(error),
+            },
+            Target::There(address) => {
+                let _open = self.open_poll();
+                match self.there(address, master).await {
+                    Ok(response) => response,
+                    Err(fate) => return Tried::Failed(fate),
+                }
+            }
+        };
+        match Fate::of(&response) {
+            None => Tried::Answered(response),
+            Some(fate) => Tried::Failed(fate),
+        }
+    }
+
+    /// Asks the master, until somebody else is that.
+    async fn there(&self, address: &str, master: &Master) -> Result<Response<Body>, Fate> {
+        self.call.touch(self.call.began());
+        let mut channel = master.channel(address);
+        let mut request = self.request();
+        let connection = HeaderValue::from(self.call.connection_id().0);
+        request.headers_mut().insert(FORWARDED, connection);
+        request.headers_mut().remove(header::HOST);
+        *request.version_mut() = Version::HTTP_2;
+        if std::future::poll_fn(|context| channel.poll_ready(context)).await.is_err() {
+            master.forget(address);
+            return Err(Fate::Nothing);
+        }
+        tokio::select! {
+            response = channel.call(request) => match response {
+                Ok(response) if broke(&response) => Err(Fate::Unknown),
+                Ok(response) => Ok(response),
+                Err(error) => {
+                    tracing::debug!(%error, address, "a forwarded call failed");
+                    Err(if is_connect(&error) { Fate::Nothing } else { Fate::Unknown })
+                }
+            },
+            () = master.is_elsewhere(address) => Err(Fate::Unknown),
+        }
+    }
+
+    fn request(&self) -> Request<Body> {
+        Request::from_parts(self.head.clone(), whole(self.body.clone()))
+    }
+
+    /// The client lives while its long poll is open, wherever that is answered.
+    fn open_poll(&self) -> Option<OpenPoll> {
+        if self.head.uri.path().ends_with("/ReceiveMessage") { self.call.open_poll() } else { None }
+    }
+}
+
+/// Whether a connection broke under a call: whoever answers knows better than to say that by a gRPC status.
+fn broke(response: &Response<Body>) -> bool {
+    Status::from_header_map(response.headers()).is_some_and(|status| status.code() == Code::Unavailable)
+}
+
+/// Whether an error came before anything was sent.
+fn is_connect(error: &tonic::transport::Error) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<std::io::Error>()
+            && error.kind() == std::io::ErrorKind::ConnectionRefused
+        {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
