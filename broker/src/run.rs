@@ -107,8 +107,8 @@ async fn serve(
     let session = config_store::session();
     let store = config.config_store.as_deref().map(config_store::open).transpose()?;
     let start = move || match store {
-        None => Engine::start(options).map_err(RunError::from),
-        Some(store) => join(options, store, session),
+        None => Engine::start(&options).map_err(RunError::from),
+        Some(store) => join(&options, store, session),
     };
     let engine = tokio::select! {
         started = tokio::task::spawn_blocking(start) => started??,
@@ -160,7 +160,7 @@ async fn serve(
 }
 
 /// Starts the engine as a member of the cluster that the store is of.
-fn join(options: EngineOptions, store: ConfigFiles, session: Session) -> Result<Engine, RunError> {
+fn join(options: &EngineOptions, store: ConfigFiles, session: Session) -> Result<Engine, RunError> {
     let (requests, asked) = std::sync::mpsc::channel();
     let engine = Engine::join(options, Cluster { session, config: requests })?;
     config_store::start(store, asked, engine.clone()).map_err(StartError::Thread)?;

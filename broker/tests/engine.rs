@@ -94,7 +94,7 @@ async fn ack(engine: &Engine, delivery: &Delivery) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_confirmed_is_there_after_a_restart_and_what_was_acked_is_not() {
     let dir = tempfile::tempdir().unwrap();
-    let engine = Engine::start(options(dir.path())).unwrap();
+    let engine = Engine::start(&options(dir.path())).unwrap();
     orders(&engine).await;
     for number in 0..100 {
         send(&engine, &format!("m{number}")).await;
@@ -108,7 +108,7 @@ async fn what_was_confirmed_is_there_after_a_restart_and_what_was_acked_is_not()
     engine.stop().await;
     drop(engine);
 
-    let engine = Engine::start(options(dir.path())).unwrap();
+    let engine = Engine::start(&options(dir.path())).unwrap();
     assert_eq!(engine.view().borrow().epoch(), epoch.next());
     let second = take(&engine, 2, 100, 0).await;
     assert_eq!(second.len(), 40, "10 are still leased");
@@ -120,7 +120,7 @@ async fn what_was_confirmed_is_there_after_a_restart_and_what_was_acked_is_not()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_receive_is_answered_by_the_next_send() {
     let dir = tempfile::tempdir().unwrap();
-    let engine = Engine::start(options(dir.path())).unwrap();
+    let engine = Engine::start(&options(dir.path())).unwrap();
     orders(&engine).await;
     let waiting = {
         let engine = engine.clone();
@@ -135,7 +135,7 @@ async fn a_waiting_receive_is_answered_by_the_next_send() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_popped_for_a_caller_who_left_comes_back_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let engine = Engine::start(options(dir.path())).unwrap();
+    let engine = Engine::start(&options(dir.path())).unwrap();
     orders(&engine).await;
     let engine = Arc::new(engine);
     for round in 0..20 {
@@ -163,7 +163,7 @@ async fn what_was_popped_for_a_caller_who_left_comes_back_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_engine_refuses_and_lets_waiting_receives_go() {
     let dir = tempfile::tempdir().unwrap();
-    let engine = Engine::start(options(dir.path())).unwrap();
+    let engine = Engine::start(&options(dir.path())).unwrap();
     orders(&engine).await;
     let waiting = {
         let engine = engine.clone();
@@ -211,7 +211,7 @@ async fn until(engine: &Engine, what: &str, reached: impl Fn(&Engine) -> bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn consumed_segments_are_dropped_and_what_is_still_owed_is_moved_and_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let engine = Engine::start(retaining_nothing(dir.path())).unwrap();
+    let engine = Engine::start(&retaining_nothing(dir.path())).unwrap();
     orders(&engine).await;
     send(&engine, "owed").await;
     let owed = take(&engine, 1, 1, 0).await;
@@ -220,7 +220,7 @@ async fn consumed_segments_are_dropped_and_what_is_still_owed_is_moved_and_kept(
     engine.stop().await;
     drop(engine);
 
-    let engine = Engine::start(retaining_nothing(dir.path())).unwrap();
+    let engine = Engine::start(&retaining_nothing(dir.path())).unwrap();
     assert!(engine.figures().start.0 >= 3 << 20, "the log begins where it was dropped to");
     let handle = Handle {
         topic: owed[0].1.topic,
@@ -248,7 +248,7 @@ async fn what_lies_on_the_disk_is_read_ahead_in_order_and_within_bounds() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(dir.path());
     options.log.tail_cache_bytes = 1;
-    let engine = Engine::start(options).unwrap();
+    let engine = Engine::start(&options).unwrap();
     orders(&engine).await;
     for number in 0..MESSAGES {
         let (id, body) = (format!("m{number}"), Bytes::from(vec![number as u8; BODY]));
@@ -282,7 +282,7 @@ async fn what_lies_on_the_disk_is_read_ahead_in_order_and_within_bounds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_send_that_no_segment_could_hold_is_refused_and_the_broker_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let engine = Engine::start(retaining_nothing(dir.path())).unwrap();
+    let engine = Engine::start(&retaining_nothing(dir.path())).unwrap();
     orders(&engine).await;
     let batch = (0..10_000).map(|number| message(&format!("m{number}"))).collect();
     let refused = engine.send(Send { topic: "orders".into(), messages: batch }).await;
@@ -321,7 +321,7 @@ async fn a_broker_without_traffic_drops_what_grows_old() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = restless(dir.path());
     options.retention.keep_ms = 4_000;
-    let engine = Engine::start(options).unwrap();
+    let engine = Engine::start(&options).unwrap();
     orders(&engine).await;
     for number in 0..32 {
         send_body(&engine, &format!("m{number}"), LARGE).await;
@@ -347,7 +347,7 @@ async fn a_stop_writes_the_checkpoint_and_keeps_no_house_beyond_that() {
     let mut options = retaining_nothing(dir.path());
     options.checkpoint_bytes = 1 << 30;
     options.retention.report_inactive_ms = 0;
-    let engine = Engine::start(options).unwrap();
+    let engine = Engine::start(&options).unwrap();
     orders(&engine).await;
     send(&engine, "owed").await;
     assert_eq!(take(&engine, 1, 1, 20_000).await.len(), 1);
@@ -362,7 +362,7 @@ async fn an_inactive_group_is_named_and_gives_up_what_it_owes_only_when_told_so(
     let dir = tempfile::tempdir().unwrap();
     let mut options = restless(dir.path());
     options.retention.report_inactive_ms = 500;
-    let engine = Engine::start(options.clone()).unwrap();
+    let engine = Engine::start(&options.clone()).unwrap();
     orders(&engine).await;
     for number in 0..SENT {
         send_body(&engine, &format!("m{number}"), LARGE).await;
@@ -377,7 +377,7 @@ async fn an_inactive_group_is_named_and_gives_up_what_it_owes_only_when_told_so(
     drop(engine);
 
     options.limits.free_bytes_min = u64::MAX;
-    let engine = Engine::start(options.clone()).unwrap();
+    let engine = Engine::start(&options.clone()).unwrap();
     until_by_itself(&engine, "the idle group is found again", |engine| !engine.idle_groups().is_empty())
         .await;
     let refused = engine.send(Send { topic: "orders".into(), messages: vec![message("late")] }).await;
@@ -388,7 +388,7 @@ async fn an_inactive_group_is_named_and_gives_up_what_it_owes_only_when_told_so(
 
     options.limits.free_bytes_min = 0;
     options.retention.inactive_group = InactiveGroup::ExpireAfter(600);
-    let engine = Engine::start(options).unwrap();
+    let engine = Engine::start(&options).unwrap();
     until_by_itself(&engine, "messages are given up", |engine| engine.figures().start.0 >= 2 << 20).await;
     let expired = engine.figures().expired_messages;
     let of_group = engine.inspect(|shard| shard.group_status("billing").unwrap().expired).await.unwrap();

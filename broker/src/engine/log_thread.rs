@@ -162,7 +162,7 @@ impl LogThread {
         let serves = self.member.replica.serving().is_some();
         for work in batch.drain(..) {
             let Queues::Master(shard) = &mut self.queues else {
-                self.refuse(work);
+                refuse(work);
                 continue;
             };
             match work {
@@ -195,7 +195,7 @@ impl LogThread {
                     let seen = view(Some(shard));
                     self.hold(false, Held::View(seen));
                 }
-                work => self.refuse(work),
+                work => refuse(work),
             }
         }
         if let (true, Queues::Master(shard)) = (serves, &mut self.queues) {
@@ -209,16 +209,6 @@ impl LogThread {
         let requests = permits.len();
         drop(permits);
         self.published.batch(requests);
-    }
-
-    /// Nothing is done here for who is not the master.
-    fn refuse(&mut self, work: Work) {
-        match work {
-            Work::Request { reply, .. } => drop(reply.send(Err(EngineError::NotMaster))),
-            Work::Inspect(view) => view(None)(),
-            // What was popped here is another master's to take back, when its lease lapses at the latest.
-            Work::Internal(_) | Work::Cancel(_) => {}
-        }
     }
 
     /// Pairs answers with their callers.
@@ -324,6 +314,16 @@ impl LogThread {
         let state = self.queues.state().clone();
         let chore = Chore { state, now, checkpoint, reader, checkpoints };
         self.gate.wait(self.frames.end(), false, Held::Chore(Box::new(chore)));
+    }
+}
+
+/// Nothing is done by who is not the master.
+fn refuse(work: Work) {
+    match work {
+        Work::Request { reply, .. } => drop(reply.send(Err(EngineError::NotMaster))),
+        Work::Inspect(view) => view(None)(),
+        // What was popped here is another master's to take back, when its lease lapses at the latest.
+        Work::Internal(_) | Work::Cancel(_) => {}
     }
 }
 

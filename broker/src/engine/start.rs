@@ -82,16 +82,16 @@ pub enum StartError {
 impl Engine {
     /// Recovers a data directory and begins to serve it, alone. Blocks while it reads; called within a tokio runtime, on
     /// which answers are handed out.
-    pub fn start(options: EngineOptions) -> Result<Self, StartError> {
+    pub fn start(options: &EngineOptions) -> Result<Self, StartError> {
         Self::launch(options, None)
     }
 
     /// Like [`Engine::start`], as a member of a cluster: serves once it is the master.
-    pub fn join(options: EngineOptions, cluster: Cluster) -> Result<Self, StartError> {
+    pub fn join(options: &EngineOptions, cluster: Cluster) -> Result<Self, StartError> {
         Self::launch(options, Some(cluster))
     }
 
-    fn launch(options: EngineOptions, cluster: Option<Cluster>) -> Result<Self, StartError> {
+    fn launch(options: &EngineOptions, cluster: Option<Cluster>) -> Result<Self, StartError> {
         let started = Instant::now();
         let place = Place { data: options.data.clone(), log: options.log.clone() };
         let recovered = place.recover()?;
@@ -117,7 +117,7 @@ impl Engine {
         let reader = Arc::clone(&member.reader);
         let (chores, chores_in) = mpsc::channel();
         let releases = Releases::start(Arc::clone(&inbox));
-        let log_thread = log_thread(&options, recovered, member, &inbox, &published, chores, releases)?;
+        let log_thread = log_thread(options, recovered, member, &inbox, &published, chores, releases)?;
         let housekeeping = Housekeeping {
             segment_bytes,
             retention: options.retention,

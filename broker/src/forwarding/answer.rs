@@ -42,7 +42,7 @@ fn in_body(status: pb::Status) -> Response<Body> {
     frame.put_u8(0); // not compressed
     frame.put_u32(len as u32);
     frame.put_slice(&message.encode_to_vec());
-    let trailers = HeaderMap::from_iter([(Status::GRPC_STATUS.into(), HeaderValue::from_static("0"))]);
+    let trailers = HeaderMap::from_iter([(Status::GRPC_STATUS, HeaderValue::from_static("0"))]);
     let body = Full::<Bytes>::new(frame.freeze()).with_trailers(async move { Some(Ok(trailers)) });
     let mut response = Response::new(Body::new(body));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));

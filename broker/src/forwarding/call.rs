@@ -63,8 +63,7 @@ impl HeldCall {
         let mut fate = Fate::Nothing;
         let mut view = master.view();
         loop {
-            view.mark_unchanged();
-            let target = master.target(&view);
+            let target = Target::of(&view.borrow_and_update());
             if let Some(target) = target {
                 match self.attempt(&target, master, &mut inner).await {
                     Tried::Answered(response) => return Ok(response),

@@ -45,6 +45,19 @@ pub(super) enum Target {
     There(String),
 }
 
+impl Target {
+    /// Who is to be asked; nobody while this replica is about to be the master, or knows of none.
+    pub(super) fn of(view: &ReplicaView) -> Option<Self> {
+        if view.serves() {
+            Some(Self::Here)
+        } else if view.leads() {
+            None
+        } else {
+            view.master_address().map(|address| Self::There(address.to_owned()))
+        }
+    }
+}
+
 impl Master {
     /// With what this replica knows, for calls of at most so many bytes.
     pub fn new(view: watch::Receiver<ReplicaView>, request_bytes: usize) -> Self {
@@ -57,18 +70,6 @@ impl Master {
 
     pub(super) fn view(&self) -> watch::Receiver<ReplicaView> {
         self.view.clone()
-    }
-
-    /// Who is to be asked; nobody while this replica is about to be the master, or knows of none.
-    pub(super) fn target(&self, view: &watch::Receiver<ReplicaView>) -> Option<Target> {
-        let view = view.borrow();
-        if view.serves() {
-            Some(Target::Here)
-        } else if view.leads() {
-            None
-        } else {
-            view.master_address().map(|address| Target::There(address.to_owned()))
-        }
     }
 
     /// Completes when somebody else than who serves at this address is the master.

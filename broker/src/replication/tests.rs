@@ -126,7 +126,7 @@ fn join(data: &Path, stored: Stored) -> Engine {
     };
     let options = EngineOptions { data: data.to_owned(), log, ..EngineOptions::default() };
     let (config, requests) = mpsc::channel();
-    let engine = Engine::join(options, Cluster { session: SESSION, config }).unwrap();
+    let engine = Engine::join(&options, Cluster { session: SESSION, config }).unwrap();
     let to = engine.clone();
     std::thread::spawn(move || requests.iter().for_each(|request| answer(&to, &stored, request)));
     engine

@@ -49,7 +49,7 @@ impl Cluster {
             config.auto_create = true;
             config.data = data;
             config.config_store = Some(config_store);
-            config.name = name.to_owned();
+            name.clone_into(&mut config.name);
         });
         self.brokers.insert(name, broker.await);
     }
