@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::endpoint::Endpoint;
 use crate::output::Output;
-use crate::{bench, consume, dlq, group, log, produce, topic};
+use crate::{bench, consume, dlq, group, local, log, produce, topic};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -16,6 +16,7 @@ Examples:
   rq consume orders --group billing --follow
   rq dlq count billing
   rq status -o json
+  rq local up --replicas 2
 
 Exit codes:
   0  done
@@ -72,6 +73,9 @@ pub(crate) enum Command {
     Dlq(dlq::DlqCommand),
     /// Show the state of the broker
     Status,
+    /// Run a cluster of processes on this machine: master, slaves and who watches over them
+    #[command(subcommand)]
+    Local(local::LocalCommand),
     /// Look into the log of a data directory, without a broker
     #[command(subcommand)]
     Log(log::LogCommand),

@@ -8,6 +8,7 @@ use rq_proto::rocketmq::Code;
 use thiserror::Error;
 
 use crate::client::CallError;
+use crate::local::LocalError;
 
 /// The end of a command that did not do what it was asked for.
 #[derive(Debug, Error)]
@@ -60,6 +61,9 @@ pub(crate) enum Failure {
     /// Not a data directory, or not one that can be read.
     #[error("cannot inspect {path}: {reason}")]
     Inspect { path: PathBuf, reason: String },
+    /// A local cluster.
+    #[error(transparent)]
+    Local(#[from] LocalError),
     /// What the library or the system reports of itself.
     #[error("the asynchronous runtime did not start: {0}")]
     Runtime(io::Error),
@@ -94,6 +98,9 @@ impl Failure {
                 tonic::Code::Unavailable if is_transport(status) => UNREACHABLE,
                 _ => FAILED,
             },
+            Self::Local(error) if error.is_not_found() => NOT_FOUND,
+            Self::Local(error) if error.is_unreachable() => UNREACHABLE,
+            Self::Local(error) if error.is_usage() => USAGE,
             _ => FAILED,
         })
     }

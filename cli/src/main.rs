@@ -11,6 +11,7 @@ mod dlq;
 mod endpoint;
 mod failure;
 mod group;
+mod local;
 mod log;
 mod message_id;
 mod output;
@@ -41,6 +42,8 @@ fn run(args: Args) -> Result<(), Failure> {
     let threads = match &args.command {
         Command::Bench(bench) => bench.threads,
         Command::BenchNull(null) => null.threads,
+        // A supervisor carries the bytes of clients while it waits for the disk.
+        Command::Local(_) => 2,
         _ => 1,
     };
     let mut runtime = if threads > 1 {
@@ -64,6 +67,7 @@ async fn command(args: Args) -> Result<(), Failure> {
         Command::Consume(command) => consume::run(&global, command).await,
         Command::Dlq(command) => dlq::run(&global, command).await,
         Command::Status => status::run(&global).await,
+        Command::Local(command) => local::run(&global, command).await,
         Command::Log(command) => log::run(&global, command),
         Command::Bench(command) => bench::run(&global, *command).await,
         Command::BenchNull(command) => bench::null::run(command).await,

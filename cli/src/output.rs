@@ -79,6 +79,18 @@ pub(crate) fn progress(length: Option<u64>, what: &'static str) -> ProgressBar {
     bar
 }
 
+/// A line on standard error that says what is waited for, where that is a terminal; else nothing.
+pub(crate) fn waiting(what: &'static str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner();
+    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar.set_message(what);
+    bar
+}
+
 /// Bytes as people read them.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];

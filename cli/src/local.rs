@@ -1,0 +1,139 @@
+//! `rq local`: a cluster of local processes with a supervisor that starts dead brokers again and promotes a slave when
+//! the master is gone. What is decided lies in [`decide`] and in `rq-core`; the rest reads, starts and signals.
+
+mod broker;
+mod control;
+mod decide;
+mod describe;
+mod failure;
+mod front;
+mod layout;
+mod process;
+mod supervise;
+mod up;
+mod view;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use rq_core::config::MEMBERS_MAX;
+
+pub(crate) use self::failure::LocalError;
+use crate::args::Global;
+use crate::failure::Failure;
+
+const AFTER_HELP: &str = "\
+Examples:
+  rq local up --replicas 2
+  rq local status
+  rq local kill master
+  rq local kill r0 --signal STOP
+  rq local promote r1
+  rq local down
+
+Clients use one address, 127.0.0.1:8081 (--base-port), whoever is master. Replica r0 has the two ports
+above it for itself and for its metrics, r1 the next two, and so on.";
+
+/// `rq local …`.
+#[derive(Subcommand)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) enum LocalCommand {
+    /// Start a cluster and wait until it serves; report it if it runs already
+    Up(Up),
+    /// Show master, epoch, in-sync set and each replica
+    Status(Directory),
+    /// Send a signal to a broker: by name, or to the `master` or a `slave`
+    Kill(Kill),
+    /// Make a slave of the in-sync set the master, without a failure
+    Promote(Promote),
+    /// Stop the cluster; its data stays
+    Down(Directory),
+    /// Watch over a cluster: what `up` leaves running
+    #[command(hide = true)]
+    Supervise(Cluster),
+}
+
+/// Where a cluster lives.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Directory {
+    /// Directory of the cluster: its data, its configuration, its logs
+    #[arg(long, default_value = "./cluster", value_name = "DIR")]
+    data: PathBuf,
+}
+
+/// `rq local up`.
+#[derive(Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    cluster: Cluster,
+    /// Stay in the foreground, and stop the cluster on Ctrl-C
+    #[arg(long)]
+    foreground: bool,
+}
+
+/// What a cluster is made of.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Cluster {
+    #[command(flatten)]
+    directory: Directory,
+    /// Number of replicas, the master included [default: as before, or 2]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MEMBERS_MAX as i64), value_name = "N")]
+    replicas: Option<u16>,
+    /// Port for clients; the replicas have those above it [default: as before, or 8081]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..), value_name = "PORT")]
+    base_port: Option<u16>,
+    /// The program of a broker [default: rq-broker beside rq, or on the PATH]
+    #[arg(long, value_name = "FILE")]
+    broker: Option<PathBuf>,
+    /// Make topics and consumer groups on first use
+    #[arg(long)]
+    auto_create: bool,
+    /// Use a file system that may lose what was flushed to it (overlay, tmpfs, NFS)
+    #[arg(long)]
+    allow_unsafe_filesystem: bool,
+}
+
+/// `rq local kill`.
+#[derive(Args)]
+pub(crate) struct Kill {
+    #[command(flatten)]
+    directory: Directory,
+    /// Name of a replica, or `master`, or `slave`
+    #[arg(value_name = "NAME|master|slave")]
+    target: String,
+    /// KILL ends it at once, STOP freezes it, CONT wakes it, TERM lets it end in order
+    #[arg(long, value_enum, ignore_case = true, default_value_t)]
+    signal: Signal,
+}
+
+/// A signal as people name it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+#[value(rename_all = "UPPER")]
+enum Signal {
+    #[default]
+    Kill,
+    Stop,
+    Cont,
+    Term,
+}
+
+/// `rq local promote`.
+#[derive(Args)]
+pub(crate) struct Promote {
+    #[command(flatten)]
+    directory: Directory,
+    /// Name of the replica that shall be master
+    name: String,
+}
+
+/// Runs the command.
+pub(crate) async fn run(global: &Global, command: LocalCommand) -> Result<(), Failure> {
+    match command {
+        LocalCommand::Up(up) => up::run(global, up).await,
+        LocalCommand::Status(directory) => view::run(global, &directory).await,
+        LocalCommand::Kill(kill) => control::kill(global, kill).await,
+        LocalCommand::Promote(promote) => control::promote(global, promote).await,
+        LocalCommand::Down(directory) => control::down(global, &directory).await,
+        LocalCommand::Supervise(cluster) => supervise::detached(cluster).await,
+    }
+}

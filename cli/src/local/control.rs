@@ -1,0 +1,180 @@
+//! `rq local kill`, `promote` and `down`: what one does to a cluster that runs.
+
+use std::time::{Duration, Instant};
+
+use rq_core::config::Config;
+use rq_core::ids::StoreId;
+use serde::Serialize;
+
+use super::describe::Replica;
+use super::failure::LocalError;
+use super::layout::{ClusterFile, Layout, ReplicaFile};
+use super::process::Process;
+use super::view::{self, Shown};
+use super::{Directory, Kill, Promote, Signal, supervise};
+use crate::args::Global;
+use crate::failure::Failure;
+use crate::output::{self, Output};
+
+/// How often a switch is looked at.
+const POLL: Duration = Duration::from_millis(20);
+/// The supervisor ends its brokers by force before this.
+const DOWN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The cluster in a directory, and what runs of it.
+pub(super) fn opened(directory: &Directory) -> Result<(Layout, ClusterFile), LocalError> {
+    let layout = Layout::existing(directory)?;
+    let file = layout.read()?.ok_or_else(|| LocalError::NoCluster(directory.data.clone()))?;
+    Ok((layout, file))
+}
+
+#[derive(Serialize)]
+struct Signalled<'a> {
+    name: &'a str,
+    pid: u32,
+    signal: &'a str,
+}
+
+/// `rq local kill`.
+pub(super) async fn kill(global: &Global, kill: Kill) -> Result<(), Failure> {
+    let (layout, file) = opened(&kill.directory)?;
+    let replica = target(&layout, &file, &kill.target).await?;
+    let process = replica.process.filter(|process| process.state().is_some());
+    let process = process.ok_or_else(|| LocalError::NoProcess(replica.name.clone()))?;
+    let (signal, name) = match kill.signal {
+        Signal::Kill => (rustix::process::Signal::KILL, "KILL"),
+        Signal::Stop => (rustix::process::Signal::STOP, "STOP"),
+        Signal::Cont => (rustix::process::Signal::CONT, "CONT"),
+        Signal::Term => (rustix::process::Signal::TERM, "TERM"),
+    };
+    process.signal(signal)?;
+    match global.output {
+        Output::Json => output::json(&Signalled { name: &replica.name, pid: process.pid, signal: name }),
+        Output::Table => output::line(&format!("sent {name} to {}, process {}", replica.name, process.pid)),
+    }
+}
+
+async fn target<'f>(
+    layout: &Layout,
+    file: &'f ClusterFile,
+    target: &str,
+) -> Result<&'f ReplicaFile, LocalError> {
+    match target {
+        "master" => {
+            let config = view::config(layout)?.ok_or(LocalError::NoConfig)?;
+            let master = config.members.get(&config.master).ok_or(LocalError::NobodyIs("master"))?;
+            file.named(&master.name)
+        }
+        "slave" => {
+            let shown = Shown::gather(layout, file).await?;
+            file.named(shown.slave().ok_or(LocalError::NobodyIs("slave"))?)
+        }
+        name => file.named(name),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Promoted<'a> {
+    master: &'a str,
+    epoch: u32,
+    took_ms: u64,
+}
+
+/// `rq local promote`.
+pub(super) async fn promote(global: &Global, promote: Promote) -> Result<(), Failure> {
+    let (layout, file) = opened(&promote.directory)?;
+    if file.running().is_none() {
+        return Err(LocalError::NotRunning(promote.directory.data).into());
+    }
+    let name = &file.named(&promote.name)?.name;
+    let config = view::config(&layout)?.ok_or(LocalError::NoConfig)?;
+    let store = candidate(&config, name)?;
+    let began = Instant::now();
+    if store != config.master {
+        let master = config.members.get(&config.master).ok_or(LocalError::NobodyIs("master"))?;
+        let mut master = Replica::at(&master.name, &master.address)?;
+        master.hand_over(store.to_string(), global.timeout).await?;
+    }
+    loop {
+        // Asked first: what is read after that is no older.
+        let serves = Shown::gather(&layout, &file).await?.serves(name);
+        let epoch = view::config(&layout)?.map(|config| config.epoch.0);
+        if let Some(epoch) = epoch.filter(|_| serves) {
+            return told(
+                global,
+                &Promoted { master: name, epoch, took_ms: began.elapsed().as_millis() as u64 },
+            );
+        }
+        if began.elapsed() >= global.timeout {
+            let waited = humantime::format_duration(global.timeout).to_string();
+            return Err(LocalError::NotPromoted { name: name.clone(), waited }.into());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn told(global: &Global, promoted: &Promoted<'_>) -> Result<(), Failure> {
+    let Promoted { master, epoch, took_ms } = promoted;
+    match global.output {
+        Output::Json => output::json(promoted),
+        Output::Table => output::line(&format!("{master} is master, epoch {epoch}, after {took_ms} ms")),
+    }
+}
+
+/// The store of this replica that may become master, or is it.
+fn candidate(config: &Config, name: &str) -> Result<StoreId, LocalError> {
+    let called = |store: &&StoreId| config.members.get(*store).is_some_and(|member| member.name == name);
+    config.in_sync.keys().find(called).copied().ok_or_else(|| {
+        let names = config.in_sync.keys().filter_map(|store| config.members.get(store));
+        let names: Vec<&str> = names.map(|member| member.name.as_str()).collect();
+        LocalError::NotInSync { name: name.to_owned(), in_sync: names.join(", ") }
+    })
+}
+
+#[derive(Serialize)]
+struct Down {
+    running: bool,
+}
+
+/// `rq local down`.
+pub(super) async fn down(global: &Global, directory: &Directory) -> Result<(), Failure> {
+    let (layout, file) = opened(directory)?;
+    let text = match file.running() {
+        Some(supervisor) => {
+            let progress = output::waiting("stopping");
+            end(supervisor).await?;
+            progress.finish_and_clear();
+            "the cluster is stopped; its data stays"
+        }
+        // Its supervisor may have been killed, and its brokers not.
+        None if file.replicas.iter().any(|replica| replica.process.is_some()) => {
+            supervise::end_leftovers(Some(&file)).await?;
+            let mut file = file;
+            for replica in &mut file.replicas {
+                replica.process = None;
+            }
+            file.supervisor = None;
+            layout.write(&file)?;
+            "the supervisor was gone; the brokers that it left are stopped"
+        }
+        None => "the cluster is not running",
+    };
+    match global.output {
+        Output::Json => output::json(&Down { running: false }),
+        Output::Table => output::line(text),
+    }
+}
+
+/// Ends a supervisor with all it started.
+pub(super) async fn end(supervisor: Process) -> Result<(), LocalError> {
+    supervisor.terminate()?;
+    if supervisor.gone_by(Instant::now() + DOWN_PATIENCE).await {
+        return Ok(());
+    }
+    Err(LocalError::DoesNotEnd {
+        what: "the supervisor".to_owned(),
+        pid: supervisor.pid,
+        waited: humantime::format_duration(DOWN_PATIENCE).to_string(),
+    })
+}

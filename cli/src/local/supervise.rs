@@ -1,0 +1,397 @@
+//! The supervisor: keeps the brokers running, writes what [`decide`](super::decide) says into the configuration, and
+//! tells the front where to go. Takes one event after another, so that no decision is made from half of what is known.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use rq_config_files::{ConfigFiles, Written};
+use rq_core::config::{self, Change, Config};
+use rq_core::failover::Decision;
+use rq_core::ids::StoreId;
+use rustix::process::Signal;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::Cluster;
+use super::broker::{self, Event, Launch, What};
+use super::decide::{self, Backends, First, Seen, Told, Trouble};
+use super::describe::Replica;
+use super::failure::LocalError;
+use super::front;
+use super::layout::{ClusterFile, Layout, ReplicaFile};
+use super::process::Process;
+use crate::failure::Failure;
+use crate::output;
+
+/// A supervisor that ends gives its lock back a moment later than its process is seen to end.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// Brokers have so long to end in order; then they are killed.
+const STOP_PATIENCE: Duration = Duration::from_secs(15);
+/// Slaves have so long before the master is told to end as well.
+const SLAVES_FIRST: Duration = Duration::from_secs(1);
+/// And so long to be gone after that.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a stop looks around.
+const STOP_POLL: Duration = Duration::from_millis(20);
+/// Events that wait to be taken.
+const EVENTS: usize = 64;
+/// Changes of the configuration for one event; more wait for the next one.
+const CHANGES_MAX: usize = 32;
+
+/// The supervisor as a process of its own, in a session of its own: what `up` leaves behind.
+pub(super) async fn detached(cluster: Cluster) -> Result<(), Failure> {
+    // Fails only for a process that leads a group already: nothing is left to leave then.
+    let _ = rustix::process::setsid();
+    let stop = told_to_stop()?;
+    Ok(run(&cluster, stop).await?)
+}
+
+/// Completes on SIGTERM or Ctrl-C. Further ones are ignored: a stop ends by itself, by force if need be.
+pub(super) fn told_to_stop() -> Result<impl Future<Output = ()>, Failure> {
+    let listen = |kind| signal(kind).map_err(Failure::Runtime);
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Runs the cluster until `stop` completes, and stops it.
+pub(super) async fn run(cluster: &Cluster, stop: impl Future<Output = ()>) -> Result<(), LocalError> {
+    let layout = Layout::made(&cluster.directory)?;
+    let _lock = lock(&layout).await?;
+    let launch = Launch {
+        program: broker::program(cluster.broker.as_deref())?,
+        auto_create: cluster.auto_create,
+        allow_unsafe_filesystem: cluster.allow_unsafe_filesystem,
+    };
+    let before = layout.read()?;
+    let mut file = ClusterFile::planned(before.as_ref(), cluster)?;
+    end_leftovers(before.as_ref()).await?;
+    let files = ConfigFiles::open(&layout.config())?;
+    let endpoint = file.endpoint();
+    let listener = TcpListener::bind(&endpoint).await.map_err(|source| LocalError::Process {
+        doing: "serve on",
+        what: endpoint,
+        source,
+    })?;
+    file.supervisor = Process::of(std::process::id());
+    layout.write(&file)?;
+
+    let (tell, backends) = watch::channel(Backends::default());
+    let front = tokio::spawn(front::serve(listener, backends));
+    let mut supervisor = Supervisor::start(layout, file, files, &launch, tell);
+    tokio::select! {
+        () = supervisor.watch() => {}
+        () = stop => {}
+    }
+    let stopped = supervisor.stop().await;
+    front.abort();
+    stopped
+}
+
+async fn lock(layout: &Layout) -> Result<File, LocalError> {
+    let path = layout.lock();
+    let failed = |source| LocalError::File { doing: "lock", path: path.clone(), source };
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    let since = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::Error(source)) => return Err(failed(source)),
+            Err(std::fs::TryLockError::WouldBlock) if since.elapsed() < LOCK_PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(std::fs::TryLockError::WouldBlock) => {
+                return Err(LocalError::Supervised(layout.dir().to_owned()));
+            }
+        }
+    }
+}
+
+/// Ends brokers whose supervisor was killed: this one starts its own.
+pub(super) async fn end_leftovers(file: Option<&ClusterFile>) -> Result<(), LocalError> {
+    let replicas = file.into_iter().flat_map(|file| &file.replicas);
+    let left: Vec<Process> = replicas.filter_map(|replica| replica.process).collect();
+    for process in &left {
+        process.terminate()?;
+    }
+    let deadline = Instant::now() + STOP_PATIENCE;
+    for process in left {
+        if !process.gone_by(deadline).await {
+            process.signal(Signal::KILL)?;
+            process.gone_by(Instant::now() + KILL_PATIENCE).await;
+        }
+    }
+    Ok(())
+}
+
+/// Says what the supervisor did, with the time.
+fn say(text: &str) {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    // Where nobody can be told, the work goes on.
+    let _ = writeln!(std::io::stderr(), "{} {text}", output::time(now.as_millis() as i64));
+}
+
+/// What came of a look at the configuration.
+struct Looked {
+    config: Option<Config>,
+    did: Vec<String>,
+    trouble: Option<Trouble>,
+}
+
+struct Supervisor {
+    layout: Layout,
+    files: ConfigFiles,
+    file: ClusterFile,
+    began: Instant,
+    seen: Vec<Seen>,
+    /// As last read.
+    config: Option<Config>,
+    events: mpsc::Receiver<Event>,
+    stopping: watch::Sender<bool>,
+    /// One task for each broker; it ends when the broker has ended and is not to be started again.
+    brokers: JoinSet<()>,
+    backends: watch::Sender<Backends>,
+}
+
+impl Supervisor {
+    fn start(
+        layout: Layout,
+        file: ClusterFile,
+        files: ConfigFiles,
+        launch: &Launch,
+        backends: watch::Sender<Backends>,
+    ) -> Self {
+        let (tell, events) = mpsc::channel(EVENTS);
+        let (stopping, stop) = watch::channel(false);
+        let mut brokers = JoinSet::new();
+        for (number, replica) in file.replicas.iter().enumerate() {
+            let (tell, layout) = (tell.clone(), layout.clone());
+            match Replica::at(&replica.name, &replica.address()) {
+                Ok(client) => drop(tokio::spawn(broker::ask(number, client, tell.clone()))),
+                Err(error) => say(&format!("{} cannot be asked: {error}", replica.name)),
+            }
+            let keep = broker::keep(number, replica.clone(), launch.clone(), layout, tell, stop.clone());
+            brokers.spawn(keep);
+        }
+        let seen = file.replicas.iter().map(|replica| Seen::new(replica.name.clone(), replica.address()));
+        let (seen, began) = (seen.collect(), Instant::now());
+        Self { layout, files, file, began, seen, config: None, events, stopping, brokers, backends }
+    }
+
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
+
+    /// Takes what happens, and acts on it.
+    async fn watch(&mut self) {
+        while let Some(event) = self.events.recv().await {
+            self.take(event);
+            self.act().await;
+        }
+    }
+
+    fn take(&mut self, Event { replica, what }: Event) {
+        let now = self.now();
+        let (seen, file) = (&mut self.seen[replica], &mut self.file.replicas[replica]);
+        match what {
+            What::Started(process) => {
+                say(&format!("{} started, process {}", seen.name, process.pid));
+                *seen = Seen { running: true, silent_since: Some(now), told: None, ..seen.clone() };
+                file.process = Some(process);
+                self.record();
+            }
+            What::Ended(how) => {
+                say(&format!("{} ended: {how}", seen.name));
+                *seen = Seen { running: false, silent_since: None, told: None, ..seen.clone() };
+                file.process = None;
+                file.ended += 1;
+                file.how = Some(how);
+                self.record();
+            }
+            What::Answered(status) if seen.running => {
+                seen.told = Told::read(&status, now);
+                seen.silent_since = None;
+            }
+            What::Silent(asked) if seen.running => {
+                let asked = asked.saturating_duration_since(self.began).as_millis() as u64;
+                seen.silent_since.get_or_insert(asked);
+            }
+            // Of a process that has ended meanwhile.
+            What::Answered(_) | What::Silent(_) => {}
+        }
+    }
+
+    /// Writes down what runs. A disk that is full must not end the supervisor.
+    fn record(&self) {
+        if let Err(error) = self.layout.write(&self.file) {
+            say(&error.to_string());
+        }
+    }
+
+    async fn act(&mut self) {
+        let (files, seen, now) = (self.files.clone(), self.seen.clone(), self.now());
+        // It waits for the disk, and connections must not.
+        let looked = tokio::task::spawn_blocking(move || look(&files, &seen, now)).await;
+        let Ok(Looked { config, did, trouble }) = looked else { return };
+        for done in did {
+            say(&done);
+        }
+        self.config = config.or(self.config.take());
+        let backends = decide::backends(&self.seen, now);
+        self.backends.send_if_modified(|told| {
+            let changed = *told != backends;
+            *told = backends;
+            changed
+        });
+        let trouble = trouble.map(|trouble| trouble.to_string());
+        if trouble != self.file.trouble {
+            say(trouble.as_deref().unwrap_or("the trouble is over"));
+            self.file.trouble = trouble;
+            self.record();
+        }
+    }
+
+    /// Ends all brokers: slaves first, so that none of them takes over from a master that only stops.
+    async fn stop(mut self) -> Result<(), LocalError> {
+        say("stopping");
+        self.stopping.send_replace(true);
+        let since = Instant::now();
+        let mut told = Vec::new();
+        while !self.brokers.is_empty() {
+            for process in self.to_end(since.elapsed()) {
+                if since.elapsed() >= STOP_PATIENCE {
+                    process.signal(Signal::KILL)?;
+                } else if !told.contains(&process) {
+                    process.terminate()?;
+                    told.push(process);
+                }
+            }
+            if let Ok(Some(event)) = tokio::time::timeout(STOP_POLL, self.events.recv()).await {
+                self.take(event);
+            }
+            while self.brokers.try_join_next().is_some() {}
+            if since.elapsed() >= STOP_PATIENCE + KILL_PATIENCE {
+                return Err(self.unstoppable());
+            }
+        }
+        self.file.supervisor = None;
+        self.file.trouble = None;
+        self.layout.write(&self.file)?;
+        say("stopped");
+        Ok(())
+    }
+
+    /// Who is to end by now: the master once no slave runs, or when they take too long.
+    fn to_end(&self, elapsed: Duration) -> Vec<Process> {
+        let master = self.config.as_ref().and_then(|config| config.members.get(&config.master));
+        let is_master = |replica: &ReplicaFile| master.is_some_and(|master| master.name == replica.name);
+        let running = || self.file.replicas.iter().filter_map(|replica| Some((replica, replica.process?)));
+        let all = elapsed >= SLAVES_FIRST || running().all(|(replica, _)| is_master(replica));
+        running().filter(|(replica, _)| all || !is_master(replica)).map(|(_, process)| process).collect()
+    }
+
+    fn unstoppable(&self) -> LocalError {
+        let running = self.file.replicas.iter().find_map(|replica| Some((replica, replica.process?.pid)));
+        let (what, pid) =
+            running.map_or(("a broker".to_owned(), 0), |(replica, pid)| (replica.name.clone(), pid));
+        LocalError::DoesNotEnd {
+            what,
+            pid,
+            waited: humantime::format_duration(STOP_PATIENCE + KILL_PATIENCE).to_string(),
+        }
+    }
+}
+
+/// Reads the configuration, and changes it until all is as it should be.
+fn look(files: &ConfigFiles, seen: &[Seen], now: u64) -> Looked {
+    let mut looked = Looked { config: None, did: Vec::new(), trouble: None };
+    for _ in 0..CHANGES_MAX {
+        match change(files, seen, now, &mut looked) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(trouble) => {
+                looked.trouble = Some(trouble);
+                break;
+            }
+        }
+    }
+    looked
+}
+
+/// Makes one change, if there is one to make. True: look again.
+fn change(files: &ConfigFiles, seen: &[Seen], now: u64, looked: &mut Looked) -> Result<bool, Trouble> {
+    let store = |error: rq_config_files::StoreError| Trouble::Store(error.to_string());
+    let (new, did) = match files.read().map_err(store)? {
+        None => match decide::first(seen)? {
+            First::Wait => return Ok(false),
+            First::Form(config) => {
+                let did = format!("cluster formed, {} is master", called(&config, config.master));
+                (config, did)
+            }
+        },
+        Some(config) => {
+            looked.config = Some(config.clone());
+            decide::is_newest(&config, seen)?;
+            match next(&config, seen, now)? {
+                Some(change) => {
+                    let new = config::next(&config, &change);
+                    let new = new.map_err(|illegal| Trouble::Store(illegal.to_string()))?;
+                    let did = told(&config, &new, &change);
+                    (new, did)
+                }
+                None => return Ok(false),
+            }
+        }
+    };
+    if files.compare_and_set(&new).map_err(store)? == Written::Done {
+        looked.did.push(did);
+    }
+    Ok(true)
+}
+
+/// The next change, if any: a new master before all else.
+fn next(config: &Config, seen: &[Seen], now: u64) -> Result<Option<Change>, Trouble> {
+    let promotion = decide::promotion(config, seen, now);
+    if let Decision::Promote { to, session, keep } = promotion {
+        return Ok(Some(Change::Promote { to, session, keep }));
+    }
+    if let Some(change) = decide::membership(config, seen) {
+        return Ok(Some(change));
+    }
+    match promotion {
+        Decision::Stalled(stalled) => Err(Trouble::Stalled(stalled)),
+        _ => Ok(None),
+    }
+}
+
+/// A change in words.
+fn told(old: &Config, new: &Config, change: &Change) -> String {
+    match change {
+        Change::Promote { to, .. } => format!(
+            "{} promoted in place of {}, epoch {}, {} in sync",
+            called(new, *to),
+            called(old, old.master),
+            new.epoch,
+            new.in_sync.len()
+        ),
+        Change::Register { store, member } => {
+            format!("{} registered at {}, store {store}", member.name, member.address)
+        }
+        Change::Remove { store } => {
+            format!("store {store} of {} removed: its disk was lost", called(old, *store))
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// What people call a store.
+fn called(config: &Config, store: StoreId) -> String {
+    config.members.get(&store).map_or_else(|| store.to_string(), |member| member.name.clone())
+}
