@@ -9,6 +9,8 @@ mod crash;
 mod disks;
 #[path = "process/failing_disk.rs"]
 mod failing_disk;
+#[path = "process/failover.rs"]
+mod failover;
 #[path = "process/full_disk.rs"]
 mod full_disk;
 #[path = "process/no_segment.rs"]

@@ -63,17 +63,19 @@ impl CycleFrom for std::ops::Range<u16> {
     }
 }
 
-/// The path of the broker's binary: in the build directory that this test program lies in.
-pub fn binary() -> Result<PathBuf> {
+/// The path of one of our programs: in the build directory that this test program lies in.
+pub fn program(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe().context("find the test program")?;
-    let binary = test.ancestors().nth(2).unwrap_or(Path::new("/")).join("rq-broker");
-    if !binary.exists() {
-        bail!(
-            "{} is missing: build it first (`make test` does, or `cargo build -p rq-broker`)",
-            binary.display()
-        );
+    let program = test.ancestors().nth(2).unwrap_or(Path::new("/")).join(name);
+    if !program.exists() {
+        bail!("{} is missing: build it first (`make test` does, or `make build`)", program.display());
     }
-    Ok(binary)
+    Ok(program)
+}
+
+/// The path of the broker's program.
+pub fn binary() -> Result<PathBuf> {
+    program("rq-broker")
 }
 
 /// A broker on a data directory. Its addresses stay the same over restarts.

@@ -5,6 +5,7 @@
 pub mod broker;
 pub mod checker;
 pub mod client;
+pub mod cluster;
 pub mod disk;
 pub mod history;
 pub mod power;

@@ -59,12 +59,15 @@ impl LogThread {
     }
 
     fn on_config(&mut self, config: Config) -> Result<(), WriteError> {
-        let store = self.member.replica.store();
-        if config.in_sync.contains_key(&store) && self.member.replica.leading().is_none() {
+        let replica = &self.member.replica;
+        let is_newer = replica.config().is_none_or(|seen| seen.version < config.version);
+        if is_newer && config.in_sync.contains_key(&replica.store()) && replica.leading().is_none() {
             // From here on the master counts what is flushed here.
             self.frames.log.prove_again()?;
         }
-        self.step(Input::Config(config))
+        self.step(Input::Config(config))?;
+        self.member.follow_moved_master();
+        Ok(())
     }
 
     /// Gives the replica an input and does what it says.

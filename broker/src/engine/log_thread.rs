@@ -94,11 +94,12 @@ impl LogThread {
     /// One round: the news of the cluster, then requests, then one flush for both.
     fn turn(mut self, batch: &mut Batch) -> Result<Self, WriteError> {
         self.watch_time()?;
-        while let Some(news) = batch.news.pop_front() {
-            self.hear(news)?;
-            if let Some(cut) = self.member.reopening.take() {
-                return self.reopen(cut);
+        loop {
+            if let Some(reopening) = self.member.reopening.take() {
+                return self.reopen(reopening);
             }
+            let Some(news) = batch.news.pop_front() else { break };
+            self.hear(news)?;
         }
         self.work_off(&mut batch.work);
         self.flush()?;
@@ -265,7 +266,9 @@ impl LogThread {
         self.frames.committed(commit);
         self.published.committed(commit);
         let mut releases = Vec::new();
-        while let Some(held) = self.gate.pass(commit) {
+        // A slave that is not counted hears of commits before its own disk has them; its checkpoints must not.
+        let passes = commit.min(self.frames.log.durable());
+        while let Some(held) = self.gate.pass(passes) {
             match held {
                 // Also at the end: by now too few copies may be in sync.
                 Held::Answer(Release { reply, answer: Answer::Send(Ok(_)), .. })

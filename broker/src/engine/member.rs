@@ -202,6 +202,16 @@ impl Member {
         self.outlets.following.send_replace(Some(following));
     }
 
+    /// Follows the master to another address, should it have moved there without a new epoch.
+    pub(super) fn follow_moved_master(&mut self) {
+        let (Some(master), Some(config)) = (self.replica.following(), self.replica.config()) else { return };
+        let address = config.members.get(&master).map(|member| &member.address);
+        let ordered = self.outlets.following.borrow().as_ref().map(|following| following.address.clone());
+        if address.is_some() && address != ordered.as_ref() {
+            self.follow(master);
+        }
+    }
+
     /// Begins a mastership: nobody is followed.
     pub(super) fn lead(&mut self) {
         self.links.clear();
