@@ -10,10 +10,10 @@ TESTED := $(CARGO_TARGET_DIR)/debug
 RELEASE := $(CARGO_TARGET_DIR)/release
 # Scenarios and options of `make bench`: BENCH="senders-64 --rounds 3", BENCH=--help.
 BENCH ?=
-# Address of the broker that `make run` starts, and its data directory.
-LISTEN ?= 127.0.0.1:8081
-HTTP ?= 127.0.0.1:8082
-DATA ?= $(CURDIR)/data
+# What `make run` starts: its port for clients, its replicas, its directory.
+PORT ?= 8081
+REPLICAS ?= 2
+DATA ?= $(CURDIR)/cluster
 
 # The log is tested by itself: with its simulated disk it is another build, of which all above it would need another too.
 UNIT_TESTS := cargo test --locked -p rq-log && cargo test --locked --workspace --exclude rq-log --exclude rq-tests
@@ -27,9 +27,8 @@ endef
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
-run: release ## Start a broker on 127.0.0.1:8081 that creates topics on first use; Ctrl-C stops it
-	@echo "rq-broker on $(LISTEN), metrics on http://$(HTTP)/metrics, data in $(DATA)"
-	@exec $(RELEASE)/rq-broker --data $(DATA) --listen $(LISTEN) --http $(HTTP) --auto-create --allow-unsafe-filesystem
+run: release ## Start two replicas behind 127.0.0.1:8081 that create topics on first use; Ctrl-C stops them
+	@exec $(RELEASE)/rq local up --foreground --replicas $(REPLICAS) --base-port $(PORT) --data $(DATA) --auto-create --allow-unsafe-filesystem
 
 release: tools-rust ## Build rq-broker and rq for use
 	@cargo build --release --locked -p rq-broker -p rq-cli
