@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // Bodies stay slices of the buffer that they arrived in: no copy on the way to the log.
         .bytes(".apache.rocketmq.v2.Message.body")
         .bytes(".reliablequeue.v1.Frames.frames")
+        .bytes(".reliablequeue.v1.SnapshotPart.checkpoint")
         // A map with a stable order, so that one message has one encoding.
         .btree_map(".")
         .compile_fds(descriptors)?;

@@ -33,7 +33,7 @@ use rq_core::queue::request::{
 };
 use rq_core::record::{self, StoredMessage};
 use rq_core::replication::Link;
-use rq_log::{LogReader, ReadError, StdDisk};
+use rq_log::{LogReader, ReadError, SnapshotFile, StdDisk};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use self::cluster::{Following, News, Progress, ReplicaView};
@@ -286,6 +286,14 @@ impl Engine {
         let read = tokio::task::spawn_blocking(move || reader.frames(from, bytes_max)).await;
         // Only a runtime that ends runs nothing.
         read.unwrap_or(Ok(Vec::new()))
+    }
+
+    /// What another replica can begin a copy of this log with; none if the log has no checkpoint yet.
+    pub async fn snapshot(&self) -> Result<Option<SnapshotFile<StdDisk>>, ReadError> {
+        let Some(reader) = self.reader() else { return Ok(None) };
+        let opened = tokio::task::spawn_blocking(move || reader.snapshot()).await;
+        // Only a runtime that ends runs nothing.
+        opened.unwrap_or(Ok(None))
     }
 
     fn reader(&self) -> Option<LogReader<StdDisk>> {

@@ -5,12 +5,14 @@
 //! ```text
 //!   engine ──Following──► follower ──Follow(Hello, Ack..)──► service ──Greeted, Message──► engine of the master
 //!   engine ◄──Connected, Message── follower ◄──Welcome, Frames, Heartbeat── service ◄──ToPeer, Progress, frames──
+//!   engine ◄──Snapshot── follower ◄──checkpoint of a log that starts too late for the slave── service
 //! ```
 
 mod follower;
 mod link;
 mod service;
 mod shipping;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod wire;

@@ -317,6 +317,12 @@ impl<G: Guards> Replica<G> {
             // It was promoted in a session that is gone, and records with it.
             return;
         }
+        if self.end < self.commit {
+            // Only who accepts the loss of data makes a master of the beginning of a copy.
+            self.role = Role::Halted;
+            effects.push(Effect::Halt(Halt::Incomplete { end: self.end, commit: self.commit }));
+            return;
+        }
         if self.unbegun.take() == Some(epoch) || !G::NEW_EPOCH {
             self.role = Role::Master(Master::new(epoch));
             effects.push(Effect::Begin(epoch));

@@ -14,9 +14,8 @@ use rq_core::ids::Lsn;
 
 use crate::disk::{Disk, DiskFile, OpenMode, read_exact_at};
 use crate::error::{DiskError, WriteError};
-use crate::frame::{HEADER_LEN as FRAME_HEADER_LEN, Header};
 use crate::layout::{Layout, unfinished};
-use crate::shared::{Shared, lock, read};
+use crate::shared::{Shared, lock};
 
 /// Bytes of state under one checksum.
 const BLOCK: usize = 1 << 20;
@@ -88,7 +87,17 @@ impl<D: Disk> Checkpoints<D> {
         if lsn > self.shared.durable() || kept.newest.is_some_and(|newest| lsn < newest) {
             return Err(misplaced);
         }
-        let chain = self.chain_at(lsn)?.ok_or(misplaced)?;
+        let chain = self.shared.chain_at(lsn).map_err(WriteError::Checkpoint)?.ok_or(misplaced)?;
+        self.put(lsn, chain, write)
+    }
+
+    /// Writes a checkpoint that is newer than those there are. One at a time does.
+    pub(crate) fn put(
+        &self,
+        lsn: Lsn,
+        chain: u32,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<u64, WriteError> {
         let layout = &self.shared.layout;
         let path = layout.checkpoint(lsn);
         let tmp = unfinished(&path);
@@ -104,8 +113,13 @@ impl<D: Disk> Checkpoints<D> {
             .map_err(WriteError::Checkpoint)?;
         self.sync_dir().map_err(WriteError::Checkpoint)?;
         lock(&self.shared.superblock).update(|superblock| superblock.checkpoint = lsn)?;
-        *lock(&self.shared.kept) = Kept { newest: Some(lsn), older: kept.newest };
-        if let Some(superseded) = kept.older {
+        let superseded = {
+            let mut kept = lock(&self.shared.kept);
+            let older = kept.older;
+            *kept = Kept { newest: Some(lsn), older: kept.newest };
+            older
+        };
+        if let Some(superseded) = superseded {
             self.remove(superseded);
         }
         Ok(bytes)
@@ -147,33 +161,6 @@ impl<D: Disk> Checkpoints<D> {
         let position = blocks.position;
         file.sync().map_err(DiskError::at("flush", tmp))?;
         Ok(position)
-    }
-
-    /// The header checksum of the frame before `lsn`; `None` if no frame starts or is to start there.
-    fn chain_at(&self, lsn: Lsn) -> Result<Option<u32>, WriteError> {
-        let head = *lock(&self.shared.head);
-        if lsn == head.end {
-            return Ok(Some(head.chain));
-        }
-        let cached = read(&self.shared.tail).frame_at(lsn);
-        let mut header = [0; FRAME_HEADER_LEN];
-        if let Some(frame) = cached {
-            header.copy_from_slice(&frame.bytes[..FRAME_HEADER_LEN]);
-        } else {
-            let base = self.shared.base_of(lsn);
-            let Some(segment) = read(&self.shared.segments).get(&base).cloned() else { return Ok(None) };
-            match read_exact_at(&segment.file, &mut header, lsn.0 - base) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-                Err(error) => {
-                    return Err(WriteError::Checkpoint(DiskError::at("read", &segment.path)(error)));
-                }
-            }
-        }
-        Ok(Header::decode(&header)
-            .ok()
-            .filter(|(header, _)| header.lsn == lsn)
-            .map(|(header, _)| header.chain))
     }
 }
 
@@ -273,8 +260,11 @@ pub(crate) fn load<D: Disk>(
     })
 }
 
-enum Undecodable {
+/// Why the bytes of a checkpoint file are of no use.
+pub(crate) enum Undecodable {
+    /// They are of a later version.
     Newer(u32),
+    /// They are not what was written.
     Damaged(&'static str),
 }
 
@@ -284,7 +274,8 @@ impl From<&'static str> for Undecodable {
     }
 }
 
-fn decode(bytes: &[u8], shard_tag: u32, lsn: Lsn) -> Result<Checkpoint, Undecodable> {
+/// Reads and checks the bytes of the checkpoint file at `lsn`.
+pub(crate) fn decode(bytes: &[u8], shard_tag: u32, lsn: Lsn) -> Result<Checkpoint, Undecodable> {
     let mut reader = Reader::new(bytes);
     let short = |_: Malformed| "cut short";
     let header = reader.take(HEADER_LEN - 4, "header").map_err(short)?;

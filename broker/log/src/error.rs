@@ -125,6 +125,34 @@ impl From<DiskError> for OpenError {
     }
 }
 
+/// Why a copy could not be begun. What was there may be gone: the directory is emptied when it is opened again.
+#[derive(Debug, Error)]
+pub enum InstallError {
+    /// The copy would start within a segment, so the segments of this store are not those of the master.
+    #[error(
+        "a copy that starts at {start} does not fit segments of {segment_bytes} bytes: give this replica an empty \
+         directory and the master's segment size"
+    )]
+    OtherSegments {
+        /// Where the copy was to start.
+        start: Lsn,
+        /// What a segment covers here.
+        segment_bytes: u64,
+    },
+    /// The directory cannot be changed.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The checkpoint was not written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl From<DiskError> for InstallError {
+    fn from(error: DiskError) -> Self {
+        Self::Open(error.into())
+    }
+}
+
 /// Why a replay stopped.
 #[derive(Debug, Error)]
 pub enum ReplayError<E> {

@@ -29,13 +29,18 @@ pub struct Identity {
     pub segment_bytes: u64,
 }
 
+/// See [`Identity::shard_tag`].
+pub(crate) fn shard_tag(cluster: &str, shard: ShardId) -> u32 {
+    let mut bytes = Vec::new();
+    bytes.put_bytes(cluster.as_bytes());
+    bytes.put_u16(shard.0);
+    crc32c(&bytes)
+}
+
 impl Identity {
     /// What every frame of this shard carries, so that a frame of another is recognised. The same on all replicas.
     pub(crate) fn shard_tag(&self) -> u32 {
-        let mut bytes = Vec::new();
-        bytes.put_bytes(self.cluster.as_bytes());
-        bytes.put_u16(self.shard.0);
-        crc32c(&bytes)
+        shard_tag(&self.cluster, self.shard)
     }
 
     fn encode(&self) -> Vec<u8> {

@@ -146,7 +146,7 @@ impl<D: Disk> Inspection<D> {
             first: None,
             last: None,
             damage: None,
-            known_durable: self.superblock.sealed_end.max(self.superblock.checkpoint),
+            known_durable: self.superblock.known_durable(),
         };
         let handle = self.disk.open(&file.path, OpenMode::Read).map_err(DiskError::at("open", &file.path))?;
         let from = ScanFrom { base: file.base.0, position: file.base, chain: None, epoch: Epoch(0) };

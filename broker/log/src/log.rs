@@ -51,6 +51,8 @@ pub struct Log<D: Disk> {
     /// Length of the last frame: what the next one probably needs.
     usual_len: usize,
     poisoned: bool,
+    /// Until the log reaches this position, it is the beginning of a copy.
+    installing: Option<Lsn>,
     space: Option<AskedSpace>,
 }
 
@@ -66,7 +68,18 @@ impl<D: Disk> Log<D> {
     pub(crate) fn new(shared: Arc<Shared<D>>, preparer: Preparer<D>, active: Arc<Segment<D>>) -> Self {
         let head = *lock(&shared.head);
         let durable = shared.durable();
-        Self { shared, preparer, active, head, durable, usual_len: 0, poisoned: false, space: None }
+        let installing = lock(&shared.superblock).current().installing;
+        Self {
+            shared,
+            preparer,
+            active,
+            head,
+            durable,
+            usual_len: 0,
+            poisoned: false,
+            installing,
+            space: None,
+        }
     }
 
     /// Begins a frame whose first record has `first_record_len` bytes; goes to the next segment if it does not fit
@@ -125,6 +138,11 @@ impl<D: Disk> Log<D> {
             self.fatal("flush", synced)?;
             self.durable = self.head.end;
             self.shared.durable.store(self.durable.0, Ordering::Release);
+        }
+        if self.installing.is_some_and(|until| until <= self.durable) {
+            let recorded = lock(&self.shared.superblock).update(|superblock| superblock.installing = None);
+            self.poison_on_fatal(recorded)?;
+            self.installing = None;
         }
         Ok(self.durable)
     }

@@ -2,7 +2,8 @@
 //! follows, make the tail durable again, and only then let the log be written.
 //!
 //! A torn tail (never flushed) is cut off; damage below what was known to be durable is refused. Until
-//! [`Recovery::finish`] nothing on the disk changes, unless the directory was empty and is formatted.
+//! [`Recovery::finish`] nothing on the disk changes, unless the directory was empty and is formatted, or holds the beginning
+//! of a copy and is emptied.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -15,7 +16,7 @@ use rq_core::ids::{Epoch, Lsn, ShardId};
 use crate::cache::TailCache;
 use crate::checkpoint::{self, Checkpoint, Kept};
 use crate::disk::{Disk, OpenMode};
-use crate::error::{Damaged, DiskError, OpenError, ReplayError};
+use crate::error::{Damaged, DiskError, OpenError, ReplayError, WriteError};
 use crate::frame::FrameRef;
 use crate::identity::Identity;
 use crate::layout::{LOCK, Layout};
@@ -27,6 +28,7 @@ use crate::superblock::{Superblock, SuperblockFile};
 
 mod contents;
 mod format;
+mod install;
 mod tail;
 
 use contents::Contents;
@@ -101,7 +103,7 @@ pub struct Recovery<D: Disk> {
     leftovers: Vec<PathBuf>,
     /// Files of ours that are not what they should be.
     suspects: Vec<PathBuf>,
-    /// How far segment 0 was written with zeroes, if the directory was formatted just now.
+    /// How far the first segment was written with zeroes, if it was made just now.
     formatted: Option<u64>,
     /// The log shall end here.
     cut: Option<Lsn>,
@@ -136,7 +138,12 @@ pub fn open<D: Disk>(disk: D, dir: &Path, options: Options) -> Result<Recovery<D
             expected: options.shard,
         });
     }
-    let superblock = Superblock::read(&disk, &layout)?;
+    let mut superblock = Superblock::read(&disk, &layout)?;
+    let mut formatted = formatted;
+    if superblock.installing.is_some() {
+        let (emptied, zeroed) = format::empty(&disk, &layout, &identity, superblock)?;
+        (superblock, formatted) = (emptied, Some(zeroed));
+    }
     let shard_tag = identity.shard_tag();
     let contents = Contents::list(&disk, &layout, &identity, &superblock)?;
     Ok(Recovery {
@@ -183,6 +190,13 @@ fn check_file_system<D: Disk>(disk: &D, layout: &Layout, options: &Options) -> R
     Ok(())
 }
 
+fn superblock_failed(layout: &Layout, error: WriteError) -> OpenError {
+    match error {
+        WriteError::Failed(error) => error.into(),
+        other => DiskError::at("write the superblock in", &layout.dir)(io::Error::other(other)).into(),
+    }
+}
+
 impl<D: Disk> Recovery<D> {
     /// Whose data directory it is.
     pub const fn identity(&self) -> &Identity {
@@ -227,7 +241,7 @@ impl<D: Disk> Recovery<D> {
             None => (self.superblock.log_start, (self.superblock.log_start == Lsn(0)).then_some(0)),
         };
         let segment_bytes = self.identity.segment_bytes;
-        let mut known = start.max(self.superblock.sealed_end).max(self.superblock.checkpoint);
+        let mut known = start.max(self.superblock.known_durable());
         let (mut position, mut epoch) = (start, Epoch(0));
         loop {
             let base = position.0 - position.0 % segment_bytes;
@@ -294,7 +308,7 @@ impl<D: Disk> Recovery<D> {
                     superblock.sealed_end = superblock.sealed_end.min(tail.end);
                     superblock.clean = false;
                 })
-                .map_err(|error| self.superblock_failed(error))?;
+                .map_err(|error| superblock_failed(&self.layout, error))?;
             self.remove_behind(&tail)?;
         }
         self.make_durable(&tail)?;
@@ -310,18 +324,9 @@ impl<D: Disk> Recovery<D> {
                 superblock.sealed_end = superblock.sealed_end.max(Lsn(base));
                 superblock.checkpoint = self.kept.newest.unwrap_or_default();
             })
-            .map_err(|error| self.superblock_failed(error))?;
+            .map_err(|error| superblock_failed(&self.layout, error))?;
         self.tidy()?;
         self.start(&tail, base, superblock)
-    }
-
-    fn superblock_failed(&self, error: crate::error::WriteError) -> OpenError {
-        match error {
-            crate::error::WriteError::Failed(error) => error.into(),
-            other => {
-                DiskError::at("write the superblock in", &self.layout.dir)(io::Error::other(other)).into()
-            }
-        }
     }
 
     /// Puts away what does not belong to the log.

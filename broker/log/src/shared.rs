@@ -1,6 +1,7 @@
 //! What the log, its readers and its checkpoint writers hold together. The log thread alone moves the ends.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -10,7 +11,9 @@ use rq_core::ids::Lsn;
 
 use crate::cache::TailCache;
 use crate::checkpoint::Kept;
-use crate::disk::Disk;
+use crate::disk::{Disk, read_exact_at};
+use crate::error::DiskError;
+use crate::frame::{HEADER_LEN, Header};
 use crate::identity::Identity;
 use crate::layout::Layout;
 use crate::superblock::SuperblockFile;
@@ -72,6 +75,29 @@ impl<D: Disk> Shared<D> {
 
     pub(crate) const fn base_of(&self, lsn: Lsn) -> u64 {
         lsn.0 - lsn.0 % self.identity.segment_bytes
+    }
+
+    /// The header checksum of the frame before `lsn`; `None` if no frame starts or is to start there.
+    pub(crate) fn chain_at(&self, lsn: Lsn) -> Result<Option<u32>, DiskError> {
+        let head = *lock(&self.head);
+        if lsn == head.end {
+            return Ok(Some(head.chain));
+        }
+        let cached = read(&self.tail).frame_at(lsn);
+        let mut header = [0; HEADER_LEN];
+        if let Some(frame) = cached {
+            header.copy_from_slice(&frame.bytes[..HEADER_LEN]);
+        } else {
+            let base = self.base_of(lsn);
+            let Some(segment) = read(&self.segments).get(&base).cloned() else { return Ok(None) };
+            match read_exact_at(&segment.file, &mut header, lsn.0 - base) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+                Err(error) => return Err(DiskError::at("read", &segment.path)(error)),
+            }
+        }
+        let found = Header::decode(&header).ok().filter(|(header, _)| header.lsn == lsn);
+        Ok(found.map(|(header, _)| header.chain))
     }
 }
 

@@ -39,9 +39,18 @@ pub struct Superblock {
     /// From here on frames may say that more was committed than was flushed here: they were copied from a master that
     /// does not count this replica. None if what frames say of the commit was flushed here before they were written.
     pub unproven: Option<Lsn>,
+    /// The log is the beginning of a copy, and incomplete until it reaches this position, that of its checkpoint. Opened
+    /// before, it is of no use and is emptied.
+    pub installing: Option<Lsn>,
 }
 
 impl Superblock {
+    /// Everything below was durable when this was written.
+    pub(crate) fn known_durable(&self) -> Lsn {
+        // The checkpoint of a log that is being copied is there before the frames that led to it.
+        if self.installing.is_some() { self.sealed_end } else { self.sealed_end.max(self.checkpoint) }
+    }
+
     /// How much of what a frame says to be committed was flushed here for certain.
     pub(crate) fn proven(&self, commit: Lsn) -> Lsn {
         self.unproven.map_or(commit, |from| commit.min(from))
@@ -59,6 +68,7 @@ impl Superblock {
         bytes.put_u64(self.checkpoint.0);
         bytes.put_u8(u8::from(self.clean));
         bytes.put_u64(self.unproven.map_or(0, |from| from.0 + 1));
+        bytes.put_u64(self.installing.map_or(0, |until| until.0 + 1));
         bytes.resize(SLOT_LEN - 4, 0);
         let crc = crc32c(&bytes);
         bytes.put_u32(crc);
@@ -87,6 +97,7 @@ impl Superblock {
                 checkpoint: Lsn(reader.u64("checkpoint")?),
                 clean: reader.u8("clean")? != 0,
                 unproven: reader.u64("unproven")?.checked_sub(1).map(Lsn),
+                installing: reader.u64("installing")?.checked_sub(1).map(Lsn),
             })
         };
         body().map_err(|_| Undecodable::Damaged)

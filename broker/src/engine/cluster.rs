@@ -7,6 +7,7 @@ use bytes::Bytes;
 use rq_core::config::Config;
 use rq_core::ids::{Epoch, Lsn, Session, StoreId};
 use rq_core::replication::{Answer, Halt, Hello, Link, Message, Phase, ProposalId};
+use rq_log::Snapshot;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 /// Something that happened in the cluster.
@@ -22,6 +23,8 @@ pub enum News {
     Connected(Link, Peer),
     /// A message of the other end of a link.
     Message(Link, Message, Frames),
+    /// The master's snapshot, as asked for by [`ToPeer::Install`].
+    Snapshot(Link, Snapshot),
     /// A link ended. Said once for each link, also for one that was hung up.
     Disconnected(Link),
     /// A slave could not connect to its master: nobody listens at its address.
@@ -49,6 +52,8 @@ pub enum ToPeer {
     Message(Message),
     /// Frames from here up to the end of the log, and whatever is appended after that; with [`Progress`] at hand.
     Ship(Epoch, Lsn),
+    /// Nothing: the slave's end of the link is to fetch a snapshot from the master and say it as [`News::Snapshot`].
+    Install,
 }
 
 /// Whom this slave follows.

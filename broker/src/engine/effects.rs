@@ -12,7 +12,7 @@ use rq_log::{CopyError, WriteError};
 use super::cluster::{ConfigRequest, Frames, News, ToPeer};
 use super::frames::fail;
 use super::log_thread::LogThread;
-use super::member::Reopening;
+use super::member::{self, Reopening};
 use super::queues::Queues;
 use super::recover::{apply, epochs};
 use super::release::Held;
@@ -45,6 +45,11 @@ impl LogThread {
             News::Message(link, message, frames) => {
                 self.member.heard(link);
                 self.step_with(Input::Message(link, message), Some((link, frames)))
+            }
+            News::Snapshot(link, snapshot) => {
+                self.member.heard(link);
+                self.member.begin_copy(link, snapshot);
+                Ok(())
             }
             News::Disconnected(link) => {
                 self.member.links.remove(&link);
@@ -100,7 +105,7 @@ impl LogThread {
                 }
             }
             Effect::Truncate(to) => self.member.reopening = Some(Reopening::CutOff(to)),
-            Effect::Install => {}
+            Effect::Install => self.member.fetch_snapshot(),
             Effect::Send(link, message) => self.member.send(link, ToPeer::Message(message)),
             Effect::Ship(link, from) => {
                 let epoch = self.member.replica.leading().unwrap_or_default();
@@ -190,11 +195,12 @@ impl LogThread {
             inbox, limits, frames, mut member, published, chores, checkpoints, waiting, releases, ..
         } = self;
         drop(frames);
-        let cut = match reopening {
-            Reopening::CutOff(to) => Some(to),
-            Reopening::SteppedDown => None,
+        let recovered = match &reopening {
+            Reopening::CutOff(to) => member.place.reopen(Some(*to)),
+            Reopening::SteppedDown => member.place.reopen(None),
+            Reopening::Install(snapshot) => member.place.install(snapshot),
         };
-        let recovered = member.place.reopen(cut).unwrap_or_else(|error| {
+        let recovered = recovered.unwrap_or_else(|error| {
             let error: &(dyn std::error::Error + 'static) = &error;
             tracing::error!(
                 error,
@@ -203,12 +209,14 @@ impl LogThread {
             std::process::abort()
         });
         let config = member.replica.config().cloned();
-        if reopening == Reopening::SteppedDown {
+        if matches!(reopening, Reopening::SteppedDown) {
             member.begin_again(&recovered);
         }
         member.publish_reader(Some(recovered.log.reader()));
         tracing::info!(?reopening, took = ?began.elapsed(), "the log was opened anew");
-        let newest = recovered.log.checkpoints().newest();
+        // The checkpoint of a copy stands for frames that are still to come.
+        let newest = recovered.log.checkpoints().newest().min(recovered.log.end());
+        let found = member::found(&recovered);
         let mut thread = Self {
             inbox,
             clock: LogClock::start(recovered.state.log_time(), clock::read()),
@@ -231,6 +239,7 @@ impl LogThread {
             (Reopening::CutOff(to), _) => thread.step(Input::Truncated(to))?,
             (Reopening::SteppedDown, Some(config)) => thread.step(Input::Config(config))?,
             (Reopening::SteppedDown, None) => {}
+            (Reopening::Install(_), _) => thread.step(Input::Installed(found))?,
         }
         Ok(thread)
     }

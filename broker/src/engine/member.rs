@@ -8,8 +8,8 @@ use rq_core::config::{self, Config, FlushMode};
 use rq_core::failover::{self, Decision, MasterSeen, Observed, Observer, SlaveSeen};
 use rq_core::ids::{Lsn, Session, StoreId};
 use rq_core::replication::timers::Timers;
-use rq_core::replication::{Durable, Halt, Input, Link, Replica};
-use rq_log::{LogReader, StdDisk};
+use rq_core::replication::{Durable, Halt, Input, Link, Phase, Replica};
+use rq_log::{LogReader, Snapshot, StdDisk};
 
 use super::cluster::{
     Cluster, ConfigRequest, Following, Outlets, Peer, Progress, ReplicaView, Role, SlaveView, ToPeer,
@@ -50,18 +50,25 @@ pub(super) struct Member {
 }
 
 /// Why the log is opened anew.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Reopening {
     /// The master's log does not have what lies above.
     CutOff(Lsn),
     /// A mastership ended: what the shard holds and the log may not must be forgotten.
     SteppedDown,
+    /// The master's log starts after the end of this one: it is replaced by the beginning of a copy.
+    Install(Snapshot),
 }
 
 /// What a replica starts from.
 pub(super) fn replica(recovered: &Recovered, session: Session) -> Replica {
+    Replica::new(recovered.log.identity().store_id, session, found(recovered))
+}
+
+/// What a log that was opened says.
+pub(super) fn found(recovered: &Recovered) -> Durable {
     let Recovered { log, state, commit } = recovered;
-    let found = Durable {
+    Durable {
         promised: log.promised_epoch(),
         history: epochs(state),
         start: log.start(),
@@ -69,8 +76,7 @@ pub(super) fn replica(recovered: &Recovered, session: Session) -> Replica {
         flushed: log.durable(),
         commit: *commit,
         flush_mode: FlushMode::Sync,
-    };
-    Replica::new(log.identity().store_id, session, found)
+    }
 }
 
 impl Member {
@@ -209,6 +215,21 @@ impl Member {
         let ordered = self.outlets.following.borrow().as_ref().map(|following| following.address.clone());
         if address.is_some() && address != ordered.as_ref() {
             self.follow(master);
+        }
+    }
+
+    /// Orders the follower to fetch the snapshot of the master that it is linked to.
+    pub(super) fn fetch_snapshot(&self) {
+        let Some(master) = self.replica.following() else { return };
+        if let Some((link, _)) = self.links.iter().find(|(_, (store, _))| *store == master) {
+            self.send(*link, ToPeer::Install);
+        }
+    }
+
+    /// The snapshot is here. It replaces the log, unless the replica wants something else by now.
+    pub(super) fn begin_copy(&mut self, link: Link, snapshot: Snapshot) {
+        if self.links.contains_key(&link) && self.replica.phase() == Some(Phase::Installing) {
+            self.reopening = Some(Reopening::Install(snapshot));
         }
     }
 

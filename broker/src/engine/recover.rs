@@ -8,7 +8,9 @@ use rq_core::codec::Malformed;
 use rq_core::ids::Lsn;
 use rq_core::queue::{ApplyError, State, checkpoint};
 use rq_core::replication::{EpochHistory, EpochStart};
-use rq_log::{HEADER_LEN, Log, OpenError, Recovery, ReplayError, StdDisk};
+use rq_log::{
+    Checkpoint, HEADER_LEN, InstallError, Log, OpenError, Recovery, ReplayError, Snapshot, StdDisk,
+};
 use thiserror::Error;
 
 /// A log, open for writing, and all that it says.
@@ -38,6 +40,9 @@ pub enum RecoverError {
         "the log cannot be replayed: use the release that wrote it, or restore this replica from another"
     )]
     Replay(#[source] ApplyError),
+    /// The log was not replaced by the beginning of a copy.
+    #[error(transparent)]
+    Install(#[from] InstallError),
 }
 
 /// Where to recover from.
@@ -57,6 +62,20 @@ impl Place {
     pub(super) fn reopen(&self, cut: Option<Lsn>) -> Result<Recovered, RecoverError> {
         replay(reopen(&self.data, &self.log)?, cut)
     }
+
+    /// Replaces the log that this process had and has closed by the beginning of a copy of the master's. The state is of
+    /// later than the end of the log, until that was copied.
+    pub(super) fn install(&self, snapshot: &Snapshot) -> Result<Recovered, RecoverError> {
+        let checkpoint = snapshot.checkpoint();
+        // Before anything is given up for it.
+        let state = decode(checkpoint)?;
+        let log = reopen(&self.data, &self.log)?.install(snapshot)?;
+        Ok(Recovered { log, state, commit: checkpoint.lsn })
+    }
+}
+
+fn decode(found: &Checkpoint) -> Result<State, RecoverError> {
+    checkpoint::decode(&found.state).map_err(|source| RecoverError::Checkpoint { lsn: found.lsn, source })
 }
 
 fn replay(mut recovery: Recovery<StdDisk>, cut: Option<Lsn>) -> Result<Recovered, RecoverError> {
@@ -64,12 +83,8 @@ fn replay(mut recovery: Recovery<StdDisk>, cut: Option<Lsn>) -> Result<Recovered
         recovery.cut(cut)?;
     }
     let (mut state, mut commit) = match recovery.checkpoint()? {
-        Some(found) => {
-            let state = checkpoint::decode(&found.state)
-                .map_err(|source| RecoverError::Checkpoint { lsn: found.lsn, source })?;
-            // Only what is committed is ever in a checkpoint.
-            (state, found.lsn)
-        }
+        // Only what is committed is ever in a checkpoint.
+        Some(found) => (decode(&found)?, found.lsn),
         None => (State::default(), Lsn(0)),
     };
     let replayed = recovery.replay(|frame| {
@@ -85,8 +100,11 @@ fn replay(mut recovery: Recovery<StdDisk>, cut: Option<Lsn>) -> Result<Recovered
     Ok(Recovered { log, state, commit })
 }
 
-/// Applies what a frame holds.
+/// Applies what a frame holds, unless the state has it: a copy begins with a checkpoint and the frames before it.
 pub(super) fn apply(state: &mut State, frame: &rq_log::FrameRef<'_>) -> Result<(), ApplyError> {
+    if frame.lsn < state.applied() {
+        return Ok(());
+    }
     for (lsn, record) in frame.records() {
         state.apply_bytes(lsn, frame.log_time, record)?;
     }

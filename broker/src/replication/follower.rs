@@ -4,12 +4,14 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rq_core::failover::RECONNECT_MS;
 use rq_core::ids::StoreId;
+use rq_log::Snapshot;
 use rq_proto::reliablequeue::replication_client::ReplicationClient;
 use rq_proto::reliablequeue::{FromMaster, FromSlave};
 use thiserror::Error;
@@ -22,6 +24,7 @@ use tonic::{Status, Streaming};
 
 use super::FROM_MASTER_BYTES_MAX;
 use super::link::{Ended, Linked};
+use super::snapshot;
 use super::wire::{self, Greeting};
 use crate::engine::Engine;
 use crate::engine::cluster::{Following, Frames, News, ToPeer};
@@ -71,6 +74,7 @@ struct Connection {
     orders: mpsc::UnboundedReceiver<ToPeer>,
     to_master: mpsc::UnboundedSender<FromSlave>,
     from_master: Streaming<FromMaster>,
+    client: ReplicationClient<Channel>,
 }
 
 /// Why there is no link.
@@ -104,7 +108,7 @@ impl Follower {
         }
         if let Ok(connection) = connected {
             tracing::info!(%master, address = order.address, "following the master");
-            connection.carry(&self.room, master).await;
+            connection.carry(&self.engine, &self.room, master).await;
         }
         std::future::pending().await
     }
@@ -141,7 +145,7 @@ impl Follower {
         let from_master = answered.map_err(NotConnected::Greeting)?.into_inner();
         let (peer, orders) = mpsc::unbounded_channel();
         let linked = Linked::new(&self.engine, |link| News::Connected(link, peer))?;
-        Ok(Connection { linked, orders, to_master, from_master })
+        Ok(Connection { linked, orders, to_master, from_master, client: master })
     }
 }
 
@@ -170,11 +174,12 @@ fn nobody_listens(error: &(dyn Error + 'static)) -> bool {
 
 impl Connection {
     /// Carries messages both ways until the link ends.
-    async fn carry(self, room: &Room, master: StoreId) {
-        let Self { linked, orders, to_master, from_master } = self;
+    async fn carry(self, engine: &Engine, room: &Room, master: StoreId) {
+        let Self { linked, orders, to_master, from_master, client } = self;
+        let fetch = || snapshot::fetch(engine.clone(), client.clone(), master);
         let Err(ended) = tokio::select! {
             ended = hear(&linked, from_master, room) => ended,
-            ended = say(orders, &to_master) => ended,
+            ended = obey_engine(&linked, orders, &to_master, fetch) => ended,
         };
         ended.log(linked.link(), master);
     }
@@ -193,18 +198,37 @@ async fn hear(
     Err(Ended::Closed)
 }
 
-/// Tells the master what the engine says.
-async fn say(
+/// Tells the master what the engine says, and fetches what it wants of the master. While that takes its time, the master
+/// hears that this slave lives.
+async fn obey_engine<F: Future<Output = Result<Snapshot, Ended>>>(
+    linked: &Linked,
     mut orders: mpsc::UnboundedReceiver<ToPeer>,
     to_master: &mpsc::UnboundedSender<FromSlave>,
+    fetch: impl Fn() -> F,
 ) -> Result<Infallible, Ended> {
-    while let Some(order) = orders.recv().await {
-        // A slave ships nothing.
-        if let ToPeer::Message(message) = order {
-            to_master.send(wire::write_from_slave(&message)?).map_err(|_| Ended::Closed)?;
+    let mut fetching = None;
+    loop {
+        let fetched = async {
+            match &mut fetching {
+                Some(fetching) => Pin::as_mut(fetching).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            order = orders.recv() => match order.ok_or(Ended::HungUp)? {
+                ToPeer::Message(message) => {
+                    to_master.send(wire::write_from_slave(&message)?).map_err(|_| Ended::Closed)?;
+                }
+                ToPeer::Install => fetching = Some(Box::pin(fetch())),
+                // A slave ships nothing.
+                ToPeer::Ship(..) => {}
+            },
+            snapshot = fetched => {
+                fetching = None;
+                linked.tell_snapshot(snapshot?)?;
+            }
         }
     }
-    Err(Ended::HungUp)
 }
 
 impl Room {

@@ -2,7 +2,7 @@
 
 use rq_core::ids::{Lsn, StoreId};
 use rq_core::replication::{Link, Message};
-use rq_log::ReadError;
+use rq_log::{ReadError, Snapshot, SnapshotError};
 use thiserror::Error;
 use tonic::Status;
 
@@ -40,6 +40,11 @@ impl Linked {
             Err(Ended::EngineStopped)
         }
     }
+
+    /// Gives the engine what it has asked for.
+    pub(super) fn tell_snapshot(&self, snapshot: Snapshot) -> Result<(), Ended> {
+        if self.engine.tell(News::Snapshot(self.link, snapshot)) { Ok(()) } else { Err(Ended::EngineStopped) }
+    }
 }
 
 impl Drop for Linked {
@@ -69,6 +74,15 @@ pub(super) enum Ended {
     /// What came, or was to go, is no message of this protocol.
     #[error(transparent)]
     Wire(#[from] WireError),
+    /// What came is no checkpoint to begin a copy with.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// What the slave needs next was dropped from the log. It begins a copy anew.
+    #[error("the log was dropped beyond {from}, where the slave's ends")]
+    Dropped {
+        /// Where the slave's log ends.
+        from: Lsn,
+    },
     /// The log cannot be read where the slave wants it.
     #[error("the log cannot be shipped from {from} on: {error}")]
     Unreadable {
@@ -86,7 +100,7 @@ impl Ended {
     /// Says to people that a link to this store has ended.
     pub(super) fn log(&self, link: Link, other: StoreId) {
         let link = link.0;
-        if matches!(self, Self::Wire(_) | Self::Unreadable { .. }) {
+        if matches!(self, Self::Wire(_) | Self::Snapshot(_) | Self::Unreadable { .. }) {
             tracing::error!(%other, link, reason = %self, "a replication link failed");
         } else {
             tracing::info!(%other, link, reason = %self, "a replication link ended");
@@ -97,13 +111,14 @@ impl Ended {
     pub(super) fn status(&self) -> Status {
         let message = self.to_string();
         match self {
-            Self::Wire(_) => Status::invalid_argument(message),
+            Self::Wire(_) | Self::Snapshot(_) => Status::invalid_argument(message),
             Self::Unreadable { .. } => Status::data_loss(message),
             Self::HungUp
             | Self::EngineStopped
             | Self::Stopping
             | Self::Closed
             | Self::Lost(_)
+            | Self::Dropped { .. }
             | Self::NoFrames => Status::unavailable(message),
         }
     }

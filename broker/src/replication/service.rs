@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rq_core::ids::{ShardId, StoreId};
 use rq_proto::reliablequeue::replication_server::Replication;
-use rq_proto::reliablequeue::{FromMaster, FromSlave};
+use rq_proto::reliablequeue::{FromMaster, FromSlave, SnapshotRequest};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::link::{Ended, Linked};
 use super::shipping::{Out, Shipping};
+use super::snapshot::{self, Parts};
 use super::wire::{self, Greeting};
 use crate::engine::Engine;
 use crate::engine::cluster::{Frames, News};
@@ -46,7 +47,7 @@ impl Master {
         let first = first.ok_or_else(|| Ended::Closed.status())?;
         let greeting = Greeting::read(first).map_err(|error| Ended::from(error).status())?;
         let identity = self.engine.identity();
-        check(identity.shard, identity.store_id, &greeting).map_err(|error| {
+        check_greeting(identity.shard, identity.store_id, &greeting).map_err(|error| {
             tracing::warn!(slave = %greeting.hello.store, %error, "a replica is refused as a slave");
             Status::failed_precondition(error.to_string())
         })?;
@@ -57,6 +58,16 @@ impl Master {
 #[tonic::async_trait]
 impl Replication for Master {
     type FollowStream = ReceiverStream<Result<FromMaster, Status>>;
+    type SnapshotStream = Parts;
+
+    async fn snapshot(&self, request: Request<SnapshotRequest>) -> Result<Response<Parts>, Status> {
+        let asked = wire::read_snapshot_request(&request.into_inner());
+        let (shard, master) = asked.map_err(|error| Ended::from(error).status())?;
+        let identity = self.engine.identity();
+        check(identity.shard, identity.store_id, shard, master)
+            .map_err(|error| Status::failed_precondition(error.to_string()))?;
+        snapshot::serve(&self.engine, self.stopping.clone()).await.map(Response::new)
+    }
 
     async fn follow(
         &self,
@@ -98,13 +109,18 @@ enum HelloRefused {
 }
 
 /// Whether a slave means this store. Addresses are given to another replica sometimes.
-fn check(shard: ShardId, store: StoreId, greeting: &Greeting) -> Result<(), HelloRefused> {
-    if greeting.shard != shard {
-        return Err(HelloRefused::Shard { here: shard, wanted: greeting.shard });
+fn check(shard: ShardId, store: StoreId, wanted_shard: ShardId, wanted: StoreId) -> Result<(), HelloRefused> {
+    if wanted_shard != shard {
+        return Err(HelloRefused::Shard { here: shard, wanted: wanted_shard });
     }
-    if greeting.master != store {
-        return Err(HelloRefused::Master { here: store, wanted: greeting.master });
+    if wanted != store {
+        return Err(HelloRefused::Master { here: store, wanted });
     }
+    Ok(())
+}
+
+fn check_greeting(shard: ShardId, store: StoreId, greeting: &Greeting) -> Result<(), HelloRefused> {
+    check(shard, store, greeting.shard, greeting.master)?;
     if greeting.hello.store == store {
         return Err(HelloRefused::SameStore(store));
     }
@@ -145,7 +161,7 @@ mod tests {
             history: EpochHistory::default(),
             end: Lsn(0),
         };
-        check(ShardId(0), HERE, &Greeting { shard: ShardId(shard), master, hello })
+        check_greeting(ShardId(0), HERE, &Greeting { shard: ShardId(shard), master, hello })
     }
 
     #[test]

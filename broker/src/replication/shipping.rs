@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use rq_core::ids::{Epoch, Lsn};
 use rq_core::replication::{Message, timers};
-use rq_log::Frame;
+use rq_log::{Frame, ReadError};
 use rq_proto::reliablequeue::FromMaster;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior};
@@ -95,6 +95,8 @@ impl Shipping {
                 self.epoch = Some(epoch);
                 self.from = Some(from);
             }
+            // For slaves.
+            ToPeer::Install => {}
         }
     }
 
@@ -132,7 +134,10 @@ async fn chunk(
     let Some(from) = from else { return std::future::pending().await };
     let progress = *progress.wait_for(|log| log.end > from).await.map_err(|_| Ended::EngineStopped)?;
     let frames = engine.frames(from, CHUNK_BYTES).await;
-    let frames = frames.map_err(|error| Ended::Unreadable { from, error })?;
+    let frames = frames.map_err(|error| match error {
+        ReadError::Dropped { .. } => Ended::Dropped { from },
+        error => Ended::Unreadable { from, error },
+    })?;
     let end = frames.last().ok_or(Ended::NoFrames)?.end;
     Ok(Chunk { from, end, commit: progress.commit, bytes: joined(&frames) })
 }

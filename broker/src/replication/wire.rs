@@ -7,6 +7,7 @@ mod tests;
 use bytes::Bytes;
 use rq_core::ids::{Epoch, Lsn, Session, ShardId, StoreId};
 use rq_core::replication::{Catchup, EpochHistory, EpochStart, Hello, Message};
+use rq_log::SnapshotHead;
 use rq_proto::reliablequeue as proto;
 use rq_proto::reliablequeue::from_master::Message as MasterSays;
 use rq_proto::reliablequeue::from_slave::Message as SlaveSays;
@@ -34,6 +35,9 @@ pub(super) enum WireError {
     /// Epochs that no log can have.
     #[error("epoch {} at {} follows an epoch that is not older, or that did not begin before it", .0.epoch, .0.start)]
     Epochs(EpochStart),
+    /// More than was announced.
+    #[error("the checkpoint was to have {0} bytes, and there are more")]
+    TooLong(u64),
     /// It goes the other way on a link, if it goes at all.
     #[error("not a message for this end of a link: {0:?}")]
     WrongWay(Message),
@@ -59,7 +63,7 @@ impl Greeting {
             None => return Err(WireError::UnknownKind),
         };
         Ok(Self {
-            shard: ShardId(u16::try_from(hello.shard).map_err(|_| WireError::Shard(hello.shard))?),
+            shard: shard(hello.shard)?,
             master: store_id(&hello.master)?,
             hello: Hello {
                 store: store_id(&hello.store)?,
@@ -87,6 +91,34 @@ impl Greeting {
             end: hello.end.0,
         }))
     }
+}
+
+/// Reads what a slave asks a snapshot of: a shard and a store.
+pub(super) fn read_snapshot_request(
+    request: &proto::SnapshotRequest,
+) -> Result<(ShardId, StoreId), WireError> {
+    Ok((shard(request.shard)?, store_id(&request.master)?))
+}
+
+/// Asks for a snapshot.
+pub(super) fn write_snapshot_request(shard: ShardId, master: StoreId) -> proto::SnapshotRequest {
+    proto::SnapshotRequest { shard: u32::from(shard.0), master: master.0.to_be_bytes().to_vec() }
+}
+
+/// Reads what goes before a checkpoint.
+pub(super) fn read_snapshot_head(head: proto::SnapshotHead) -> SnapshotHead {
+    let proto::SnapshotHead { start, chain, checkpoint, bytes } = head;
+    SnapshotHead { start: Lsn(start), chain, checkpoint: Lsn(checkpoint), bytes }
+}
+
+/// What goes before a checkpoint, as it goes over the wire.
+pub(super) fn write_snapshot_head(head: SnapshotHead) -> proto::SnapshotHead {
+    let SnapshotHead { start, chain, checkpoint, bytes } = head;
+    proto::SnapshotHead { start: start.0, chain, checkpoint: checkpoint.0, bytes }
+}
+
+fn shard(number: u32) -> Result<ShardId, WireError> {
+    u16::try_from(number).map(ShardId).map_err(|_| WireError::Shard(number))
 }
 
 fn store_id(bytes: &[u8]) -> Result<StoreId, WireError> {
@@ -153,7 +185,7 @@ pub(super) fn read_from_master(message: proto::FromMaster) -> Result<(Message, B
             catchup: match welcome.catchup.ok_or(WireError::UnknownKind)? {
                 welcome::Catchup::Resume(_) => Catchup::Resume,
                 welcome::Catchup::Truncate(to) => Catchup::Truncate(Lsn(to)),
-                welcome::Catchup::Install(_) => Catchup::Install,
+                welcome::Catchup::Install(install) => Catchup::Install(Lsn(install.start)),
             },
         },
         MasterSays::Heartbeat(heartbeat) => {
@@ -172,7 +204,7 @@ pub(super) fn write_from_master(message: &Message, frames: Bytes) -> Result<prot
             catchup: Some(match catchup {
                 Catchup::Resume => welcome::Catchup::Resume(proto::Resume {}),
                 Catchup::Truncate(to) => welcome::Catchup::Truncate(to.0),
-                Catchup::Install => welcome::Catchup::Install(proto::Install {}),
+                Catchup::Install(start) => welcome::Catchup::Install(proto::Install { start: start.0 }),
             }),
         }),
         Message::Frames { epoch, from, end, commit } => MasterSays::Frames(proto::Frames {

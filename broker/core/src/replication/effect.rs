@@ -21,7 +21,8 @@ pub enum Effect {
     Store,
     /// Cut off everything from here on, durably; then [`Input::Truncated`].
     Truncate(Lsn),
-    /// Fetch checkpoint and segments from the master; then [`Input::Installed`].
+    /// Fetch the master's checkpoint and replace the log by an empty one that starts where the master's does; then
+    /// [`Input::Installed`]. The frames come as they always do.
     Install,
     /// Send a message.
     Send(Link, Message),
@@ -52,6 +53,17 @@ pub enum Halt {
         /// Where the logs part.
         to: Lsn,
         /// What is committed here.
+        commit: Lsn,
+    },
+    /// It was to be master with the beginning of a copy: its state stands for more than its log has.
+    #[error(
+        "this replica was to be master while it was being copied: its log ends at {end} and is whole from {commit} on; \
+         let another one be master, or empty this data directory"
+    )]
+    Incomplete {
+        /// Where its log ends.
+        end: Lsn,
+        /// Where its checkpoint stands.
         commit: Lsn,
     },
 }

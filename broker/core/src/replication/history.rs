@@ -46,9 +46,10 @@ impl EpochHistory {
         self.0.retain(|begin| begin.start < end);
     }
 
-    /// The log starts here: epochs that ended before are forgotten.
+    /// The log starts here: epochs that ended before are forgotten. One that ended right here is kept: a copy that ends
+    /// where this log starts has frames of it and no newer ones.
     pub fn forget_below(&mut self, start: Lsn) {
-        let ended = self.0.iter().skip(1).take_while(|next| next.start <= start).count();
+        let ended = self.0.iter().skip(1).take_while(|next| next.start < start).count();
         self.0.drain(..ended);
     }
 
@@ -86,6 +87,13 @@ mod tests {
         assert_eq!(epochs, history(&[(3, 50), (4, 90)]));
         epochs.forget_below(Lsn(200));
         assert_eq!(epochs, history(&[(4, 90)]));
+    }
+
+    #[test]
+    fn an_epoch_that_ended_where_the_log_starts_is_known_to_a_copy_that_ends_there() {
+        let mut master = history(&[(1, 0), (3, 50), (4, 90)]);
+        master.forget_below(Lsn(50));
+        assert_eq!(master.common(Lsn(200), &history(&[(1, 0)]), Lsn(50)), Lsn(50));
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub enum Input {
     Truncated(Lsn),
     /// What lay below was dropped from the log.
     Dropped(Lsn),
-    /// The log was replaced by a copy of the master's.
+    /// The log was replaced by the beginning of a copy: it is empty and starts where the master's does. `history` and
+    /// `commit` are those of the checkpoint that came with it, beyond the end of the log until that has been copied.
     Installed(Durable),
     /// A slave introduces itself.
     Greeted(Link, Hello),

@@ -58,7 +58,7 @@ impl<G: Guards> Replica<G> {
         }
         let common = self.history.common(self.end, &hello.history, hello.end);
         let (catchup, phase) = if common < self.start {
-            (Catchup::Install, Phase::Installing)
+            (Catchup::Install(self.start), Phase::Installing)
         } else if common < hello.end {
             (Catchup::Truncate(common), Phase::Truncating)
         } else {

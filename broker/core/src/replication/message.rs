@@ -25,8 +25,9 @@ pub enum Catchup {
     Resume,
     /// It cuts off what the master's log does not have, and greets again.
     Truncate(Lsn),
-    /// By checkpoint and segments: the master's log starts after the slave's end.
-    Install,
+    /// By checkpoint and all frames from here on, where the master's log starts: it has nothing to go on from that the
+    /// slave has.
+    Install(Lsn),
 }
 
 /// One message on a link.

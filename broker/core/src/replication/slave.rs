@@ -11,7 +11,7 @@ pub enum Phase {
     Greeting,
     /// It cuts off what the master does not have.
     Truncating,
-    /// It fetches checkpoint and segments.
+    /// It fetches a checkpoint to begin anew with.
     Installing,
     /// It stores frames as they come.
     Following,
@@ -78,6 +78,11 @@ impl<G: Guards> Replica<G> {
                 self.committed_up_to((*commit).min(self.end), effects);
                 self.acknowledge(effects);
             }
+            // It lives, and this may take long. What it has is about to go.
+            (Message::Heartbeat { epoch, .. }, Phase::Installing) => {
+                let ack = Message::Ack { epoch: *epoch, received: Lsn(0), durable: Lsn(0) };
+                effects.push(Effect::Send(link, ack));
+            }
             (Message::Refused { .. }, _) => effects.push(Effect::ReadConfig),
             _ => {}
         }
@@ -86,17 +91,16 @@ impl<G: Guards> Replica<G> {
     fn on_welcome(&mut self, catchup: Catchup, effects: &mut Vec<Effect>) {
         let phase = match catchup {
             Catchup::Resume => Phase::Following,
-            Catchup::Truncate(to) if to < self.commit => {
-                self.role = Role::Halted;
-                let halt = Halt::CommittedLost { epoch: self.promised, to, commit: self.commit };
-                effects.push(Effect::Halt(halt));
-                return;
+            Catchup::Truncate(to) if to < self.commit => return self.committed_lost(to, effects),
+            // Of what is committed and here, a log that starts further on can lack nothing but what was dropped from it.
+            Catchup::Install(start) if start < self.commit.min(self.end) => {
+                return self.committed_lost(start, effects);
             }
             Catchup::Truncate(to) => {
                 effects.push(Effect::Truncate(to));
                 Phase::Truncating
             }
-            Catchup::Install => {
+            Catchup::Install(_) => {
                 effects.push(Effect::Install);
                 Phase::Installing
             }
@@ -105,6 +109,12 @@ impl<G: Guards> Replica<G> {
             slave.phase = phase;
         }
         self.acknowledge(effects);
+    }
+
+    fn committed_lost(&mut self, to: Lsn, effects: &mut Vec<Effect>) {
+        self.role = Role::Halted;
+        let halt = Halt::CommittedLost { epoch: self.promised, to, commit: self.commit };
+        effects.push(Effect::Halt(halt));
     }
 
     fn greet_again(&mut self, effects: &mut Vec<Effect>) {
@@ -120,6 +130,8 @@ impl<G: Guards> Replica<G> {
         self.greet_again(effects);
     }
 
+    /// Begins a copy. Until its log has reached the checkpoint's position it must not be master: nor will it, for the
+    /// master takes in who has all that is committed, and no checkpoint holds what is not.
     pub(super) fn on_installed(&mut self, copy: Durable, effects: &mut Vec<Effect>) {
         self.start = copy.start;
         self.end = copy.end;

@@ -182,6 +182,98 @@ fn a_slave_cuts_off_what_the_master_lacks_but_nothing_committed() {
     assert_eq!(b.hears(welcome(1, Catchup::Resume)), [], "halted for good");
 }
 
+/// A as master of epoch 5 with a log of 90 bytes that starts at `start`, and B greeting it.
+fn greets_a_log_that_starts_at(start: u64, greeting: Hello) -> Vec<Effect> {
+    let history = EpochHistory::new(vec![begin(1, 0), begin(2, 20), begin(4, 40)]);
+    let (promised, end, flushed) = (Epoch(4), Lsn(80), Lsn(80));
+    let mut a = Subject::new(A, Durable { promised, history, end, flushed, ..Durable::default() });
+    a.hears(Input::Config(Config { epoch: Epoch(5), ..formed() }));
+    a.hears(Input::Promised(Epoch(5)));
+    a.hears(Input::Appended { end: Lsn(90), begins: vec![begin(5, 80)] });
+    a.hears(Input::Flushed(Lsn(90)));
+    a.hears(Input::Dropped(Lsn(start)));
+    a.hears(Input::Greeted(LINK, greeting)).to_vec()
+}
+
+fn welcomed(catchup: Catchup) -> Effect {
+    Effect::Send(LINK, Message::Welcome { epoch: Epoch(5), catchup })
+}
+
+#[test]
+fn a_slave_that_ends_before_the_masters_log_starts_begins_anew_and_then_gets_frames() {
+    let far_behind = [hello(&[], 0), hello(&[begin(1, 0)], 10), hello(&[begin(1, 0), begin(2, 20)], 29)];
+    for greeting in far_behind {
+        assert_eq!(greets_a_log_that_starts_at(30, greeting), [welcomed(Catchup::Install(Lsn(30)))]);
+    }
+    // An empty log at 30 or the first frames of it, and the history of a checkpoint at 85, at 50, or right at 30.
+    let checkpoints = [&[begin(2, 20), begin(4, 40), begin(5, 80)][..], &[begin(4, 40)], &[begin(2, 20)]];
+    for (history, end) in checkpoints.into_iter().flat_map(|history| [(history, 30), (history, 35)]) {
+        let resumed = [welcomed(Catchup::Resume), Effect::Ship(LINK, Lsn(end))];
+        assert_eq!(greets_a_log_that_starts_at(30, hello(history, end)), resumed, "{history:?}");
+        let again = [welcomed(Catchup::Install(Lsn(36)))];
+        assert_eq!(greets_a_log_that_starts_at(36, hello(history, end)), again, "dropped meanwhile");
+    }
+    // The log starts with the first frame of an epoch, and the checkpoint knows the one before.
+    let resumed = [welcomed(Catchup::Resume), Effect::Ship(LINK, Lsn(40))];
+    assert_eq!(greets_a_log_that_starts_at(40, hello(&[begin(2, 20)], 40)), resumed);
+}
+
+/// B when it was told to begin anew at 60, and has done so with a checkpoint at 75.
+fn installed() -> Subject {
+    let mut b = slave();
+    assert_eq!(b.hears(welcome(1, Catchup::Install(Lsn(60)))), [Effect::Install]);
+    let copy = Durable {
+        promised: Epoch(1),
+        history: EpochHistory::new(vec![begin(1, 0)]),
+        start: Lsn(60),
+        end: Lsn(60),
+        flushed: Lsn(60),
+        commit: Lsn(75),
+        ..Durable::default()
+    };
+    assert_eq!(b.hears(Input::Installed(copy)), [Effect::Committed(Lsn(75)), Effect::Follow(A)]);
+    b.hears(Input::Connected(LINK));
+    b
+}
+
+#[test]
+fn a_slave_that_begins_anew_says_that_it_lives_and_nothing_of_what_it_had() {
+    let mut b = slave();
+    b.hears(welcome(1, Catchup::Install(Lsn(60))));
+    let heartbeat = Message::Heartbeat { epoch: Epoch(1), commit: Lsn(80) };
+    let nothing = Message::Ack { epoch: Epoch(1), received: Lsn(0), durable: Lsn(0) };
+    assert_eq!(b.hears(Input::Message(LINK, heartbeat)), [Effect::Send(LINK, nothing)]);
+}
+
+#[test]
+fn a_slave_gives_up_nothing_committed_that_the_masters_log_should_have() {
+    let mut b = slave();
+    let said = b.hears(welcome(1, Catchup::Install(Lsn(14)))).to_vec();
+    assert!(matches!(said[..], [Effect::Halt(Halt::CommittedLost { .. })]), "{said:?}");
+    let mut b = slave();
+    assert_eq!(b.hears(welcome(1, Catchup::Install(Lsn(15)))), [Effect::Install]);
+    let mut b = installed();
+    assert_eq!(b.hears(welcome(1, Catchup::Install(Lsn(70)))), [Effect::Install], "dropped meanwhile");
+}
+
+#[test]
+fn the_beginning_of_a_copy_is_no_master_even_if_somebody_accepts_data_loss() {
+    let to_b = |b: &Subject| {
+        let accepted = Change::AcceptDataLoss { seen: Epoch(1), to: B, session: S };
+        Input::Config(config::next(b.replica.config().unwrap(), &accepted).unwrap())
+    };
+    let mut b = installed();
+    b.hears(to_b(&b));
+    let (end, commit) = (Lsn(60), Lsn(75));
+    assert_eq!(b.hears(Input::Promised(Epoch(2))), [Effect::Halt(Halt::Incomplete { end, commit })]);
+
+    let mut b = installed();
+    b.hears(welcome(1, Catchup::Resume));
+    b.hears(Input::Appended { end: Lsn(75), begins: vec![] });
+    b.hears(to_b(&b));
+    assert_eq!(b.hears(Input::Promised(Epoch(2))), [Effect::Begin(Epoch(2))], "a whole log");
+}
+
 #[test]
 fn a_slave_acknowledges_what_is_flushed() {
     let mut b = slave();

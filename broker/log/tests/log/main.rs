@@ -7,6 +7,7 @@ mod damage;
 mod faults;
 mod fixture;
 mod histories;
+mod install;
 mod real_disk;
 
 use std::convert::Infallible;

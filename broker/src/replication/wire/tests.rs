@@ -61,13 +61,24 @@ fn what_a_slave_says_arrives_as_it_was_said() {
 }
 
 #[test]
+fn a_snapshot_is_asked_for_and_announced_as_it_was_said() {
+    let (shard, master) = (ShardId(u16::MAX), StoreId(u128::MAX - 1));
+    let asked = sent(&write_snapshot_request(shard, master));
+    assert_eq!(read_snapshot_request(&asked), Ok((shard, master)));
+    let nameless = proto::SnapshotRequest { master: Vec::new(), ..asked };
+    assert_eq!(read_snapshot_request(&nameless), Err(WireError::StoreId(0)));
+    let head = SnapshotHead { start: Lsn(1), chain: u32::MAX, checkpoint: Lsn(u64::MAX), bytes: 4 };
+    assert_eq!(read_snapshot_head(sent(&write_snapshot_head(head))), head);
+}
+
+#[test]
 fn what_a_master_says_arrives_as_it_was_said_with_its_frames() {
     let none = Bytes::new();
     let said = [
         (Message::Welcome { epoch: EPOCH, catchup: Catchup::Resume }, none.clone()),
         (Message::Welcome { epoch: EPOCH, catchup: Catchup::Truncate(Lsn(0)) }, none.clone()),
         (Message::Welcome { epoch: EPOCH, catchup: Catchup::Truncate(Lsn(9)) }, none.clone()),
-        (Message::Welcome { epoch: EPOCH, catchup: Catchup::Install }, none.clone()),
+        (Message::Welcome { epoch: EPOCH, catchup: Catchup::Install(Lsn(64)) }, none.clone()),
         (
             Message::Frames { epoch: EPOCH, from: Lsn(8), end: Lsn(64), commit: Lsn(4) },
             Bytes::from_static(b"frames"),
