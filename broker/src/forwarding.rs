@@ -104,9 +104,9 @@ async fn forward<S>(master: Arc<Master>, inner: S, request: Request<Body>) -> Re
 where
     S: Service<Request<Body>, Response = Response<Body>>,
 {
-    match HeldCall::read(request, master.request_bytes()).await {
+    match HeldCall::read(request, &master).await {
         Ok(call) => call.run(&master, inner).await,
-        Err(status) => Ok(status.into_http()),
+        Err(refused) => Ok(refused),
     }
 }
 

@@ -122,8 +122,8 @@ async fn serve(
     let address = listener.local_addr()?;
     let admin = admin_options(config, &engine, &clients);
     let replicates = config.config_store.is_some();
-    let request_bytes = config.server().request_bytes;
-    let master = replicates.then(|| Arc::new(Master::new(engine.view(), request_bytes)));
+    let (request_bytes, held_bytes) = (config.server().request_bytes, config.limits.max_sends.bytes());
+    let master = replicates.then(|| Arc::new(Master::new(engine.view(), request_bytes, held_bytes)));
     let gateway = Gateway::new(
         engine.clone(),
         clients,

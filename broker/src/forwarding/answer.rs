@@ -16,9 +16,10 @@ const OFFICIAL: &str = "/apache.rocketmq.v2.";
 /// The answer to a call that was given up.
 pub(super) fn given_up(path: &str, fate: Fate) -> Response<Body> {
     let (code, message) = match fate {
-        Fate::Nothing => {
-            (pb::Code::TooManyRequests, "there is no master at present: nothing was done, try again")
-        }
+        Fate::Nothing => (
+            pb::Code::TooManyRequests,
+            "there is no master at present, or too much waits for it: nothing was done, try again",
+        ),
         Fate::Unknown => (
             pb::Code::HaNotAvailable,
             "the master failed meanwhile: the call may or may not have been carried out, repeat it",

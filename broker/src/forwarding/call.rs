@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use axum::http::{HeaderValue, Request, Response, Version, header, request};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service;
@@ -28,6 +29,8 @@ pub(super) struct HeldCall {
     body: Bytes,
     call: Call,
     give_up: Instant,
+    /// Its share of what may be held.
+    _room: OwnedSemaphorePermit,
 }
 
 /// What came of one try.
@@ -40,19 +43,23 @@ enum Tried<E> {
 
 impl HeldCall {
     /// Reads all of a call.
-    pub(super) async fn read(request: Request<Body>, limit: usize) -> Result<Self, Status> {
+    pub(super) async fn read(request: Request<Body>, master: &Master) -> Result<Self, Response<Body>> {
+        let limit = master.request_bytes();
         let (head, body) = request.into_parts();
         let call = Call::of(&head);
         let body = Limited::new(body, limit).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
+            let status = if error.is::<LengthLimitError>() {
                 Status::out_of_range(format!("the request is larger than {limit} bytes: send less at once"))
             } else {
                 Status::cancelled("the request broke off")
-            }
+            };
+            status.into_http()
         });
+        let body = body?.to_bytes();
+        let room = master.room_for(body.len()).ok_or_else(|| given_up(head.uri.path(), Fate::Nothing))?;
         let timeout = call.deadline().unwrap_or_else(|| call.began() + USUAL_TIMEOUT);
         let give_up = timeout.checked_sub(MARGIN).unwrap_or(timeout);
-        Ok(Self { head, body: body?.to_bytes(), call, give_up })
+        Ok(Self { head, body, call, give_up, _room: room })
     }
 
     /// Tries until it is answered or given up.
@@ -65,10 +72,12 @@ impl HeldCall {
         loop {
             let target = Target::of(&view.borrow_and_update());
             if let Some(target) = target {
-                match self.attempt(&target, master, &mut inner).await {
-                    Tried::Answered(response) => return Ok(response),
-                    Tried::Failed(failed) => fate = fate.max(failed),
-                    Tried::Broken(error) => return Err(error),
+                let attempt = self.attempt(&target, master, &mut inner);
+                match tokio::time::timeout_at(self.last_moment(), attempt).await {
+                    Ok(Tried::Answered(response)) => return Ok(response),
+                    Ok(Tried::Failed(failed)) => fate = fate.max(failed),
+                    Ok(Tried::Broken(error)) => return Err(error),
+                    Err(_) => fate = Fate::Unknown,
                 }
             }
             if Instant::now() + AGAIN_AFTER >= self.give_up {
@@ -102,9 +111,23 @@ impl HeldCall {
         }
     }
 
+    /// How long one try may take. A long poll is answered in time by whoever has it.
+    fn last_moment(&self) -> tokio::time::Instant {
+        let margin = if self.is("/ReceiveMessage") { MARGIN } else { Duration::ZERO };
+        (self.give_up + margin).into()
+    }
+
+    fn is(&self, method: &str) -> bool {
+        self.head.uri.path().ends_with(method)
+    }
+
     /// Asks the master, until somebody else is that.
     async fn there(&self, address: &str, master: &Master) -> Result<Response<Body>, Fate> {
-        self.call.touch(self.call.began());
+        if self.is("/NotifyClientTermination") {
+            self.call.forget();
+        } else {
+            self.call.touch(self.call.began());
+        }
         let mut channel = master.channel(address);
         let mut request = self.request();
         let connection = HeaderValue::from(self.call.connection_id().0);
@@ -134,7 +157,7 @@ impl HeldCall {
 
     /// The client lives while its long poll is open, wherever that is answered.
     fn open_poll(&self) -> Option<OpenPoll> {
-        if self.head.uri.path().ends_with("/ReceiveMessage") { self.call.open_poll() } else { None }
+        if self.is("/ReceiveMessage") { self.call.open_poll() } else { None }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where the master is, as this process knows it, and the connections to it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rq_core::queue::request::LiveClient;
@@ -10,7 +10,7 @@ use rq_proto::reliablequeue::replica_client::ReplicaClient;
 use rq_proto::rocketmq::messaging_service_client::MessagingServiceClient;
 use rq_proto::rocketmq::telemetry_command::Command;
 use rq_proto::rocketmq::{Code, Settings, Status, TelemetryCommand};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
@@ -35,6 +35,8 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 pub struct Master {
     view: watch::Receiver<ReplicaView>,
     request_bytes: usize,
+    /// Bytes of calls that may be held.
+    room: Arc<Semaphore>,
     channels: Mutex<HashMap<String, Channel>>,
 }
 
@@ -59,13 +61,20 @@ impl Target {
 }
 
 impl Master {
-    /// With what this replica knows, for calls of at most so many bytes.
-    pub fn new(view: watch::Receiver<ReplicaView>, request_bytes: usize) -> Self {
-        Self { view, request_bytes, channels: Mutex::default() }
+    /// With what this replica knows, for calls of at most so many bytes, and so many of all that are held.
+    pub fn new(view: watch::Receiver<ReplicaView>, request_bytes: usize, held_bytes: usize) -> Self {
+        let room = Arc::new(Semaphore::new(held_bytes.min(Semaphore::MAX_PERMITS)));
+        Self { view, request_bytes, room, channels: Mutex::default() }
     }
 
     pub(super) const fn request_bytes(&self) -> usize {
         self.request_bytes
+    }
+
+    /// Room for a call of so many bytes; none where too much is held.
+    pub(super) fn room_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes).ok()?;
+        Arc::clone(&self.room).try_acquire_many_owned(bytes).ok()
     }
 
     pub(super) fn view(&self) -> watch::Receiver<ReplicaView> {

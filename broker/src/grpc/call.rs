@@ -77,6 +77,13 @@ impl Call {
         }
     }
 
+    /// The client said goodbye.
+    pub(crate) fn forget(&self) {
+        if let (Some(connection), Some(client)) = (&self.connection, self.client) {
+            connection.calls.forget(client);
+        }
+    }
+
     /// The client's id, which every call must carry.
     pub(crate) fn client_id(&self) -> Result<&str, Invalid> {
         let id = self.metadata.get(CLIENT_ID).map_or(Ok(""), |id| id.to_str());

@@ -31,9 +31,7 @@ pub(super) async fn notify_client_termination(
 ) -> Result<NotifyClientTerminationResponse, Refusal> {
     let client = call.client()?;
     check_group(call, request.group.as_ref())?;
-    if let Some(connection) = call.connection() {
-        connection.calls.forget(client);
-    }
+    call.forget();
     gateway.engine.request(Request::Release(client)).await?;
     Ok(NotifyClientTerminationResponse { status: Some(ok()) })
 }
