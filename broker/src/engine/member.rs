@@ -38,6 +38,10 @@ pub(super) struct Member {
     /// The log is to be opened anew, before anything else.
     pub(super) reopening: Option<Reopening>,
     pub(super) halted: Option<Halt>,
+    /// What the disks of slaves have left, as they said last.
+    rooms: BTreeMap<StoreId, u64>,
+    /// What the master was told of this disk.
+    told_room: Option<(Link, u64)>,
     timers: Timers,
     began: Instant,
     last_tick: Instant,
@@ -88,7 +92,7 @@ impl Member {
         outlets: Outlets,
     ) -> Self {
         let now = Instant::now();
-        Self {
+        let member = Self {
             replica,
             session,
             place,
@@ -98,6 +102,8 @@ impl Member {
             links: BTreeMap::new(),
             reopening: None,
             halted: None,
+            rooms: BTreeMap::new(),
+            told_room: None,
             timers: Timers::default(),
             began: now,
             last_tick: now,
@@ -105,7 +111,10 @@ impl Member {
             orders: 0,
             master_heard: None,
             master_refused: Vec::new(),
-        }
+        };
+        // Asked before anything has happened, a store that was used must not seem to be new.
+        member.outlets.view.send_replace(member.view(Role::Idle));
+        member
     }
 
     /// The configuration of a broker that is alone: nobody else can ever be master, so nobody keeps it.
@@ -171,6 +180,29 @@ impl Member {
         if self.replica.following() == Some(*store) {
             self.master_heard = Some(now);
             self.master_refused.clear();
+        }
+    }
+
+    /// A slave said what its disk has left.
+    pub(super) fn slave_has_room(&mut self, link: Link, free_bytes: u64) {
+        if let Some((store, _)) = self.links.get(&link) {
+            self.rooms.insert(*store, free_bytes);
+        }
+    }
+
+    /// What the fullest disk of those that count has left, when the master's own has `free_bytes`: while one is full,
+    /// producers wait, and the in-sync set stays.
+    pub(super) fn room(&self, free_bytes: u64) -> u64 {
+        self.replica.counted().filter_map(|store| self.rooms.get(&store).copied()).fold(free_bytes, u64::min)
+    }
+
+    /// Tells the master what this slave's disk has left, if that is news.
+    pub(super) fn tell_room(&mut self, free_bytes: u64) {
+        let Some(link) = self.replica.following().and_then(|_| self.links.keys().next().copied()) else {
+            return;
+        };
+        if self.told_room.replace((link, free_bytes)) != Some((link, free_bytes)) {
+            self.send(link, ToPeer::Room(free_bytes));
         }
     }
 

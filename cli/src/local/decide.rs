@@ -109,7 +109,8 @@ impl Told {
 
     /// Its store has never been of a shard.
     fn is_new(&self) -> bool {
-        self.config_version == 0 && self.end == Lsn(0) && self.promised == Epoch(0)
+        let bytes = self.end.max(self.durable);
+        self.config_version == 0 && bytes == Lsn(0) && self.promised.max(self.log_epoch) == Epoch(0)
     }
 }
 

@@ -236,6 +236,10 @@ impl Supervisor {
     }
 
     async fn act(&mut self) {
+        // Who has not been started yet is not dead.
+        if self.file.replicas.iter().any(|replica| replica.process.is_none() && replica.ended == 0) {
+            return;
+        }
         let (files, seen, now) = (self.files.clone(), self.seen.clone(), self.now());
         // It waits for the disk, and connections must not.
         let looked = tokio::task::spawn_blocking(move || look(&files, &seen, now)).await;

@@ -117,13 +117,16 @@ impl Shown {
             let data_dir = layout.data(&replica.name).display().to_string();
             ShownReplica::of(replica, answer.as_ref(), config, data_dir)
         };
+        let mut in_sync: Vec<_> =
+            config.into_iter().flat_map(|config| config.in_sync.keys()).filter_map(name).collect();
+        in_sync.sort_unstable();
         Self {
             endpoint: file.endpoint(),
             endpoints: file.replicas.iter().map(ReplicaFile::address).collect(),
             shard: SHARD,
             epoch: config.map_or(0, |config| config.epoch.0),
             master: config.and_then(|config| name(&config.master)),
-            in_sync: config.into_iter().flat_map(|config| config.in_sync.keys()).filter_map(name).collect(),
+            in_sync,
             replicas: file.replicas.iter().zip(answers).map(shown).collect(),
             trouble: file.trouble.clone(),
         }

@@ -83,6 +83,8 @@ fn a_configuration_that_is_gone_is_never_made_anew_over_a_used_store() {
     let used = [
         pb::ReplicaStatus { config_version: 3, ..status(B) },
         pb::ReplicaStatus { end_lsn: 64, ..status(B) },
+        pb::ReplicaStatus { durable_lsn: 64, ..status(B) },
+        pb::ReplicaStatus { log_epoch: 1, ..status(B) },
         pb::ReplicaStatus { promised: 1, ..status(B) },
     ];
     for used in used {
