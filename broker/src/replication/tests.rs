@@ -1,8 +1,9 @@
 //! Two engines in one process, with a configuration in memory: the log of the master arrives at its slave.
 
+mod install;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -38,19 +39,19 @@ struct Broker {
     /// Ends its service.
     serving: CancellationToken,
     following: CancellationToken,
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl Broker {
-    async fn start(stored: &Stored) -> Self {
+    async fn start(stored: &Stored, options: EngineOptions) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let engine = join(data.path(), Arc::clone(stored));
+        let engine = join(&EngineOptions { data: data.path().to_owned(), ..options }, Arc::clone(stored));
         let mut broker = Self {
             engine,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             serving: CancellationToken::new(),
             following: CancellationToken::new(),
-            _data: data,
+            data,
         };
         broker.serve().await;
         broker
@@ -95,26 +96,37 @@ impl Broker {
     }
 
     async fn send(&self, body_bytes: usize) {
+        self.send_to("t", "id", body_bytes).await;
+    }
+
+    async fn send_to(&self, topic: &str, id: &str, body_bytes: usize) {
         let body = Bytes::from(vec![7; body_bytes]);
         let message = NewMessage {
             kind: TopicKind::Normal,
-            key: hash::send_key("client", "id", body_bytes as u32),
+            key: hash::send_key("client", id, body_bytes as u32),
             tag: TagHash(0),
             lane: Lane(0),
             deliver_at: LogTime(0),
-            content: MessageContent { message_id: "id", body, ..MessageContent::default() }.encode(),
+            content: MessageContent { message_id: id, body, ..MessageContent::default() }.encode(),
         };
-        self.engine.send(Send { topic: "t".into(), messages: vec![message] }).await.unwrap().unwrap();
+        self.engine.send(Send { topic: topic.into(), messages: vec![message] }).await.unwrap().unwrap();
     }
 
-    async fn stop(self) {
+    async fn create_topic(&self, name: &str) {
+        let settings = TopicSettings { kind: TopicKind::Normal, queues: 1 };
+        self.engine.create_topic(CreateTopic { name: name.into(), settings }).await.unwrap().unwrap();
+    }
+
+    /// Stops, and leaves its data directory.
+    async fn stop(self) -> TempDir {
         self.serving.cancel();
         self.following.cancel();
         self.engine.stop().await;
+        self.data
     }
 }
 
-fn join(data: &Path, stored: Stored) -> Engine {
+fn options() -> EngineOptions {
     let log = rq_log::Options {
         cluster: "test".into(),
         segment_bytes: 64 << 20,
@@ -124,9 +136,12 @@ fn join(data: &Path, stored: Stored) -> Engine {
         allow_unsafe_filesystem: true,
         ..rq_log::Options::default()
     };
-    let options = EngineOptions { data: data.to_owned(), log, ..EngineOptions::default() };
+    EngineOptions { log, ..EngineOptions::default() }
+}
+
+fn join(options: &EngineOptions, stored: Stored) -> Engine {
     let (config, requests) = mpsc::channel();
-    let engine = Engine::join(&options, Cluster { session: SESSION, config }).unwrap();
+    let engine = Engine::join(options, Cluster { session: SESSION, config }).unwrap();
     let to = engine.clone();
     std::thread::spawn(move || requests.iter().for_each(|request| answer(&to, &stored, request)));
     engine
@@ -150,8 +165,12 @@ fn answer(engine: &Engine, stored: &Stored, request: ConfigRequest) {
 
 /// A master that serves, with a topic, and a slave that does not follow it yet.
 async fn pair() -> (Broker, Broker) {
-    let stored = Stored::default();
-    let (master, slave) = (Broker::start(&stored).await, Broker::start(&stored).await);
+    pair_with(&Stored::default(), &options()).await
+}
+
+async fn pair_with(stored: &Stored, options: &EngineOptions) -> (Broker, Broker) {
+    let master = Broker::start(stored, options.clone()).await;
+    let slave = Broker::start(stored, options.clone()).await;
     let members = BTreeMap::from([master.member(), slave.member()]);
     let config = Config::form(master.store(), SESSION, members, 1);
     *stored.lock().unwrap() = Some(config.clone());
@@ -159,8 +178,7 @@ async fn pair() -> (Broker, Broker) {
         broker.engine.tell(News::Config(config.clone()));
     }
     master.sees("a master that serves", ReplicaView::serves).await;
-    let settings = TopicSettings { kind: TopicKind::Normal, queues: 1 };
-    master.engine.create_topic(CreateTopic { name: "t".into(), settings }).await.unwrap().unwrap();
+    master.create_topic("t").await;
     (master, slave)
 }
 
