@@ -34,6 +34,42 @@ struct Shown {
     data_dir: String,
     idle_groups: Vec<Idle>,
     expired_messages: u64,
+    members: Vec<Member>,
+    min_in_sync: u32,
+}
+
+/// A replica.
+#[derive(Serialize)]
+struct Member {
+    name: String,
+    store_id: String,
+    address: String,
+    master: bool,
+    in_sync: bool,
+    connected: bool,
+    durable_lsn: u64,
+    /// Bytes that it has not flushed of what the master has.
+    lag_bytes: u64,
+}
+
+impl Member {
+    fn new(member: pb::Member, end: u64) -> Self {
+        let pb::Member { name, store_id, address, master, in_sync, connected, durable_lsn } = member;
+        let lag_bytes = end.saturating_sub(durable_lsn);
+        Self { name, store_id, address, master, in_sync, connected, durable_lsn, lag_bytes }
+    }
+
+    fn told(&self) -> String {
+        let role = if self.master { "master" } else { "slave" };
+        let sync = if self.in_sync { "in sync" } else { "NOT in sync" };
+        let away = if self.connected { "" } else { ", not connected" };
+        let lag = if self.lag_bytes > 0 {
+            format!(", {} behind", output::bytes(self.lag_bytes))
+        } else {
+            String::new()
+        };
+        format!("{} at {}: {role}, {sync}{away}{lag}", self.name, self.address)
+    }
 }
 
 /// Runs the command.
@@ -67,6 +103,11 @@ pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
         ("up", humantime::format_duration(uptime).to_string()),
     ];
     fields.extend(idle);
+    fields.extend(status.members.iter().map(|member| ("replica", member.told())));
+    if status.min_in_sync > 0 {
+        let copies = status.members.iter().filter(|member| member.in_sync).count();
+        fields.push(("copies in sync", format!("{copies}, producers need {}", status.min_in_sync)));
+    }
     output::fields(&fields)
 }
 
@@ -93,6 +134,12 @@ impl From<pb::StatusResponse> for Shown {
             data_dir: status.data_dir,
             idle_groups: status.idle_groups.into_iter().map(Idle::from).collect(),
             expired_messages: status.expired_messages,
+            members: status
+                .members
+                .into_iter()
+                .map(|member| Member::new(member, status.durable_lsn))
+                .collect(),
+            min_in_sync: status.min_in_sync,
         }
     }
 }

@@ -25,6 +25,8 @@ pub enum News {
     Message(Link, Message, Frames),
     /// The master's snapshot, as asked for by [`ToPeer::Install`].
     Snapshot(Link, Snapshot),
+    /// What the disk of the slave at the other end has left for its log, in bytes.
+    Room(Link, u64),
     /// A link ended. Said once for each link, also for one that was hung up.
     Disconnected(Link),
     /// A slave could not connect to its master: nobody listens at its address.
@@ -54,6 +56,8 @@ pub enum ToPeer {
     Ship(Epoch, Lsn),
     /// Nothing: the slave's end of the link is to fetch a snapshot from the master and say it as [`News::Snapshot`].
     Install,
+    /// What this slave's disk has left for the log, in bytes.
+    Room(u64),
 }
 
 /// Whom this slave follows.
@@ -150,6 +154,13 @@ impl ReplicaView {
     /// Whether this replica answers clients itself.
     pub fn serves(&self) -> bool {
         matches!(self.role, Role::Master { serves: true, .. })
+    }
+
+    /// Whether there is no other replica, and none can join.
+    pub fn is_alone(&self) -> bool {
+        self.config
+            .as_ref()
+            .is_none_or(|config| config.members.values().all(|member| member.address.is_empty()))
     }
 
     /// Whether it is the master of an epoch, serving or not yet.

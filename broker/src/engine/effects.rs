@@ -55,6 +55,10 @@ impl LogThread {
                 self.member.links.remove(&link);
                 self.step(Input::Disconnected(link))
             }
+            News::Room(link, free_bytes) => {
+                self.member.slave_has_room(link, free_bytes);
+                Ok(())
+            }
             News::Refused(master) => {
                 self.member.refused(master);
                 Ok(())

@@ -152,11 +152,12 @@ impl LogThread {
         self.frames.at(now);
         self.has_room = space.available_bytes >= LOG_RESERVE_BYTES;
         if let Queues::Master(shard) = &mut self.queues {
-            shard.set_free_bytes(space.available_bytes);
+            shard.set_free_bytes(self.member.room(space.available_bytes));
             if !shard.accepts_messages() {
                 shard.set_pinned_by(self.published.idle_groups().first().cloned());
             }
         }
+        self.member.tell_room(space.available_bytes);
         let accepts = self.accepts_messages();
         self.published.space(space, accepts);
         let (mut answers, mut permits) = (Vec::new(), Vec::with_capacity(batch.len()));

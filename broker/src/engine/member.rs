@@ -18,6 +18,8 @@ use super::recover::{Place, Recovered, epochs};
 
 /// How often time passes for a member of a cluster.
 const TICK: Duration = Duration::from_millis(25);
+/// What the room of a disk is told in, in bytes.
+const ROOM_UNIT: u64 = 1 << 20;
 /// How often at least the figures of a view are told anew.
 const VIEW_EVERY: Duration = Duration::from_millis(100);
 
@@ -198,6 +200,8 @@ impl Member {
 
     /// Tells the master what this slave's disk has left, if that is news.
     pub(super) fn tell_room(&mut self, free_bytes: u64) {
+        // In whole units, or it would be news all the time.
+        let free_bytes = free_bytes - free_bytes % ROOM_UNIT;
         let Some(link) = self.replica.following().and_then(|_| self.links.keys().next().copied()) else {
             return;
         };

@@ -153,6 +153,7 @@ impl Admin for AdminService {
         let look = self.engine.inspect(|shard| (shard.topic_count(), shard.group_count(), shard.log_time()));
         let (topics, groups, log_time) = look.await.map_err(engine)?;
         let now = (self.options.figures)();
+        let view = self.engine.view().borrow().clone();
         Ok(Response::new(pb::StatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: self.options.cluster.clone(),
@@ -172,6 +173,12 @@ impl Admin for AdminService {
             uptime_ms: self.started.elapsed().as_millis() as u64,
             data_dir: self.options.data_dir.clone(),
             log_time_ms: log_time.0.cast_signed(),
+            members: convert::members(&view, now.durable),
+            min_in_sync: if view.is_alone() {
+                0
+            } else {
+                view.config.as_ref().map_or(0, |config| config.min_in_sync.into())
+            },
             idle_groups: self.engine.idle_groups().iter().map(|idle| convert::idle_group(idle)).collect(),
             expired_messages: self.engine.figures().expired_messages,
         }))

@@ -220,6 +220,9 @@ async fn obey_engine<F: Future<Output = Result<Snapshot, Ended>>>(
                     to_master.send(wire::write_from_slave(&message)?).map_err(|_| Ended::Closed)?;
                 }
                 ToPeer::Install => fetching = Some(Box::pin(fetch())),
+                ToPeer::Room(free_bytes) => {
+                    to_master.send(wire::write_room(free_bytes)).map_err(|_| Ended::Closed)?;
+                }
                 // A slave ships nothing.
                 ToPeer::Ship(..) => {}
             },

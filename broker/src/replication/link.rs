@@ -41,6 +41,11 @@ impl Linked {
         }
     }
 
+    /// Tells the engine what the slave's disk has left.
+    pub(super) fn tell_room(&self, free_bytes: u64) -> Result<(), Ended> {
+        if self.engine.tell(News::Room(self.link, free_bytes)) { Ok(()) } else { Err(Ended::EngineStopped) }
+    }
+
     /// Gives the engine what it has asked for.
     pub(super) fn tell_snapshot(&self, snapshot: Snapshot) -> Result<(), Ended> {
         if self.engine.tell(News::Snapshot(self.link, snapshot)) { Ok(()) } else { Err(Ended::EngineStopped) }

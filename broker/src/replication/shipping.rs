@@ -96,7 +96,7 @@ impl Shipping {
                 self.from = Some(from);
             }
             // For slaves.
-            ToPeer::Install => {}
+            ToPeer::Install | ToPeer::Room(_) => {}
         }
     }
 

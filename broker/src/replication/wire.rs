@@ -152,7 +152,22 @@ pub(super) fn read_from_slave(message: proto::FromSlave) -> Result<Message, Wire
             durable: Lsn(ack.durable),
         }),
         SlaveSays::Refused(refused) => Ok(Message::Refused { promised: Epoch(refused.promised) }),
+        // Not a word between replicas, but between their disks: see `read_room`.
+        SlaveSays::Room(_) => Err(WireError::UnknownKind),
     }
+}
+
+/// What a slave says its disk has left, in bytes, if that is what it says.
+pub(super) fn read_room(message: &proto::FromSlave) -> Option<u64> {
+    match &message.message {
+        Some(SlaveSays::Room(room)) => Some(room.free_bytes),
+        _ => None,
+    }
+}
+
+/// What the disk of this slave has left, as it goes over the wire.
+pub(super) fn write_room(free_bytes: u64) -> proto::FromSlave {
+    from_slave(SlaveSays::Room(proto::Room { free_bytes }))
 }
 
 /// A slave's message as it goes over the wire.

@@ -1,12 +1,15 @@
 //! Between the wire types of the Admin service and those of the shard, with the checks of what comes in.
 
+use rq_core::ids::{Lsn, StoreId};
 use rq_core::queue::idle::IdleGroup;
 use rq_core::queue::request::Name;
 use rq_core::queue::settings::{Backoff, GroupSettings, StartFrom, TopicKind, TopicSettings};
 use rq_core::queue::view::{GroupStatus, QueueProgress, TopicStatus};
+use rq_core::replication::Phase;
 use rq_proto::reliablequeue as pb;
 use tonic::Status;
 
+use crate::engine::cluster::ReplicaView;
 use crate::wire::{Invalid, names};
 
 /// Longest delay between two attempts, as long as the longest invisible duration: 12 h.
@@ -255,4 +258,23 @@ mod tests {
         let pb::group::Retry::Exponential(retry) = shown.retry.unwrap() else { panic!("another policy") };
         assert_eq!((retry.initial_ms, retry.max_ms, retry.multiplier), (1000, 9000, 1.5));
     }
+}
+
+/// The replicas of a cluster as its master sees them.
+pub(super) fn members(view: &ReplicaView, durable: Lsn) -> Vec<pb::Member> {
+    let Some(config) = view.config.as_ref().filter(|_| !view.is_alone()) else { return Vec::new() };
+    let member = |(store, member): (&StoreId, &rq_core::config::Member)| {
+        let master = *store == config.master;
+        let slave = view.slaves.get(store);
+        pb::Member {
+            name: member.name.clone(),
+            store_id: store.to_string(),
+            address: member.address.clone(),
+            master,
+            in_sync: config.in_sync.contains_key(store),
+            connected: master || slave.is_some_and(|slave| slave.phase != Phase::Greeting),
+            durable_lsn: if master { durable.0 } else { slave.map_or(0, |slave| slave.durable.0) },
+        }
+    };
+    config.members.iter().map(member).collect()
 }
