@@ -73,6 +73,9 @@ pub(crate) enum LocalError {
     /// The system refused something.
     #[error("cannot {doing} {}: {source}", .path.display())]
     File { doing: &'static str, path: PathBuf, source: io::Error },
+    /// The address for clients is taken.
+    #[error("cannot serve clients on {endpoint}: {source}; choose other ports with --base-port")]
+    Listen { endpoint: String, source: io::Error },
     /// A process could not be started or signalled.
     #[error("cannot {doing} {what}: {source}")]
     Process { doing: &'static str, what: String, source: io::Error },

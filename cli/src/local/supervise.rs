@@ -75,11 +75,8 @@ pub(super) async fn run(cluster: &Cluster, stop: impl Future<Output = ()>) -> Re
     end_leftovers(before.as_ref()).await?;
     let files = ConfigFiles::open(&layout.config())?;
     let endpoint = file.endpoint();
-    let listener = TcpListener::bind(&endpoint).await.map_err(|source| LocalError::Process {
-        doing: "serve on",
-        what: endpoint,
-        source,
-    })?;
+    let listener = TcpListener::bind(&endpoint).await;
+    let listener = listener.map_err(|source| LocalError::Listen { endpoint, source })?;
     file.supervisor = Process::of(std::process::id());
     layout.write(&file)?;
 

@@ -1,0 +1,190 @@
+//! A cluster of local processes as a user runs it: started, shown, broken, switched, stopped.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Generous, for machines that do other things besides.
+const DEADLINE: Duration = Duration::from_mins(2);
+const POLL: Duration = Duration::from_millis(50);
+/// Of a cluster of two replicas: one for clients, two for each replica.
+const PORTS: u16 = 5;
+
+/// The directory of a cluster; stopped at the end, whatever came.
+struct Cluster {
+    home: tempfile::TempDir,
+    base_port: u16,
+}
+
+/// What came of a command.
+#[derive(Debug)]
+struct Run {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+/// The first of some ports in a row that nobody listens on now.
+fn free_ports() -> u16 {
+    loop {
+        let base = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if base.checked_add(PORTS).is_some_and(|end| (base..end).all(free)) {
+            return base;
+        }
+    }
+}
+
+impl Cluster {
+    fn new() -> Self {
+        Self { home: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(), base_port: free_ports() }
+    }
+
+    fn data(&self) -> &Path {
+        self.home.path()
+    }
+
+    fn run(&self, args: &[&str]) -> Run {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rq"));
+        // What the tests are told by is not the broker's: it refuses what it does not know.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"RQ_")) {
+            command.env_remove(name);
+        }
+        command.env("RQ_SEGMENT", "1MiB").env("RQ_ENDPOINT", format!("127.0.0.1:{}", self.base_port));
+        let Output { status, stdout, stderr } = command.args(args).stdin(Stdio::null()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Run { code: status.code(), out: text(stdout), err: text(stderr) }
+    }
+
+    fn local(&self, args: &[&str]) -> Run {
+        let data = ["--data", self.data().to_str().unwrap()];
+        self.run(&[&["local"], args, &data].concat())
+    }
+
+    fn up(&self) -> Run {
+        let port = self.base_port.to_string();
+        self.local(&["up", "--base-port", &port, "--auto-create", "--allow-unsafe-filesystem"])
+    }
+
+    fn status(&self) -> Value {
+        serde_json::from_str(&self.local(&["status", "-o", "json"]).succeeds().out).unwrap()
+    }
+
+    #[track_caller]
+    fn wait(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            let status = self.status();
+            if is_so(&status) {
+                return status;
+            }
+            assert!(began.elapsed() < DEADLINE, "no sign of {what}: {status:#}");
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = self.local(&["down"]);
+    }
+}
+
+impl Run {
+    #[track_caller]
+    fn succeeds(self) -> Self {
+        self.ends_with(0)
+    }
+
+    #[track_caller]
+    fn ends_with(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        self
+    }
+}
+
+fn is_whole(status: &Value) -> bool {
+    status["inSync"] == serde_json::json!(["r0", "r1"])
+        && status["replicas"].as_array().unwrap().iter().all(|replica| replica["role"] != "unknown")
+}
+
+fn pid(status: &Value, replica: usize) -> Option<u64> {
+    status["replicas"][replica]["pid"].as_u64()
+}
+
+#[test]
+fn a_cluster_is_started_broken_switched_and_stopped() {
+    let cluster = Cluster::new();
+    cluster.up().succeeds();
+    let status = cluster.status();
+    assert!(is_whole(&status), "up waits for that: {status:#}");
+    assert_eq!((&status["master"], &status["epoch"]), (&"r0".into(), &1.into()));
+    assert_eq!(status["endpoint"], format!("127.0.0.1:{}", cluster.base_port));
+    cluster.run(&["produce", "orders", "--body", "before"]).succeeds();
+
+    let killed = pid(&status, 0);
+    cluster.local(&["kill", "master"]).succeeds();
+    cluster.wait("a promotion", |status| status["master"] == "r1");
+    let status = cluster.wait("the killed one in sync again", is_whole);
+    assert!(pid(&status, 0).is_some() && pid(&status, 0) != killed, "it was started again: {status:#}");
+    cluster.run(&["produce", "orders", "--body", "after"]).succeeds();
+
+    cluster.local(&["promote", "r0"]).succeeds();
+    assert_eq!(cluster.status()["master"], "r0", "promote waits for that");
+    let consumed = cluster.run(&["consume", "orders", "--group", "readers", "--count", "2"]).succeeds();
+    assert!(consumed.out.contains("before") && consumed.out.contains("after"), "{consumed:#?}");
+
+    let pids = [0, 1].map(|replica| pid(&cluster.status(), replica));
+    cluster.up().succeeds();
+    assert_eq!([0, 1].map(|replica| pid(&cluster.status(), replica)), pids, "it runs already");
+    cluster.local(&["down"]).succeeds();
+    assert_eq!([0, 1].map(|replica| pid(&cluster.status(), replica)), [None, None]);
+    cluster.local(&["promote", "r1"]).ends_with(4);
+    cluster.up().succeeds();
+    assert!(is_whole(&cluster.status()), "it starts again from its data");
+}
+
+#[test]
+fn a_lost_disk_comes_back_as_a_new_replica() {
+    let cluster = Cluster::new();
+    cluster.up().succeeds();
+    cluster.run(&["produce", "orders", "--body", "kept"]).succeeds();
+    cluster.local(&["down"]).succeeds();
+    // That of the master, which is not replaced before its end is certain.
+    std::fs::remove_dir_all(cluster.data().join("r0")).unwrap();
+    cluster.up().succeeds();
+    let status = cluster.wait("both in sync", is_whole);
+    assert_eq!(status["master"], "r1");
+    let consumed = cluster.run(&["consume", "orders", "--group", "readers", "--count", "1"]).succeeds();
+    assert!(consumed.out.contains("kept"), "{consumed:#?}");
+}
+
+#[test]
+fn a_lost_configuration_is_never_written_anew() {
+    let cluster = Cluster::new();
+    cluster.up().succeeds();
+    cluster.local(&["down"]).succeeds();
+    let (config, away) = (cluster.data().join("config"), cluster.data().join("away"));
+    std::fs::rename(&config, &away).unwrap();
+    let refused = cluster.up().ends_with(1);
+    assert!(refused.err.contains("the configuration is gone"), "{refused:#?}");
+    assert_eq!(std::fs::read_dir(&config).unwrap().count(), 0);
+    std::fs::remove_dir(&config).unwrap();
+    std::fs::rename(&away, &config).unwrap();
+    cluster.up().succeeds();
+}
+
+#[test]
+fn a_cluster_or_a_replica_that_is_not_there_is_not_found() {
+    let cluster = Cluster::new();
+    let missing = cluster.local(&["status"]).ends_with(3);
+    assert!(missing.err.contains("`rq local up`"), "{missing:#?}");
+    cluster.up().succeeds();
+    let unknown = cluster.local(&["kill", "r7"]).ends_with(3);
+    assert!(unknown.err.contains("r0, r1"), "{unknown:#?}");
+}
