@@ -176,6 +176,25 @@ fn progress(queue: &QueueProgress) -> pb::GroupProgress {
     }
 }
 
+/// The replicas of a cluster as its master sees them.
+pub(super) fn members(view: &ReplicaView, durable: Lsn) -> Vec<pb::Member> {
+    let Some(config) = view.config.as_ref().filter(|_| !view.is_alone()) else { return Vec::new() };
+    let member = |(store, member): (&StoreId, &rq_core::config::Member)| {
+        let master = *store == config.master;
+        let slave = view.slaves.get(store);
+        pb::Member {
+            name: member.name.clone(),
+            store_id: store.to_string(),
+            address: member.address.clone(),
+            master,
+            in_sync: config.in_sync.contains_key(store),
+            connected: master || slave.is_some_and(|slave| slave.phase != Phase::Greeting),
+            durable_lsn: if master { durable.0 } else { slave.map_or(0, |slave| slave.durable.0) },
+        }
+    };
+    config.members.iter().map(member).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,23 +277,4 @@ mod tests {
         let pb::group::Retry::Exponential(retry) = shown.retry.unwrap() else { panic!("another policy") };
         assert_eq!((retry.initial_ms, retry.max_ms, retry.multiplier), (1000, 9000, 1.5));
     }
-}
-
-/// The replicas of a cluster as its master sees them.
-pub(super) fn members(view: &ReplicaView, durable: Lsn) -> Vec<pb::Member> {
-    let Some(config) = view.config.as_ref().filter(|_| !view.is_alone()) else { return Vec::new() };
-    let member = |(store, member): (&StoreId, &rq_core::config::Member)| {
-        let master = *store == config.master;
-        let slave = view.slaves.get(store);
-        pb::Member {
-            name: member.name.clone(),
-            store_id: store.to_string(),
-            address: member.address.clone(),
-            master,
-            in_sync: config.in_sync.contains_key(store),
-            connected: master || slave.is_some_and(|slave| slave.phase != Phase::Greeting),
-            durable_lsn: if master { durable.0 } else { slave.map_or(0, |slave| slave.durable.0) },
-        }
-    };
-    config.members.iter().map(member).collect()
 }
