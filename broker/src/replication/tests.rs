@@ -44,7 +44,10 @@ struct Broker {
 
 impl Broker {
     async fn start(stored: &Stored, options: EngineOptions) -> Self {
-        let data = tempfile::tempdir().unwrap();
+        Self::start_on(tempfile::tempdir().unwrap(), stored, options).await
+    }
+
+    async fn start_on(data: TempDir, stored: &Stored, options: EngineOptions) -> Self {
         let engine = join(&EngineOptions { data: data.path().to_owned(), ..options }, Arc::clone(stored));
         let mut broker = Self {
             engine,

@@ -7,7 +7,7 @@ use rq_core::ids::{ConnectionId, Lsn, Nonce};
 use rq_core::queue::request::{CreateGroup, Filter, Receive, Subscribe};
 use rq_core::queue::settings::GroupSettings;
 use rq_core::queue::{State, checkpoint};
-use rq_log::{OpenError, StdDisk};
+use rq_log::{OpenError, Recovery, Snapshot, StdDisk};
 
 use super::*;
 
@@ -77,8 +77,8 @@ impl Broker {
     }
 }
 
-/// Where the log that a stopped broker has left ends, and the hash of the state that it leads to.
-async fn left(data: TempDir) -> (Lsn, u128) {
+/// Opens what a stopped broker has left.
+async fn open(data: &TempDir) -> Recovery<StdDisk> {
     let opening = async {
         loop {
             match rq_log::open(StdDisk, data.path(), dropping_much().log) {
@@ -88,7 +88,12 @@ async fn left(data: TempDir) -> (Lsn, u128) {
             }
         }
     };
-    let mut recovery = tokio::time::timeout(PATIENCE, opening).await.expect("the directory is free in time");
+    tokio::time::timeout(PATIENCE, opening).await.expect("the directory is free in time")
+}
+
+/// Where the log that a stopped broker has left ends, and the hash of the state that it leads to.
+async fn left(data: TempDir) -> (Lsn, u128) {
+    let mut recovery = open(&data).await;
     let found = recovery.checkpoint().unwrap();
     let mut state = found.map_or_else(State::default, |found| checkpoint::decode(&found.state).unwrap());
     let replayed = recovery.replay(|frame| {
@@ -152,4 +157,27 @@ async fn a_slave_that_was_away_for_too_long_begins_anew_as_often_as_it_takes() {
     }
     master.has_in_sync(&slave).await;
     switch_over(master, slave).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slave_that_was_stopped_in_the_middle_of_a_copy_begins_it_again() {
+    let stored = Stored::default();
+    let (master, slave) = pair_with(&stored, &dropping_much()).await;
+    master.send_what_is_kept().await;
+    master.send_until_dropped(Lsn(3 << 20)).await;
+    let (store, data) = (slave.store(), slave.stop().await);
+    let file = master.engine.snapshot().await.unwrap().unwrap();
+    let (shard, bytes) = (master.engine.identity().shard, file.read(0, usize::MAX).unwrap());
+    let snapshot = Snapshot::new("test", shard, file.head(), &bytes).unwrap();
+    drop(open(&data).await.install(&snapshot).unwrap());
+
+    let slave = Broker::start_on(data, &stored, dropping_much()).await;
+    assert_eq!((slave.store(), slave.log_start()), (store, Lsn(0)));
+    let config = stored.lock().unwrap().clone().unwrap();
+    slave.engine.tell(News::Config(config));
+    slave.follow();
+    master.has_in_sync(&slave).await;
+    assert!(slave.log_start() >= Lsn(3 << 20), "the slave's log starts at {}", slave.log_start());
+    let (master, slave) = (master.stop().await, slave.stop().await);
+    assert_eq!(left(slave).await, left(master).await);
 }
