@@ -34,6 +34,15 @@ Examples:
 Clients use one address, 127.0.0.1:8081 (--base-port), whoever is master. Replica r0 has the two ports
 above it for itself and for its metrics, r1 the next two, and so on.";
 
+const UP_HELP: &str = "\
+Examples:
+  rq local up
+  rq local up --replicas 3 --base-port 9000 --data /var/tmp/trial --auto-create
+  rq local up --foreground
+
+Data, configuration, the log of each broker and supervisor.log are in the directory; `rq local down` stops
+what `up` left running. A lost disk (remove DIR/r0 after `rq local kill r0`) comes back as a new replica.";
+
 /// `rq local …`.
 #[derive(Subcommand)]
 #[command(after_help = AFTER_HELP)]
@@ -63,6 +72,7 @@ pub(crate) struct Directory {
 
 /// `rq local up`.
 #[derive(Args)]
+#[command(after_help = UP_HELP)]
 pub(crate) struct Up {
     #[command(flatten)]
     cluster: Cluster,
