@@ -41,7 +41,7 @@ Examples:
   rq local up --foreground
 
 Data, configuration, the log of each broker and supervisor.log are in the directory; `rq local down` stops
-what `up` left running. A lost disk (remove DIR/r0 after `rq local kill r0`) comes back as a new replica.";
+what `up` left running.";
 
 /// `rq local …`.
 #[derive(Subcommand)]
