@@ -1,7 +1,7 @@
 # The commands of the project; CI calls nothing else. `make` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run build release lint test soak bench audit fix tools-rust tools-disk tools-clients
+.PHONY: help run build release lint test soak bench failover-bench audit fix tools-rust tools-disk tools-clients
 
 # Where the build goes: inside the clone unless said otherwise.
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
@@ -25,7 +25,7 @@ define stage
 endef
 
 help: ## List the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
 run: release ## Start two replicas behind 127.0.0.1:8081 that create topics on first use; Ctrl-C stops them
 	@exec $(RELEASE)/rq local up --foreground --replicas $(REPLICAS) --base-port $(PORT) --data $(DATA) --auto-create --allow-unsafe-filesystem
@@ -54,6 +54,10 @@ soak: build tools-disk tools-clients ## Run every suite with many rounds; takes 
 
 bench: release ## Measure against a server that stores nothing; prints the table of docs/performance.md
 	@cargo bench --locked -p rq-tests --bench broker -- $(BENCH)
+
+failover-bench: release ## Measure how long a client waits when the master is killed, frozen, or told to hand over
+	@cargo bench --locked -p rq-tests --bench broker -- failover-kill --rounds 50
+	@cargo bench --locked -p rq-tests --bench broker -- failover-freeze failover-switch --rounds 10
 
 audit: tools-rust ## Check licences, sources and advisories of the dependencies (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install --locked cargo-deny"; exit 1; }

@@ -8,6 +8,8 @@ mod backlog;
 mod disk;
 #[path = "bench/end_to_end.rs"]
 mod end_to_end;
+#[path = "bench/failover.rs"]
+mod failover;
 #[path = "bench/filler.rs"]
 mod filler;
 #[path = "bench/findings.rs"]
@@ -26,6 +28,8 @@ mod restart;
 mod senders;
 #[path = "bench/session.rs"]
 mod session;
+#[path = "bench/two_replicas.rs"]
+mod two_replicas;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -88,6 +92,20 @@ enum Scenario {
     IdleTopics,
     /// From kill -9 with a large log to the first accepted send
     Restart,
+    /// Two replicas: one sender, against a broker alone
+    TwoReplicasOneSender,
+    /// Two replicas: 64 senders, against a broker alone
+    #[value(name = "two-replicas-64")]
+    TwoReplicas64,
+    /// Two replicas: 512 senders, against a broker alone
+    #[value(name = "two-replicas-512")]
+    TwoReplicas512,
+    /// From the last send before kill -9 of the master to the next, under load
+    FailoverKill,
+    /// The same where the master is frozen
+    FailoverFreeze,
+    /// The same where it is told to hand over
+    FailoverSwitch,
 }
 
 /// What each measurement is given.
@@ -133,5 +151,11 @@ async fn measure(scenario: Scenario, session: &Session) -> Result<Vec<Finding>> 
         Scenario::Backlog => backlog::measure(session).await,
         Scenario::IdleTopics => idle_topics::measure(session).await,
         Scenario::Restart => restart::measure(session).await,
+        Scenario::TwoReplicasOneSender => two_replicas::measure(session, 1).await,
+        Scenario::TwoReplicas64 => two_replicas::measure(session, 64).await,
+        Scenario::TwoReplicas512 => two_replicas::measure(session, 512).await,
+        Scenario::FailoverKill => failover::measure(session, failover::Fault::Kill).await,
+        Scenario::FailoverFreeze => failover::measure(session, failover::Fault::Freeze).await,
+        Scenario::FailoverSwitch => failover::measure(session, failover::Fault::Switch).await,
     }
 }

@@ -112,9 +112,9 @@ pub(crate) struct Bench {
     /// Write every operation into this file
     #[arg(long, value_name = "FILE")]
     pub(crate) history: Option<PathBuf>,
-    /// Process id of the broker on this machine, to report its processor time for each message
+    /// Process id of the broker on this machine, to report its processor time for each message; of several, all together
     #[arg(long, value_name = "PID")]
-    pub(crate) server_pid: Option<u32>,
+    pub(crate) server_pid: Vec<u32>,
 }
 
 /// What the senders call.
@@ -238,7 +238,7 @@ async fn measure(
     tasks: &mut JoinSet<Result<(), Failure>>,
 ) -> Result<Measured, Failure> {
     tokio::time::sleep_until(run.from.into()).await;
-    let before = (Cpu::of_self(), bench.server_pid.and_then(Cpu::of));
+    let before = (Cpu::of_self(), Cpu::of_all(&bench.server_pid));
     let bar = output::progress(bench.count.or(Some(bench.duration.as_millis() as u64)), "");
     let interrupt = tokio::signal::ctrl_c();
     tokio::pin!(interrupt);
@@ -261,7 +261,7 @@ async fn measure(
     Ok(Measured {
         seconds,
         driver_cpu: spent(before.0, Cpu::of_self()),
-        server_cpu: spent(before.1, bench.server_pid.and_then(Cpu::of)),
+        server_cpu: spent(before.1, Cpu::of_all(&bench.server_pid)),
     })
 }
 

@@ -87,7 +87,7 @@ fn one(value: u64) -> Spread {
 impl Measured {
     fn of(broker: &Broker) -> Result<Self> {
         let on = target(broker)?;
-        Ok(Self { before: proc::cpu(on.pid)?, on, sent: 0, acked: 0 })
+        Ok(Self { before: proc::cpu_of_all(&on.pids)?, on, sent: 0, acked: 0 })
     }
 
     async fn round(&mut self, session: &Session, drain: bool) -> Result<Cost> {
@@ -102,7 +102,7 @@ impl Measured {
 
     /// Processor time for a message over all rounds, with all that went on between them.
     fn cpu_us(&self) -> Result<f64> {
-        let spent = proc::cpu(self.on.pid)?.saturating_sub(self.before);
+        let spent = proc::cpu_of_all(&self.on.pids)?.saturating_sub(self.before);
         Ok(spent.as_secs_f64() * 1e6 / (self.sent + self.acked).max(1) as f64)
     }
 }

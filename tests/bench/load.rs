@@ -16,7 +16,8 @@ const WARMUP: Duration = Duration::from_millis(500);
 pub(crate) struct Target {
     /// `HOST:PORT`.
     pub(crate) address: String,
-    pub(crate) pid: u32,
+    /// Its processes, whose processor time counts together.
+    pub(crate) pids: Vec<u32>,
 }
 
 /// One measurement.
@@ -81,7 +82,10 @@ impl Load {
     pub(crate) async fn run(&self, session: &Session, on: &Target) -> Result<Report> {
         let window = session.plan().window;
         let mut command = Command::new(session.program("rq")?);
-        command.args(["bench", "-o", "json", "--endpoint", &on.address, "--server-pid", &on.pid.to_string()]);
+        command.args(["bench", "-o", "json", "--endpoint", &on.address]);
+        for pid in &on.pids {
+            command.args(["--server-pid", &pid.to_string()]);
+        }
         command.args(["--call", self.call, "--topic", self.topic, "--group", self.topic]);
         command.args(["--senders", &self.senders.to_string(), "--consumers", &self.consumers.to_string()]);
         command.args(["--size", &self.body_bytes.to_string()]);

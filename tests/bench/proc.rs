@@ -28,6 +28,11 @@ pub(crate) fn cpu(pid: u32) -> Result<Duration> {
     Ok(TICK * (ticks()? + ticks()?))
 }
 
+/// That of several processes together.
+pub(crate) fn cpu_of_all(pids: &[u32]) -> Result<Duration> {
+    pids.iter().map(|pid| cpu(*pid)).sum()
+}
+
 /// The memory of a process now.
 pub(crate) fn memory(pid: u32) -> Result<Memory> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("read the memory")?;

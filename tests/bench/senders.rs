@@ -42,15 +42,16 @@ pub(crate) async fn measure(session: &Session, senders: u32) -> Result<Vec<Findi
     ])
 }
 
-struct Sends {
-    per_second: f64,
-    p50_us: f64,
-    cpu_us: f64,
+/// What senders saw, and what it cost.
+pub(crate) struct Sends {
+    pub(crate) per_second: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) cpu_us: f64,
     driver_us: f64,
 }
 
 impl Sends {
-    fn of(report: &Report) -> Result<Self> {
+    pub(crate) fn of(report: &Report) -> Result<Self> {
         Ok(Self {
             per_second: report.send.per_second,
             p50_us: report.send.p50_us(),

@@ -22,7 +22,7 @@ const PORTS: std::ops::Range<u16> = 18_500..18_600;
 /// Until that server answers, and until a broker has nothing to do.
 const START_DEADLINE: Duration = Duration::from_mins(2);
 /// More than the broker keeps of new messages in memory, and less than a segment.
-const WARM_UP: Filling = Filling { topic: "warm-up", messages: 160 << 10, body_bytes: 1024 };
+pub(crate) const WARM_UP: Filling = Filling { topic: "warm-up", messages: 160 << 10, body_bytes: 1024 };
 /// A process is idle that takes no more processor time than this in such a window. Long, for it may wait for the disk.
 const IDLE_WINDOW: Duration = Duration::from_secs(3);
 const IDLE_CPU: Duration = Duration::from_millis(10);
@@ -122,7 +122,7 @@ impl Session {
 }
 
 /// Waits until a process takes hardly any processor time.
-async fn idle(pid: u32) -> Result<()> {
+pub(crate) async fn idle(pid: u32) -> Result<()> {
     let begin = Instant::now();
     loop {
         let before = proc::cpu(pid)?;
@@ -152,7 +152,7 @@ pub(crate) fn bar(length: u64, what: &str) -> ProgressBar {
 
 /// Where a broker of the harness is loaded.
 pub(crate) fn target(broker: &Broker) -> Result<Target> {
-    Ok(Target { address: broker.address(), pid: broker.pid()? })
+    Ok(Target { address: broker.address(), pids: vec![broker.pid()?] })
 }
 
 /// A server that stores nothing, killed when dropped.
@@ -184,7 +184,7 @@ impl NullServer {
     }
 
     pub(crate) fn target(&self) -> Target {
-        Target { address: self.address.clone(), pid: self.child.id() }
+        Target { address: self.address.clone(), pids: vec![self.child.id()] }
     }
 }
 

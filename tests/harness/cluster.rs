@@ -55,6 +55,8 @@ pub struct Replica {
     pub name: String,
     /// Its process, while it runs.
     pub pid: Option<u32>,
+    /// Where it serves, `HOST:PORT`.
+    pub endpoint: String,
     /// Everything below is flushed there; none if it does not answer.
     pub durable_lsn: Option<u64>,
     /// Everything below is committed, as far as it knows.
@@ -65,7 +67,13 @@ impl Cluster {
     /// Starts a cluster whose brokers have further settings: names of environment variables, with values. Returns when it
     /// serves.
     pub async fn start(settings: &[(&str, &str)]) -> Result<Self> {
-        let home = tempfile::Builder::new().prefix("rq-cluster-").tempdir().context("make a directory")?;
+        Self::start_in(&std::env::temp_dir(), settings).await
+    }
+
+    /// As [`Cluster::start`], on the disk of this directory.
+    pub async fn start_in(dir: &Path, settings: &[(&str, &str)]) -> Result<Self> {
+        let home =
+            tempfile::Builder::new().prefix("rq-cluster-").tempdir_in(dir).context("make a directory")?;
         let environment = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let cluster = Self { home, base_port: free_ports()?, environment, content: false };
         let port = cluster.base_port.to_string();
@@ -78,6 +86,11 @@ impl Cluster {
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.base_port)
+    }
+
+    /// Nothing of its logs need be shown from here on.
+    pub fn contented(&mut self) {
+        self.content = true;
     }
 
     /// What it is at this moment.
@@ -171,15 +184,14 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if self.content {
-            return;
-        }
         let down = || {
             let mut command = std::process::Command::new(program("rq").ok()?);
             command.args(["local", "down", "--data"]).arg(self.home.path()).output().ok()
         };
         drop(down());
-        self.show_logs();
+        if !self.content {
+            self.show_logs();
+        }
     }
 }
 

@@ -20,6 +20,12 @@ impl Cpu {
         parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
     }
 
+    /// Of several processes together; None if there is none, or one of them is gone.
+    pub(super) fn of_all(pids: &[u32]) -> Option<Self> {
+        let each: Option<Vec<Self>> = pids.iter().map(|pid| Self::of(*pid)).collect();
+        each.filter(|each| !each.is_empty()).map(|each| Self(each.iter().map(|cpu| cpu.0).sum()))
+    }
+
     /// Spent since an earlier look.
     pub(super) fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
