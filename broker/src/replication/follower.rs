@@ -36,6 +36,9 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
 const WINDOW_BYTES: u32 = 16 << 20;
 /// From one attempt at a master to the next one, at least.
 const RECONNECT: Duration = Duration::from_millis(RECONNECT_MS);
+/// Pause after a link that the master ended at once, doubled each time up to [`RECONNECT`]: a new master may hear of its
+/// mastership a moment after its slave.
+const RECONNECT_SOON: Duration = Duration::from_millis(10);
 
 /// Follows whom the engine says.
 pub(super) async fn follow(engine: Engine, stopping: CancellationToken) {
@@ -57,8 +60,8 @@ pub(super) async fn follow(engine: Engine, stopping: CancellationToken) {
 struct Follower {
     engine: Engine,
     room: Room,
-    /// The last one.
-    attempt: Option<(StoreId, Instant)>,
+    /// The last one, and the pause that the next one keeps.
+    attempt: Option<(StoreId, Instant, Duration)>,
 }
 
 /// Bytes of frames that may wait for the disk.
@@ -115,13 +118,19 @@ impl Follower {
 
     /// Tries once, not too soon after the last time.
     async fn attempt(&mut self, order: &Following) -> Result<Connection, NotConnected> {
-        if let Some((master, last)) = self.attempt
+        let mut pause = RECONNECT_SOON;
+        if let Some((master, last, wait)) = self.attempt
             && master == order.master
         {
-            tokio::time::sleep_until(last + RECONNECT).await;
+            tokio::time::sleep_until(last + wait).await;
+            if last.elapsed() < 2 * RECONNECT {
+                pause = RECONNECT.min(2 * wait);
+            }
         }
-        self.attempt = Some((order.master, Instant::now()));
+        let began = Instant::now();
         let connected = self.connect(order).await;
+        let pause = if connected.is_ok() { pause } else { RECONNECT };
+        self.attempt = Some((order.master, began, pause));
         if let Err(error) = &connected
             && nobody_listens(error)
         {
