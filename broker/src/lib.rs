@@ -8,6 +8,7 @@
 pub mod clients;
 pub mod config;
 pub mod config_store;
+mod connecting;
 pub mod engine;
 pub mod forwarding;
 pub mod grpc;

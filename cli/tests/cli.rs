@@ -4,6 +4,8 @@
 
 #[path = "cli/broker.rs"]
 mod broker;
+#[path = "cli/run.rs"]
+mod run;
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
@@ -11,6 +13,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::broker::Broker;
+use crate::run::Run;
 
 /// Runs `rq` with these arguments.
 fn rq(endpoint: &str, args: &[&str]) -> Run {
@@ -32,34 +35,7 @@ fn rq_with_input(endpoint: &str, args: &[&str], input: &[u8]) -> Run {
     }
 }
 
-/// What came of a command.
-#[derive(Debug)]
-struct Run {
-    what: String,
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
 impl Run {
-    #[track_caller]
-    fn succeeds(self) -> Self {
-        self.ends_with(0)
-    }
-
-    #[track_caller]
-    fn ends_with(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "{self:#?}");
-        self
-    }
-
-    /// The one JSON value that it printed.
-    #[track_caller]
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out)
-            .unwrap_or_else(|error| panic!("`rq {}`: {error}: {}", self.what, self.out))
-    }
-
     /// The JSON values that it printed, one a line.
     #[track_caller]
     fn json_lines(&self) -> Vec<Value> {

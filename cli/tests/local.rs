@@ -2,12 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "cli/run.rs"]
+mod run;
+
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::run::Run;
 
 /// Generous, for machines that do other things besides.
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -19,14 +24,6 @@ const PORTS: u16 = 5;
 struct Cluster {
     home: tempfile::TempDir,
     base_port: u16,
-}
-
-/// What came of a command.
-#[derive(Debug)]
-struct Run {
-    code: Option<i32>,
-    out: String,
-    err: String,
 }
 
 /// The first of some ports in a row that nobody listens on now.
@@ -58,7 +55,7 @@ impl Cluster {
         command.env("RQ_SEGMENT", "1MiB").env("RQ_ENDPOINT", format!("127.0.0.1:{}", self.base_port));
         let Output { status, stdout, stderr } = command.args(args).stdin(Stdio::null()).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Run { code: status.code(), out: text(stdout), err: text(stderr) }
+        Run { what: args.join(" "), code: status.code(), out: text(stdout), err: text(stderr) }
     }
 
     fn local(&self, args: &[&str]) -> Run {
@@ -72,7 +69,7 @@ impl Cluster {
     }
 
     fn status(&self) -> Value {
-        serde_json::from_str(&self.local(&["status", "-o", "json"]).succeeds().out).unwrap()
+        self.local(&["status", "-o", "json"]).succeeds().json()
     }
 
     #[track_caller]
@@ -92,19 +89,6 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         let _ = self.local(&["down"]);
-    }
-}
-
-impl Run {
-    #[track_caller]
-    fn succeeds(self) -> Self {
-        self.ends_with(0)
-    }
-
-    #[track_caller]
-    fn ends_with(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "{self:#?}");
-        self
     }
 }
 

@@ -73,6 +73,13 @@ pub fn program(name: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// What the tests are told by (`RQ_SOAK`, `RQ_SEED`) is not the broker's: it refuses what it does not know.
+pub(crate) fn forget_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"RQ_")) {
+        command.env_remove(name);
+    }
+}
+
 /// The path of the broker's program.
 pub fn binary() -> Result<PathBuf> {
     program("rq-broker")
@@ -185,10 +192,7 @@ impl Broker {
         command.arg("--listen").arg(self.client_port.address().to_string());
         command.arg("--http").arg(self.http_port.address().to_string());
         command.args(&self.arguments).stdin(Stdio::null());
-        // What the tests are told by (`RQ_SOAK`, `RQ_SEED`) is not the broker's: it refuses what it does not know.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"RQ_")) {
-            command.env_remove(name);
-        }
+        forget_settings(&mut command);
         command.stdout(log.try_clone().context("share the broker's log")?).stderr(log);
         self.child = Some(command.spawn().context("start the broker")?);
         Ok(())

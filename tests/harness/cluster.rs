@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::process::Command;
 
-use crate::broker::program;
+use crate::broker::{forget_settings, program};
 
 /// Ports that clusters are given, so many at a time; below the kernel's own choice.
 const PORTS: std::ops::Range<u16> = 18_500..18_900;
@@ -158,10 +158,7 @@ impl Cluster {
     async fn rq(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(program("rq")?);
         command.arg("local").args(arguments).arg("--data").arg(self.home.path());
-        // What the tests are told by (`RQ_SOAK`, `RQ_SEED`) is not the broker's: it refuses what it does not know.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"RQ_")) {
-            command.env_remove(name);
-        }
+        forget_settings(command.as_std_mut());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let output = command.stdin(Stdio::null()).output().await.context("run rq")?;
         if !output.status.success() {

@@ -14,6 +14,7 @@ use super::answer::given_up;
 use super::master::{Master, Target};
 use super::{FORWARDED, Fate, whole};
 use crate::clients::OpenPoll;
+use crate::connecting::nobody_listens;
 use crate::grpc::call::Call;
 
 /// An answer leaves so long before the deadline: it must still arrive.
@@ -144,7 +145,7 @@ impl HeldCall {
                 Ok(response) => Ok(response),
                 Err(error) => {
                     tracing::debug!(%error, address, "a forwarded call failed");
-                    Err(if is_connect(&error) { Fate::Nothing } else { Fate::Unknown })
+                    Err(if nobody_listens(&error) { Fate::Nothing } else { Fate::Unknown })
                 }
             },
             () = master.is_elsewhere(address) => Err(Fate::Unknown),
@@ -164,18 +165,4 @@ impl HeldCall {
 /// Whether a connection broke under a call: whoever answers knows better than to say that by a gRPC status.
 fn broke(response: &Response<Body>) -> bool {
     Status::from_header_map(response.headers()).is_some_and(|status| status.code() == Code::Unavailable)
-}
-
-/// Whether an error came before anything was sent.
-fn is_connect(error: &tonic::transport::Error) -> bool {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<std::io::Error>()
-            && error.kind() == std::io::ErrorKind::ConnectionRefused
-        {
-            return true;
-        }
-        source = error.source();
-    }
-    false
 }

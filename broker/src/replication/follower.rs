@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +25,7 @@ use super::FROM_MASTER_BYTES_MAX;
 use super::link::{Ended, Linked};
 use super::snapshot;
 use super::wire::{self, Greeting};
+use crate::connecting::nobody_listens;
 use crate::engine::Engine;
 use crate::engine::cluster::{Following, Frames, News, ToPeer};
 
@@ -166,19 +166,6 @@ async fn channel(address: &str) -> Result<Channel, NotConnected> {
         .initial_connection_window_size(WINDOW_BYTES);
     let connected = tokio::time::timeout(CONNECT_PATIENCE, endpoint.connect()).await;
     connected.map_err(|_| NotConnected::TimedOut)?.map_err(NotConnected::Transport)
-}
-
-/// Whether the machine answered that no process listens there: the master's is gone.
-fn nobody_listens(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let io = error.downcast_ref::<io::Error>();
-        if io.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 impl Connection {

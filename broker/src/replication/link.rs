@@ -34,21 +34,21 @@ impl Linked {
 
     /// Tells the engine what came over the link.
     pub(super) fn tell(&self, message: Message, frames: Frames) -> Result<(), Ended> {
-        if self.engine.tell(News::Message(self.link, message, frames)) {
-            Ok(())
-        } else {
-            Err(Ended::EngineStopped)
-        }
+        self.news(News::Message(self.link, message, frames))
     }
 
     /// Tells the engine what the slave's disk has left.
     pub(super) fn tell_room(&self, free_bytes: u64) -> Result<(), Ended> {
-        if self.engine.tell(News::Room(self.link, free_bytes)) { Ok(()) } else { Err(Ended::EngineStopped) }
+        self.news(News::Room(self.link, free_bytes))
     }
 
     /// Gives the engine what it has asked for.
     pub(super) fn tell_snapshot(&self, snapshot: Snapshot) -> Result<(), Ended> {
-        if self.engine.tell(News::Snapshot(self.link, snapshot)) { Ok(()) } else { Err(Ended::EngineStopped) }
+        self.news(News::Snapshot(self.link, snapshot))
+    }
+
+    fn news(&self, news: News) -> Result<(), Ended> {
+        if self.engine.tell(news) { Ok(()) } else { Err(Ended::EngineStopped) }
     }
 }
 

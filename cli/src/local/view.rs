@@ -7,6 +7,7 @@ use rq_proto::reliablequeue as pb;
 use serde::Serialize;
 
 use super::Directory;
+use super::control::opened;
 use super::decide::store_id;
 use super::describe::Replica;
 use super::failure::LocalError;
@@ -73,8 +74,7 @@ enum Doing {
 
 /// Runs the command.
 pub(super) async fn run(global: &Global, directory: &Directory) -> Result<(), Failure> {
-    let layout = Layout::existing(directory)?;
-    let file = layout.read()?.ok_or_else(|| LocalError::NoCluster(directory.data.clone()))?;
+    let (layout, file) = opened(directory)?;
     let shown = Shown::gather(&layout, &file).await?;
     shown.print(global)?;
     if file.running().is_none() && global.output == Output::Table {

@@ -1,0 +1,31 @@
+//! What came of a command, for every test that types one.
+
+use serde_json::Value;
+
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) what: String,
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Run {
+    #[track_caller]
+    pub(crate) fn succeeds(self) -> Self {
+        self.ends_with(0)
+    }
+
+    #[track_caller]
+    pub(crate) fn ends_with(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        self
+    }
+
+    /// The one JSON value that it printed.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|error| panic!("`rq {}`: {error}: {}", self.what, self.out))
+    }
+}
