@@ -19,7 +19,7 @@ use crate::grpc::call::Call;
 
 /// An answer leaves so long before the deadline: it must still arrive.
 const MARGIN: Duration = Duration::from_millis(300);
-/// For calls without a deadline: what most official clients give theirs.
+/// How long a call without a deadline waits for a master: what most official clients give theirs.
 const USUAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pause before a call is tried again where nothing has changed meanwhile.
 const AGAIN_AFTER: Duration = Duration::from_millis(25);
@@ -58,13 +58,13 @@ impl HeldCall {
         });
         let body = body?.to_bytes();
         let room = master.room_for(body.len()).ok_or_else(|| given_up(head.uri.path(), Fate::Nothing))?;
-        let timeout = call.deadline().unwrap_or_else(|| call.began() + USUAL_TIMEOUT);
-        let give_up = timeout.checked_sub(MARGIN).unwrap_or(timeout);
+        let deadline = call.deadline().unwrap_or_else(|| call.began() + USUAL_TIMEOUT);
+        let give_up = deadline.checked_sub(MARGIN).unwrap_or(deadline);
         Ok(Self { head, body, call, give_up, _room: room })
     }
 
     /// Tries until it is answered or given up.
-    pub(super) async fn run<S>(self, master: &Master, mut inner: S) -> Result<Response<Body>, S::Error>
+    pub(super) async fn run<S>(mut self, master: &Master, mut inner: S) -> Result<Response<Body>, S::Error>
     where
         S: Service<Request<Body>, Response = Response<Body>>,
     {
@@ -73,12 +73,15 @@ impl HeldCall {
         loop {
             let target = Target::of(&view.borrow_and_update());
             if let Some(target) = target {
-                let attempt = self.attempt(&target, master, &mut inner);
-                match tokio::time::timeout_at(self.last_moment(), attempt).await {
-                    Ok(Tried::Answered(response)) => return Ok(response),
-                    Ok(Tried::Failed(failed)) => fate = fate.max(failed),
-                    Ok(Tried::Broken(error)) => return Err(error),
-                    Err(_) => fate = Fate::Unknown,
+                let began = Instant::now();
+                match self.attempt_in_time(&target, master, &mut inner).await {
+                    Tried::Answered(response) => return Ok(response),
+                    Tried::Failed(failed) => fate = fate.max(failed),
+                    Tried::Broken(error) => return Err(error),
+                }
+                if self.call.deadline().is_none() {
+                    // Its caller waits as long as somebody works on it: what counts is the time without anybody.
+                    self.give_up += began.elapsed();
                 }
             }
             if Instant::now() + AGAIN_AFTER >= self.give_up {
@@ -87,6 +90,21 @@ impl HeldCall {
             // A new view says whom to ask next; without one the same may answer by now.
             let _ = tokio::time::timeout(AGAIN_AFTER, view.changed()).await;
         }
+    }
+
+    /// One try, broken off when its answer would come too late.
+    async fn attempt_in_time<S>(&self, target: &Target, master: &Master, inner: &mut S) -> Tried<S::Error>
+    where
+        S: Service<Request<Body>, Response = Response<Body>>,
+    {
+        let attempt = self.attempt(target, master, inner);
+        if self.call.deadline().is_none() {
+            return attempt.await;
+        }
+        // A long poll is answered in time by whoever has it.
+        let margin = if self.is("/ReceiveMessage") { MARGIN } else { Duration::ZERO };
+        let last_moment = (self.give_up + margin).into();
+        tokio::time::timeout_at(last_moment, attempt).await.unwrap_or(Tried::Failed(Fate::Unknown))
     }
 
     async fn attempt<S>(&self, target: &Target, master: &Master, inner: &mut S) -> Tried<S::Error>
@@ -110,12 +128,6 @@ impl HeldCall {
             None => Tried::Answered(response),
             Some(fate) => Tried::Failed(fate),
         }
-    }
-
-    /// How long one try may take. A long poll is answered in time by whoever has it.
-    fn last_moment(&self) -> tokio::time::Instant {
-        let margin = if self.is("/ReceiveMessage") { MARGIN } else { Duration::ZERO };
-        (self.give_up + margin).into()
     }
 
     fn is(&self, method: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Two replicas: the slave has all that was acknowledged, and takes over when it is told to or the master is gone.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use rq_config_files::{ConfigFiles, Written};
 use rq_core::config::{Change, Config, Member, next};
@@ -195,6 +196,20 @@ async fn a_client_of_a_slave_is_served_by_the_master_through_it() {
     assert_eq!(take_all(&client, 20).await, expected(20));
     let unknown = client.ack("g", "t", &["no handle"]).await;
     assert_eq!(unknown.status.unwrap().code(), Code::InvalidReceiptHandle);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_poll_without_a_deadline_waits_as_long_as_it_asked_to() {
+    let cluster = Cluster::start().await;
+    let (wait, began) = (Duration::from_secs(4), Instant::now());
+    send_all(&cluster.client("r0").await, 0..1).await;
+    take_all(&cluster.client("r0").await, 1).await;
+    let polls = NAMES.map(|name| {
+        let client = cluster.client(name);
+        async { client.await.receive_as(Client::wish("g", "t", wait)).await.status.code() }
+    });
+    assert_eq!(futures::future::join_all(polls).await, [Code::MessageNotFound; 2]);
+    assert!(began.elapsed() >= wait, "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
