@@ -6,6 +6,7 @@ pub mod admin;
 pub(crate) mod call;
 mod connections;
 mod liveness;
+mod promotion;
 mod receive;
 mod refusal;
 pub mod replica;

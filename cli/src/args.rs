@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::endpoint::Endpoint;
 use crate::output::Output;
-use crate::{bench, consume, dlq, group, local, log, produce, topic};
+use crate::{bench, consume, dlq, group, local, log, produce, promote, topic};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Dlq(dlq::DlqCommand),
     /// Show the state of the broker
     Status,
+    /// Make another replica the master
+    Promote(promote::Promote),
     /// Run a cluster of processes on this machine: master, slaves and who watches over them
     #[command(subcommand)]
     Local(local::LocalCommand),

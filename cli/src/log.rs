@@ -64,7 +64,10 @@ struct Shown {
     closed_cleanly: bool,
     log_start_lsn: u64,
     log_end_lsn: u64,
+    /// A copy of the master's log is under way, with a checkpoint of this position.
+    copying_to_lsn: Option<u64>,
     checkpoints: Vec<ShownCheckpoint>,
+    epochs: Vec<ShownEpoch>,
     segments: Vec<ShownSegment>,
     frames: u64,
     records: u64,
@@ -80,6 +83,14 @@ struct ShownCheckpoint {
     state_bytes: u64,
     newer_format: Option<u32>,
     damage: Option<String>,
+}
+
+/// A mastership, as far as the log still has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+struct ShownEpoch {
+    epoch: u32,
+    start_lsn: u64,
+    log_time_ms: u64,
 }
 
 #[derive(Serialize)]
@@ -158,7 +169,9 @@ impl Shown {
             closed_cleanly: superblock.clean,
             log_start_lsn: superblock.log_start.0,
             log_end_lsn: end(reports).max(superblock.log_start).max(checkpointed).0,
+            copying_to_lsn: superblock.installing.map(|lsn| lsn.0),
             checkpoints: checkpoints.collect(),
+            epochs: epochs(reports),
             segments: reports.iter().map(ShownSegment::from).collect(),
             frames: reports.iter().map(|report| report.frames).sum(),
             records: reports.iter().map(|report| report.records).sum(),
@@ -170,7 +183,7 @@ impl Shown {
     fn print(&self, dir: &Path) -> Result<(), Failure> {
         let closed = if self.closed_cleanly { "cleanly" } else { "no: in use, or the broker died" };
         let log = output::bytes(self.log_end_lsn.saturating_sub(self.log_start_lsn));
-        output::fields(&[
+        let mut fields = vec![
             ("directory", dir.display().to_string()),
             ("cluster", self.cluster.clone()),
             ("shard", format!("{}, store {}", self.shard, self.store_id)),
@@ -180,7 +193,9 @@ impl Shown {
             ("log", format!("{log}, {} to {}", self.log_start_lsn, self.log_end_lsn)),
             ("frames", self.frames.to_string()),
             ("records", self.records.to_string()),
-        ])?;
+        ];
+        fields.extend(self.copying_to_lsn.map(|lsn| ("copy under way", format!("whole from {lsn} on"))));
+        output::fields(&fields)?;
         output::line("")?;
         let rows = self.checkpoints.iter().map(|checkpoint| {
             let state = match (&checkpoint.damage, checkpoint.newer_format) {
@@ -191,6 +206,8 @@ impl Shown {
             vec![checkpoint.lsn.to_string(), output::bytes(checkpoint.state_bytes), state]
         });
         output::table(&["CHECKPOINT", "SIZE", "STATE"], rows)?;
+        output::line("")?;
+        output::table(&["EPOCH", "BEGINS AT", "LOG TIME"], self.epochs.iter().map(ShownEpoch::row))?;
         output::line("")?;
         let header = ["SEGMENT", "STATE", "END", "FRAMES", "RECORDS", "EPOCHS", "FROM", "TO"];
         output::table(&header, self.segments.iter().map(ShownSegment::row))?;
@@ -229,6 +246,16 @@ fn verdict(reports: &[SegmentReport]) -> (Option<ShownDamage>, Option<ShownDamag
     (None, torn)
 }
 
+/// Every epoch of the log, where it begins or where the log does.
+fn epochs(reports: &[SegmentReport]) -> Vec<ShownEpoch> {
+    let marks = reports.iter().flat_map(|report| &report.epochs);
+    let mut epochs: Vec<_> = marks
+        .map(|mark| ShownEpoch { epoch: mark.epoch.0, start_lsn: mark.start.0, log_time_ms: mark.log_time.0 })
+        .collect();
+    epochs.dedup_by_key(|shown| shown.epoch);
+    epochs
+}
+
 /// Where the last frame ends.
 fn end(reports: &[SegmentReport]) -> Lsn {
     let written = reports.iter().filter(|report| report.end > report.file.base);
@@ -255,6 +282,13 @@ impl From<&SegmentReport> for ShownSegment {
     }
 }
 
+impl ShownEpoch {
+    fn row(&self) -> Vec<String> {
+        let time = output::time(self.log_time_ms.cast_signed());
+        vec![self.epoch.to_string(), self.start_lsn.to_string(), time]
+    }
+}
+
 impl ShownSegment {
     fn row(&self) -> Vec<String> {
         let figures = [self.end_lsn, self.frames, self.records].map(|figure| figure.to_string());
@@ -273,8 +307,9 @@ impl ShownSegment {
 
 #[cfg(test)]
 mod tests {
+    use rq_core::ids::{Epoch, LogTime};
     use rq_log::Damaged;
-    use rq_log::inspect::SegmentFile;
+    use rq_log::inspect::{EpochMark, SegmentFile};
 
     use super::*;
 
@@ -288,6 +323,7 @@ mod tests {
             end: Lsn(base + frames),
             first: None,
             last: None,
+            epochs: Vec::new(),
             damage: damage.map(|reason| Damaged {
                 file: path,
                 position: Lsn(base),
@@ -308,6 +344,15 @@ mod tests {
         assert!(damage.is_none());
         assert_eq!(torn.unwrap().reason, "checksum");
         assert_eq!(end(&reports), Lsn(103));
+    }
+
+    #[test]
+    fn an_epoch_is_told_once_and_where_it_begins() {
+        let mark = |epoch, start| EpochMark { epoch: Epoch(epoch), start: Lsn(start), log_time: LogTime(0) };
+        let with = |base, epochs| SegmentReport { epochs, ..report(base, SegmentState::Full, 9, None) };
+        let reports = [with(0, vec![mark(1, 0), mark(2, 50)]), with(100, vec![mark(2, 100), mark(4, 130)])];
+        let told: Vec<_> = epochs(&reports).iter().map(|shown| (shown.epoch, shown.start_lsn)).collect();
+        assert_eq!(told, [(1, 0), (2, 50), (4, 130)]);
     }
 
     #[test]

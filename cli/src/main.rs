@@ -16,6 +16,7 @@ mod log;
 mod message_id;
 mod output;
 mod produce;
+mod promote;
 mod status;
 mod topic;
 
@@ -67,6 +68,7 @@ async fn command(args: Args) -> Result<(), Failure> {
         Command::Consume(command) => consume::run(&global, command).await,
         Command::Dlq(command) => dlq::run(&global, command).await,
         Command::Status => status::run(&global).await,
+        Command::Promote(command) => promote::run(&global, command).await,
         Command::Local(command) => local::run(&global, command).await,
         Command::Log(command) => log::run(&global, command),
         Command::Bench(command) => bench::run(&global, *command).await,

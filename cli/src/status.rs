@@ -36,6 +36,8 @@ struct Shown {
     expired_messages: u64,
     members: Vec<Member>,
     min_in_sync: u32,
+    /// The newest epoch that began with accepted data loss; 0 if none did.
+    unclean_epoch: u32,
 }
 
 /// A replica.
@@ -108,6 +110,9 @@ pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
         let copies = status.members.iter().filter(|member| member.in_sync).count();
         fields.push(("copies in sync", format!("{copies}, producers need {}", status.min_in_sync)));
     }
+    if status.unclean_epoch > 0 {
+        fields.push(("data loss", format!("accepted at the beginning of epoch {}", status.unclean_epoch)));
+    }
     output::fields(&fields)
 }
 
@@ -140,6 +145,7 @@ impl From<pb::StatusResponse> for Shown {
                 .map(|member| Member::new(member, status.durable_lsn))
                 .collect(),
             min_in_sync: status.min_in_sync,
+            unclean_epoch: status.unclean_epoch,
         }
     }
 }

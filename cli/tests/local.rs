@@ -164,6 +164,51 @@ fn a_lost_configuration_is_never_written_anew() {
 }
 
 #[test]
+fn what_a_lost_master_alone_had_is_given_up_by_name_and_not_otherwise() {
+    let cluster = Cluster::new();
+    cluster.up().succeeds();
+    cluster.run(&["produce", "orders", "--body", "on both"]).succeeds();
+    cluster.local(&["kill", "r1", "--signal", "STOP"]).succeeds();
+    cluster.wait("the frozen one out", |status| status["inSync"] == serde_json::json!(["r0"]));
+    cluster.run(&["produce", "orders", "--body", "on r0 alone"]).succeeds();
+    std::fs::remove_dir_all(cluster.data().join("r0")).unwrap();
+    cluster.local(&["kill", "r0"]).succeeds();
+    cluster.local(&["kill", "r1", "--signal", "CONT"]).succeeds();
+    cluster.wait("the trouble told", |status| {
+        status["trouble"].as_str().is_some_and(|trouble| trouble.contains("the only copy"))
+    });
+
+    let endpoint = cluster.status()["replicas"][1]["endpoint"].as_str().unwrap().to_owned();
+    let epoch = cluster.status()["epoch"].as_u64().unwrap();
+    let promote = |ending: &str| {
+        cluster.run(&["promote", "r1", "--endpoint", &endpoint, "--accept-data-loss", ending, "-o", "json"])
+    };
+    let wrong = promote(&format!("0@{}", epoch + 1)).ends_with(1);
+    assert!(wrong.err.contains(&format!("0@{epoch}")), "{wrong:#?}");
+    let ending = format!("0@{epoch}");
+    let began = Instant::now();
+    // The master must have been silent for a while.
+    let promoted = loop {
+        let promoted = promote(&ending);
+        if promoted.code == Some(0) {
+            break promoted.json();
+        }
+        assert!(began.elapsed() < DEADLINE && promoted.err.contains("heard of"), "{promoted:#?}");
+        std::thread::sleep(POLL);
+    };
+    assert_eq!(promoted["epoch"], epoch + 1);
+    cluster.wait("the new disk in sync", is_whole);
+    let status = cluster.run(&["status", "-o", "json"]).succeeds().json();
+    assert_eq!(status["unclean_epoch"], epoch + 1);
+    let consumed = cluster.run(&["consume", "orders", "--group", "readers", "--count", "1"]).succeeds();
+    assert!(consumed.out.contains("on both"), "{consumed:#?}");
+    cluster.run(&["promote", "r0"]).succeeds();
+    assert_eq!(cluster.status()["master"], "r0");
+    let refused = promote(&format!("0@{}", epoch + 2)).ends_with(1);
+    assert!(refused.err.contains("takes over by itself"), "{refused:#?}");
+}
+
+#[test]
 fn a_cluster_or_a_replica_that_is_not_there_is_not_found() {
     let cluster = Cluster::new();
     let missing = cluster.local(&["status"]).ends_with(3);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rq_core::config::{self, Change, Config, FlushMode, Member};
 use rq_core::ids::{Epoch, Lsn, Session, StoreId};
-use rq_core::replication::{Answer, Effect, Guards, Hello, Input, Link, Message, ProposalId};
+use rq_core::replication::{Answer, Effect, Gate, Guards, Hello, Input, Link, Message, ProposalId};
 
 use crate::node::{Entry, Node, Process, Reply, What};
 
@@ -254,6 +254,10 @@ impl<G: Guards> Cluster<G> {
                 let mode = self.config.flush_mode;
                 // The same process recovers from its log; nothing was lost by a crash.
                 node.start(mode);
+            }
+            Effect::HandedOver => {
+                process.gate = Gate::default();
+                process.ships.clear();
             }
             Effect::Halt(_) => self.halted = true,
         }

@@ -175,6 +175,16 @@ impl Process {
         Ok(start)
     }
 
+    /// Ends a mastership of which everything is committed: the state stays.
+    pub(crate) fn hand_over(&mut self) {
+        if let Queues::Master(shard) = &self.queues {
+            self.queues = Queues::Slave(Box::new(shard.state().clone()));
+        }
+        self.gate.clear().for_each(drop);
+        self.timers = Timers::default();
+        self.ships.clear();
+    }
+
     /// Lets the master decide a request; its answers wait for the commit. False if it does not serve.
     pub(crate) fn request(&mut self, now: u64, work: Option<(Ticket, Request)>) -> Result<bool, WriteError> {
         let Some(epoch) = self.replica.serving() else { return Ok(false) };

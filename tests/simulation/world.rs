@@ -304,6 +304,10 @@ impl World {
             Effect::Committed(lsn) => self.let_out(who, lsn),
             Effect::Hangup(link) => self.hang_up(link),
             Effect::StepDown => self.restart(who),
+            Effect::HandedOver => {
+                process.hand_over();
+                self.hang_up_all();
+            }
             Effect::Halt(halt) => panic!("machine {who} halted: {halt}"),
         }
     }

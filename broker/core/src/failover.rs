@@ -86,7 +86,9 @@ pub enum Decision {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Stalled {
     /// The master was the only copy in sync.
-    #[error("the master held the only copy that is in sync: bring it back, or accept data loss")]
+    #[error(
+        "the master held the only copy that is in sync: bring it back; if it is gone for good, see `rq promote --help`"
+    )]
     OnlyCopy,
     /// Slaves are in sync, and none of them answers or can be trusted.
     #[error("no slave of the in-sync set answers: bring one of them or the master back")]

@@ -125,6 +125,7 @@ impl<G: Guards> Replica<G> {
             Input::Disconnected(link) => self.on_disconnected(link, effects),
             Input::Silent(peer) => self.on_silent(peer, effects),
             Input::TakeOver { keep } => self.on_take_over(keep, effects),
+            Input::AcceptDataLoss { seen } => self.on_accept_data_loss(seen, effects),
             Input::HandOver(to) => self.on_hand_over(to, effects),
             Input::Retry => self.on_retry(effects),
         }
@@ -258,15 +259,25 @@ impl<G: Guards> Replica<G> {
             if (leading.epoch, self.store) == (epoch, master) {
                 return self.recount(effects);
             }
-            self.role = Role::Halted;
-            effects.push(Effect::StepDown);
-            return;
+            if !self.is_all_committed() {
+                // Its state may hold what no other log has: it must forget that.
+                self.role = Role::Halted;
+                effects.push(Effect::StepDown);
+                return;
+            }
+            self.role = Role::Idle;
+            effects.push(Effect::HandedOver);
         }
         if epoch > self.promised {
             self.promise(epoch, effects);
         } else {
             self.take_role(effects);
         }
+    }
+
+    /// Whether nothing of its log can be cut off any more.
+    fn is_all_committed(&self) -> bool {
+        self.commit == self.end && self.durable == self.end
     }
 
     /// Promises to act in no older epoch. Nothing of the new epoch is done before that is durable.

@@ -94,6 +94,17 @@ pub struct FrameMark {
     pub log_time: LogTime,
 }
 
+/// Where frames of another epoch begin than those before them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EpochMark {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Its first frame in this segment.
+    pub start: Lsn,
+    /// The log time of that.
+    pub log_time: LogTime,
+}
+
 /// What is in a segment.
 #[derive(Clone, Debug)]
 pub struct SegmentReport {
@@ -111,6 +122,8 @@ pub struct SegmentReport {
     pub first: Option<FrameMark>,
     /// Its last frame.
     pub last: Option<FrameMark>,
+    /// The epochs of its frames, in order.
+    pub epochs: Vec<EpochMark>,
     /// What is at its end if that is neither full nor blank. Above [`SegmentReport::known_durable`] it is a torn write,
     /// which the next start cuts off; below, the broker refuses to start.
     pub damage: Option<Damaged>,
@@ -145,6 +158,7 @@ impl<D: Disk> Inspection<D> {
             end: file.base,
             first: None,
             last: None,
+            epochs: Vec::new(),
             damage: None,
             known_durable: self.superblock.known_durable(),
         };
@@ -212,6 +226,10 @@ impl SegmentReport {
             let mark = FrameMark { epoch: frame.epoch, log_time: frame.log_time };
             self.first.get_or_insert(mark);
             self.last = Some(mark);
+            if self.epochs.last().is_none_or(|last| last.epoch != frame.epoch) {
+                let FrameRef { epoch, lsn: start, log_time, .. } = *frame;
+                self.epochs.push(EpochMark { epoch, start, log_time });
+            }
         }
     }
 }

@@ -33,6 +33,8 @@ pub enum News {
     Refused(StoreId),
     /// The master shall make a slave of the in-sync set its successor.
     HandOver(StoreId),
+    /// A person accepts the loss of what this replica lacks, so that it is master after this epoch.
+    AcceptDataLoss(Epoch),
 }
 
 /// The bytes that came with [`Message::Frames`]; none with other messages.

@@ -64,6 +64,7 @@ impl LogThread {
                 Ok(())
             }
             News::HandOver(to) => self.step(Input::HandOver(to)),
+            News::AcceptDataLoss(seen) => self.step(Input::AcceptDataLoss { seen }),
         }
     }
 
@@ -118,6 +119,7 @@ impl LogThread {
             // At the end of the round: see `let_out`.
             Effect::Committed(_) => {}
             Effect::Hangup(link) => drop(self.member.links.remove(&link)),
+            Effect::HandedOver => self.hand_over(),
             Effect::StepDown => self.member.reopening = Some(Reopening::SteppedDown),
             Effect::Halt(halt) => {
                 tracing::error!(error = %halt, "this replica halts");
@@ -144,6 +146,23 @@ impl LogThread {
         }
         tracing::info!(epoch = epoch.0, "this replica is the master");
         self.appended(known)
+    }
+
+    /// Ends a mastership of which everything is committed.
+    fn hand_over(&mut self) {
+        self.let_out();
+        self.refuse_waiting();
+        self.queues.follow();
+        self.member.stop_leading();
+        tracing::info!("this replica is the master no more");
+    }
+
+    /// Answers every caller: this replica will not know what becomes of their requests.
+    fn refuse_waiting(&mut self) {
+        self.forget_answers();
+        for (_, (reply, _)) in self.waiting.drain() {
+            let _ = reply.send(Err(EngineError::NotMaster));
+        }
     }
 
     /// Appends frames of the master.
@@ -190,10 +209,7 @@ impl LogThread {
     /// Opens the log anew: without what the master does not have, or after a mastership.
     pub(super) fn reopen(mut self, reopening: Reopening) -> Result<Self, WriteError> {
         let began = Instant::now();
-        self.forget_answers();
-        for (_, (reply, _)) in self.waiting.drain() {
-            let _ = reply.send(Err(EngineError::NotMaster));
-        }
+        self.refuse_waiting();
         self.member.publish_reader(None);
         let Self {
             inbox, limits, frames, mut member, published, chores, checkpoints, waiting, releases, ..

@@ -262,7 +262,7 @@ impl LogThread {
     }
 
     /// Lets out what is committed.
-    fn let_out(&mut self) {
+    pub(super) fn let_out(&mut self) {
         let commit = self.member.replica.commit();
         self.frames.committed(commit);
         self.published.committed(commit);

@@ -279,8 +279,13 @@ impl Member {
 
     /// Begins again after a mastership, with what the log says.
     pub(super) fn begin_again(&mut self, recovered: &Recovered) {
-        self.links.clear();
+        self.stop_leading();
         self.replica = replica(recovered, self.session);
+    }
+
+    /// Lets go of the slaves. Before the log changes, so that nothing of another epoch goes out to them.
+    pub(super) fn stop_leading(&mut self) {
+        self.links.clear();
         self.timers = Timers::default();
     }
 

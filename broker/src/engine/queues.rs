@@ -29,6 +29,13 @@ impl Queues {
         }
     }
 
+    /// Makes no decisions any more; the state stays.
+    pub(super) fn follow(&mut self) {
+        if let Self::Master(shard) = self {
+            *self = Self::slave(shard.state().clone());
+        }
+    }
+
     /// Makes decisions from now on.
     pub(super) fn lead(&mut self, limits: Limits) {
         if let Self::Slave(state) = self {

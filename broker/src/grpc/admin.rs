@@ -17,6 +17,7 @@ use rq_proto::reliablequeue as pb;
 use rq_proto::reliablequeue::admin_server::{Admin, AdminServer};
 use tonic::{Request, Response, Status};
 
+use super::promotion;
 use crate::engine::{Engine, EngineError};
 
 /// What the service tells of the process around it.
@@ -149,6 +150,11 @@ impl Admin for AdminService {
         Ok(Response::new(pb::CountDeadLettersResponse { count: group.dead_letters }))
     }
 
+    async fn promote(&self, request: Request<pb::PromoteRequest>) -> Answer<pb::PromoteResponse> {
+        promotion::promote(&self.engine, &request.into_inner().replica)?;
+        Ok(Response::new(pb::PromoteResponse {}))
+    }
+
     async fn status(&self, _: Request<pb::StatusRequest>) -> Answer<pb::StatusResponse> {
         let look = self.engine.inspect(|shard| (shard.topic_count(), shard.group_count(), shard.log_time()));
         let (topics, groups, log_time) = look.await.map_err(engine)?;
@@ -179,6 +185,7 @@ impl Admin for AdminService {
             } else {
                 view.config.as_ref().map_or(0, |config| config.min_in_sync.into())
             },
+            unclean_epoch: view.config.and_then(|config| config.unclean).map_or(0, |epoch| epoch.0),
             idle_groups: self.engine.idle_groups().iter().map(|idle| convert::idle_group(idle)).collect(),
             expired_messages: self.engine.figures().expired_messages,
         }))

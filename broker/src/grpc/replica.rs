@@ -2,15 +2,17 @@
 
 use std::time::Instant;
 
-use rq_core::ids::{ClientHash, ConnectionId, StoreId};
+use rq_core::ids::{ClientHash, ConnectionId, Epoch, Session, StoreId};
 use rq_core::queue::request::{LiveClient, Vouch};
 use rq_core::replication::Phase;
 use rq_proto::reliablequeue as pb;
 use rq_proto::reliablequeue::replica_server::{Replica, ReplicaServer};
 use tonic::{Request, Response, Status};
 
+use super::call::Connection;
+use super::promotion::{self, Acceptance};
 use crate::engine::Engine;
-use crate::engine::cluster::{News, Role, SlaveView};
+use crate::engine::cluster::{Role, SlaveView};
 
 /// What the service is told.
 #[derive(Clone, Debug)]
@@ -97,19 +99,20 @@ impl Replica for Service {
                 "{to:?} is no store id: give 32 hexadecimal digits"
             )));
         };
-        let view = self.engine.view().borrow().clone();
-        if !view.serves() {
-            let master = view.master_address().unwrap_or("nobody").to_owned();
-            return Err(Status::failed_precondition(format!("this replica is not the master: ask {master}")));
-        }
-        let in_sync = view.config.is_some_and(|config| config.in_sync.contains_key(&store));
-        if !in_sync || store == self.engine.identity().store_id {
-            return Err(Status::failed_precondition(format!(
-                "{store} is no slave of the in-sync set: see `rq local status` for who is"
-            )));
-        }
-        self.engine.tell(News::HandOver(store));
+        promotion::hand_over(&self.engine, store)?;
         Ok(Response::new(pb::HandOverResponse {}))
+    }
+
+    async fn accept_data_loss(
+        &self,
+        request: Request<pb::AcceptDataLossRequest>,
+    ) -> Result<Response<pb::AcceptDataLossResponse>, Status> {
+        let remote = request.extensions().get::<Connection>().and_then(|connection| connection.remote);
+        let by = remote.map_or_else(|| "unknown".to_owned(), |remote| remote.to_string());
+        let pb::AcceptDataLossRequest { shard, epoch } = request.into_inner();
+        let acceptance = Acceptance { shard, epoch: Epoch(epoch), by };
+        promotion::accept_data_loss(&self.engine, Session(self.options.session), &acceptance)?;
+        Ok(Response::new(pb::AcceptDataLossResponse {}))
     }
 }
 

@@ -31,7 +31,8 @@ pub(super) struct Shown {
     pub(super) master: Option<String>,
     pub(super) in_sync: Vec<String>,
     replicas: Vec<ShownReplica>,
-    #[serde(skip)]
+    /// What keeps the cluster from being well.
+    #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
 }
 

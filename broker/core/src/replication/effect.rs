@@ -35,6 +35,9 @@ pub enum Effect {
     /// This replica is master no more: answer what waits with "unknown", forget the state, recover from the log, and go
     /// on with a new [`Replica`].
     StepDown,
+    /// This replica is master no more, and all that its log holds is committed: answer what waits with "unknown", close
+    /// the links to slaves, and go on with the state as it is.
+    HandedOver,
     /// This replica must not go on: see the reason.
     Halt(Halt),
 }

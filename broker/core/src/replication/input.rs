@@ -50,6 +50,11 @@ pub enum Input {
         /// Which slaves stay in the set.
         keep: Vec<StoreId>,
     },
+    /// A person accepts that what this replica lacks is lost: it shall be master of the epoch after this one.
+    AcceptDataLoss {
+        /// The epoch that ends, as the person has seen it.
+        seen: Epoch,
+    },
     /// The master shall make a slave of the in-sync set its successor.
     HandOver(StoreId),
     /// Time has passed: proposals of unknown fate are made again.

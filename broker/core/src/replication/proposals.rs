@@ -2,7 +2,7 @@
 
 use super::{Answer, Effect, Guards, Replica, Role};
 use crate::config::{self, Change, Config};
-use crate::ids::StoreId;
+use crate::ids::{Epoch, StoreId};
 
 /// Names a proposal to the config store among those of this process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -22,6 +22,13 @@ impl<G: Guards> Replica<G> {
         if self.leading().is_none() {
             keep.push(self.store);
             self.propose_to_lead(keep, effects);
+        }
+    }
+
+    pub(super) fn on_accept_data_loss(&mut self, seen: Epoch, effects: &mut Vec<Effect>) {
+        let is_newest = self.config.as_ref().is_some_and(|config| config.epoch == seen);
+        if self.leading().is_none() && is_newest && self.promised <= seen {
+            self.propose(&Change::AcceptDataLoss { seen, to: self.store, session: self.session }, effects);
         }
     }
 

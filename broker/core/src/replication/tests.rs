@@ -132,8 +132,33 @@ fn a_master_that_sees_another_one_steps_down_and_says_nothing_more() {
     let mut a = master_with_slave();
     let config = a.replica.config().unwrap().clone();
     let promoted = config::next(&config, &Change::Promote { to: B, session: S, keep: vec![] }).unwrap();
+    a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
     assert_eq!(a.hears(Input::Config(promoted)), [Effect::StepDown]);
     assert_eq!(a.hears(Input::Flushed(Lsn(20))), []);
+}
+
+#[test]
+fn a_master_whose_log_is_all_committed_follows_its_successor_with_the_state_it_has() {
+    let mut a = master_with_slave();
+    let config = a.replica.config().unwrap().clone();
+    let promoted = config::next(&config, &Change::Promote { to: B, session: S, keep: vec![] }).unwrap();
+    let epoch = promoted.epoch;
+    assert_eq!(a.hears(Input::Config(promoted)), [Effect::HandedOver, Effect::Promise(epoch)]);
+    assert_eq!(a.hears(Input::Promised(epoch)), [Effect::Follow(B)]);
+    assert_eq!(a.replica.end(), Lsn(10));
+}
+
+#[test]
+fn data_loss_is_accepted_of_the_newest_epoch_alone_and_makes_a_master_of_what_there_is() {
+    let mut b = Subject::new(B, Durable::default());
+    b.hears(Input::Config(formed()));
+    b.hears(Input::Promised(Epoch(1)));
+    assert_eq!(b.hears(Input::AcceptDataLoss { seen: Epoch(2) }), []);
+    b.hears(Input::AcceptDataLoss { seen: Epoch(1) });
+    let (id, config) = b.proposal();
+    assert_eq!((config.epoch, config.master, config.unclean), (Epoch(2), B, Some(Epoch(2))));
+    assert_eq!(b.hears(Input::Answered(id, Answer::Done)), [Effect::Promise(Epoch(2))]);
+    assert_eq!(b.hears(Input::Promised(Epoch(2))), [Effect::Begin(Epoch(2))]);
 }
 
 #[test]
