@@ -25,7 +25,7 @@ pub(super) struct ClientStream {
 
 /// Accepts connections, at most `limit` at a time; more are closed at once.
 pub(super) fn accept(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     clients: Arc<Clients>,
     limit: usize,
 ) -> impl Stream<Item = io::Result<ClientStream>> + Send {

@@ -6,6 +6,9 @@ use std::task::{Context, Poll};
 use axum::http::Request;
 use rq_proto::rocketmq::messaging_service_server::MessagingServiceServer;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic_health::ServingStatus;
@@ -13,10 +16,10 @@ use tonic_health::server::health_reporter;
 use tower::Service;
 
 use super::admin::{self, AdminOptions};
-use crate::forwarding::Forwarding;
-
 use super::replica::{self, ReplicaOptions};
 use super::{Gateway, connections, liveness};
+use crate::engine::cluster::ReplicaView;
+use crate::forwarding::Forwarding;
 
 /// Bounds of the server.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +74,9 @@ impl Service<Request<Body>> for Messaging {
     }
 }
 
-/// Serves clients until the gateway's stop is cancelled and its last call is answered.
+/// Serves clients until the gateway's stop is cancelled and its last call is answered. When this replica is master no
+/// more, its connections are told to go (GOAWAY): what is under way on them goes on, and the next calls come over new
+/// ones, which whoever distributes them brings to the new master.
 pub async fn serve(
     gateway: Gateway,
     admin: AdminOptions,
@@ -81,31 +86,69 @@ pub async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     let (health, health_service) = health_reporter();
     health.set_serving::<MessagingServiceServer<Gateway>>().await;
-    let admin = admin::service(gateway.engine.clone(), admin);
-    let clients = Arc::clone(&gateway.clients);
-    let messaging = Messaging::new(&gateway, &limits);
     let vouching = tokio::spawn(liveness::vouch(gateway.clone()));
-    let stopping = gateway.stopping.clone();
-    let stop = async move {
-        stopping.cancelled_owned().await;
-        health.set_service_status("", ServingStatus::NotServing).await;
-        health.set_not_serving::<MessagingServiceServer<Gateway>>().await;
+    let listener = Arc::new(listener);
+    let serve_until = |stop: CancellationToken| {
+        let services = rq_proto::server::builder()
+            .add_service(Forwarding::new(Messaging::new(&gateway, &limits), gateway.master.clone()))
+            .add_service(Forwarding::new(
+                admin::service(gateway.engine.clone(), admin.clone()),
+                gateway.master.clone(),
+            ))
+            .add_service(replica::service(gateway.engine.clone(), cluster.replica.clone()))
+            .add_optional_service(
+                cluster
+                    .replicates
+                    .then(|| crate::replication::service(gateway.engine.clone(), gateway.stopping.clone())),
+            )
+            .add_service(health_service.clone());
+        let clients = Arc::clone(&gateway.clients);
+        let connections = connections::accept(Arc::clone(&listener), clients, limits.connections);
+        services.serve_with_incoming_shutdown(connections, stop.cancelled_owned())
     };
-    let served = rq_proto::server::builder()
-        .add_service(Forwarding::new(messaging, gateway.master.clone()))
-        .add_service(Forwarding::new(admin, gateway.master.clone()))
-        .add_service(replica::service(gateway.engine.clone(), cluster.replica))
-        .add_optional_service(
-            cluster
-                .replicates
-                .then(|| crate::replication::service(gateway.engine.clone(), gateway.stopping.clone())),
-        )
-        .add_service(health_service)
-        .serve_with_incoming_shutdown(connections::accept(listener, clients, limits.connections), stop)
-        .await;
+    let mut served = JoinSet::new();
+    let mut outcome = Ok(());
+    while outcome.is_ok() && !gateway.stopping.is_cancelled() {
+        let goaway = gateway.stopping.child_token();
+        let _told = goaway.clone().drop_guard();
+        served.spawn(serve_until(goaway));
+        outcome = tokio::select! {
+            () = deposed(gateway.engine.view()) => Ok(()),
+            () = gateway.stopping.cancelled() => Ok(()),
+            Some(ended) = failed(&mut served) => ended,
+        };
+    }
     gateway.stopping.cancel();
+    health.set_service_status("", ServingStatus::NotServing).await;
+    health.set_not_serving::<MessagingServiceServer<Gateway>>().await;
+    while let Some(ended) = served.join_next().await {
+        outcome = outcome.and(ended.unwrap_or_else(|error| {
+            tracing::error!(%error, "a server of the client port failed");
+            Ok(())
+        }));
+    }
     if let Err(error) = vouching.await {
         tracing::error!(%error, "the task that vouches for clients failed");
     }
-    served
+    outcome
+}
+
+/// Waits until this replica is master and then until it is that no more.
+async fn deposed(mut view: watch::Receiver<ReplicaView>) {
+    let became = view.wait_for(ReplicaView::leads).await.is_ok();
+    if !became || view.wait_for(|view| !view.leads()).await.is_err() {
+        // The engine has ended, and the process is about to.
+        std::future::pending().await
+    }
+}
+
+/// The first failure; connections that ended because they were told to are none.
+async fn failed(
+    served: &mut JoinSet<Result<(), tonic::transport::Error>>,
+) -> Option<Result<(), tonic::transport::Error>> {
+    loop {
+        if let Ok(ended @ Err(_)) = served.join_next().await? {
+            return Some(ended);
+        }
+    }
 }

@@ -1,6 +1,9 @@
 //! Two replicas: the slave has all that was acknowledged, and takes over when it is told to or the master is gone.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rq_config_files::{ConfigFiles, Written};
@@ -9,7 +12,9 @@ use rq_core::ids::{Session, StoreId};
 use rq_proto::reliablequeue::replica_client::ReplicaClient;
 use rq_proto::reliablequeue::{DescribeReplicaRequest, HandOverRequest, ReplicaStatus};
 use rq_proto::rocketmq::Code;
+use rq_proto::rocketmq::messaging_service_client::MessagingServiceClient;
 use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::Channel;
 
 use crate::harness::{Broker, Client, SOON, message, system};
@@ -223,6 +228,41 @@ async fn calls_are_held_while_there_is_no_master() {
     cluster.stop("r0").await;
     send_all(&client, 0..1).await;
     assert_eq!(waiting.await.unwrap(), expected(1));
+}
+
+/// Brings each new connection to the next of these addresses, the last one again and again; tells how many came.
+async fn relay(to: [SocketAddr; 2]) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, came) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&came);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let before = counted.fetch_add(1, Ordering::Relaxed);
+            let mut broker = TcpStream::connect(to[before.min(1)]).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut broker).await });
+        }
+    });
+    (address, came)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_a_deposed_master_are_told_to_come_over_a_new_connection() {
+    let cluster = Cluster::start().await;
+    let (address, came) = relay(NAMES.map(|name| cluster.brokers[name].address)).await;
+    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let client = Client { rpc: MessagingServiceClient::new(channel), id: "c".to_owned(), language: "GO" };
+    send_all(&client, 0..5).await;
+    let to_store = cluster.describe("r1").await.store_id;
+    cluster.replica("r0").await.hand_over(HandOverRequest { to_store }).await.unwrap();
+    cluster.in_sync("r1", 2).await;
+    let wait = async {
+        let mut sent = 5;
+        while came.load(Ordering::Relaxed) < 2 {
+            send_all(&client, sent..sent + 1).await;
+            sent += 1;
+        }
+    };
+    tokio::time::timeout(SOON, wait).await.expect("a second connection");
 }
 
 #[tokio::test(flavor = "multi_thread")]
