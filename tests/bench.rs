@@ -4,6 +4,8 @@
 
 #[path = "bench/backlog.rs"]
 mod backlog;
+#[path = "bench/catching_up.rs"]
+mod catching_up;
 #[path = "bench/disk.rs"]
 mod disk;
 #[path = "bench/end_to_end.rs"]
@@ -100,6 +102,8 @@ enum Scenario {
     /// Two replicas: 512 senders, against a broker alone
     #[value(name = "two-replicas-512")]
     TwoReplicas512,
+    /// Two replicas: senders while the slave catches up on a log of --log-mib
+    CatchingUp,
     /// From the last send before kill -9 of the master to the next, under load
     FailoverKill,
     /// The same where the master is frozen
@@ -154,6 +158,7 @@ async fn measure(scenario: Scenario, session: &Session) -> Result<Vec<Finding>> 
         Scenario::TwoReplicasOneSender => two_replicas::measure(session, 1).await,
         Scenario::TwoReplicas64 => two_replicas::measure(session, 64).await,
         Scenario::TwoReplicas512 => two_replicas::measure(session, 512).await,
+        Scenario::CatchingUp => catching_up::measure(session).await,
         Scenario::FailoverKill => failover::measure(session, failover::Fault::Kill).await,
         Scenario::FailoverFreeze => failover::measure(session, failover::Fault::Freeze).await,
         Scenario::FailoverSwitch => failover::measure(session, failover::Fault::Switch).await,

@@ -75,7 +75,7 @@ pub(crate) async fn measure(session: &Session, senders: u32) -> Result<Vec<Findi
 }
 
 /// Brings both copies to where they stay, as a broker alone is; the master is loaded without the front.
-async fn warm(cluster: &Cluster) -> Result<Target> {
+pub(crate) async fn warm(cluster: &Cluster) -> Result<Target> {
     let client = Client::new(&cluster.endpoint(), "bench")?;
     client.create_topic(WARM_UP.topic, TopicType::Normal, 0).await?;
     WARM_UP.send(&cluster.endpoint()).await.context("warm the cluster up")?;
