@@ -2,8 +2,11 @@
 //! lost its master all take by this function. A wrong guess costs availability and no message: the config store and the
 //! promises of epochs see to that.
 
+mod watch;
+
 use std::collections::BTreeMap;
 
+pub use self::watch::MasterWatch;
 use crate::config::Config;
 use crate::ids::{Epoch, Lsn, Session, StoreId};
 

@@ -141,6 +141,11 @@ impl<G: Guards> Replica<G> {
         self.store
     }
 
+    /// The session it is in.
+    pub fn session(&self) -> Session {
+        self.session
+    }
+
     /// Everything below is committed.
     pub fn commit(&self) -> Lsn {
         self.commit

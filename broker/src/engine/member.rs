@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rq_core::config::{self, Config, FlushMode};
-use rq_core::failover::{self, Decision, MasterSeen, Observed, Observer, SlaveSeen};
+use rq_core::failover::MasterWatch;
 use rq_core::ids::{Lsn, Session, StoreId};
 use rq_core::replication::timers::Timers;
 use rq_core::replication::{Durable, Halt, Input, Link, Phase, Replica};
@@ -49,10 +49,8 @@ pub(super) struct Member {
     last_tick: Instant,
     last_view: Instant,
     orders: u64,
-    /// When this slave last heard of its master, or began to listen.
-    master_heard: Option<u64>,
-    /// When reconnects to the master were refused, since it was last heard of.
-    master_refused: Vec<u64>,
+    /// What this slave hears of its master.
+    watch: MasterWatch,
 }
 
 /// Why the log is opened anew.
@@ -111,8 +109,7 @@ impl Member {
             last_tick: now,
             last_view: now,
             orders: 0,
-            master_heard: None,
-            master_refused: Vec::new(),
+            watch: MasterWatch::default(),
         };
         // Asked before anything has happened, a store that was used must not seem to be new.
         member.outlets.view.send_replace(member.view(Role::Idle));
@@ -146,32 +143,11 @@ impl Member {
         inputs
     }
 
-    /// A slave that has lost its master may take over. Should the configuration have changed meanwhile, the
-    /// compare-and-set fails.
+    /// A slave that has lost its master may take over.
     fn considers_taking_over(&self) -> Option<Input> {
         let config = self.replica.config()?;
-        let (store, now) = (self.replica.store(), self.now());
-        if self.replica.leading().is_some() || config.master == store || !config.in_sync.contains_key(&store)
-        {
-            return None;
-        }
-        let master = MasterSeen {
-            dead: false,
-            silent_since: self.master_heard,
-            refused_since: self.master_refused.first().copied().filter(|_| self.master_refused.len() > 1),
-        };
-        let seen = SlaveSeen {
-            session: self.session,
-            epoch: self.replica.history().last_epoch(),
-            durable: self.replica.durable(),
-            master_silent_since: self.master_heard,
-            suspect: self.halted.is_some(),
-        };
-        let slaves = BTreeMap::from([(store, seen)]);
-        match failover::decide(&Observed { observer: Observer::Slave(store), config, master, slaves }, now) {
-            Decision::Promote { keep, .. } => Some(Input::TakeOver { keep }),
-            _ => None,
-        }
+        let keep = self.watch.takes_over(&self.replica, config, self.halted.is_some(), self.now())?;
+        Some(Input::TakeOver { keep })
     }
 
     /// Something came over a link.
@@ -180,8 +156,7 @@ impl Member {
         let now = self.now();
         self.timers.heard(*store, now);
         if self.replica.following() == Some(*store) {
-            self.master_heard = Some(now);
-            self.master_refused.clear();
+            self.watch.hears(now);
         }
     }
 
@@ -213,8 +188,7 @@ impl Member {
     /// Nobody listens where the master should be.
     pub(super) fn refused(&mut self, master: StoreId) {
         if self.replica.following() == Some(master) {
-            self.master_refused.push(self.now());
-            self.master_refused.truncate(2);
+            self.watch.is_refused(self.now());
         }
     }
 
@@ -234,8 +208,7 @@ impl Member {
 
     /// Orders the follower to connect to the master.
     pub(super) fn follow(&mut self, master: StoreId) {
-        let listening_since = self.now();
-        self.master_heard.get_or_insert(listening_since);
+        self.watch.listens(self.now());
         self.links.clear();
         self.orders += 1;
         let address = self.replica.config().and_then(|config| config.members.get(&master));
@@ -272,8 +245,7 @@ impl Member {
     /// Begins a mastership: nobody is followed.
     pub(super) fn lead(&mut self) {
         self.links.clear();
-        self.master_heard = None;
-        self.master_refused.clear();
+        self.watch = MasterWatch::default();
         self.outlets.following.send_replace(None);
     }
 
@@ -338,7 +310,7 @@ impl Member {
             promised: self.replica.promised(),
             log_epoch: self.replica.history().last_epoch(),
             end: self.replica.end(),
-            master_silent_ms: self.master_heard.map(|heard| self.now().saturating_sub(heard)),
+            master_silent_ms: self.watch.silent_since().map(|heard| self.now().saturating_sub(heard)),
             slaves: self.replica.peers().map(slave).collect(),
             halted: self.halted,
         }
