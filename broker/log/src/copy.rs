@@ -50,11 +50,6 @@ impl<D: Disk> Log<D> {
         while !rest.is_empty() {
             self.check()?;
             let segment_end = self.active.base + self.shared.identity.segment_bytes;
-            if self.head.end.0 == segment_end {
-                let next = self.preparer.take(segment_end)?;
-                self.go_on_in(segment_end, next)?;
-                continue;
-            }
             let lsn = self.head.end;
             let invalid = |fault| CopyError::Invalid { lsn, fault };
             let expected = Expected {
@@ -79,6 +74,9 @@ impl<D: Disk> Log<D> {
             if self.room() < self.shared.identity.segment_bytes / 2 {
                 self.preparer.hurry();
             }
+            // A log that ends with a full segment cannot be opened without the next one: no frame fills it before that is there.
+            let fills = frame.end().0 == segment_end;
+            let next = if fills { Some(self.preparer.take(segment_end)?) } else { None };
             if frame.commit_lsn > self.durable {
                 self.stop_proving()?;
             }
@@ -86,6 +84,9 @@ impl<D: Disk> Log<D> {
             self.write_frame(Frame { lsn, end: frame.end(), bytes: bytes.clone() }, chain)?;
             if frame.record_count > 0 {
                 each(frame).map_err(|source| CopyError::Refused { lsn, source })?;
+            }
+            if let Some(next) = next {
+                self.go_on_in(segment_end, next)?;
             }
         }
         Ok(self.head.end)

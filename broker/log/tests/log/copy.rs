@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use rq_core::ids::{Epoch, LogTime, Lsn};
 use rq_log::disk::simulated::SimulatedDisk;
-use rq_log::{CopyError, Frame, Log, ReadError, open};
+use rq_log::{CopyError, Frame, Log, ReadError, WriteError, open};
 
 use crate::{DIR, Records, SEGMENT, append, options, reopen_simulated, replay};
 
@@ -72,6 +72,42 @@ fn a_copy_has_the_same_bytes_and_gives_the_same_records() {
     let (slave, recovered) = reopen_simulated(&disk).unwrap();
     assert_eq!(recovered, written, "and keeps them");
     assert_eq!(slave.end(), master.end());
+}
+
+#[test]
+fn a_copy_that_ends_with_a_full_segment_can_be_opened() {
+    let (_, mut master) = fresh(1);
+    fill(&mut master, 60);
+    let frames = master.reader().frames(Lsn(0), usize::MAX).unwrap();
+    let full = frames.iter().position(|frame| frame.end == Lsn(SEGMENT)).expect("a segment is full");
+    let (disk, mut slave) = fresh(2);
+    store(&mut slave, &bytes(frames[..=full].to_vec()));
+    drop(slave);
+    disk.kill();
+    let (mut slave, _) = reopen_simulated(&disk).unwrap();
+    assert_eq!(slave.end(), Lsn(SEGMENT));
+    catch_up(&master, &mut slave, 1 << 20);
+    assert!(same(&master, &slave));
+}
+
+#[test]
+fn a_frame_that_fills_a_segment_waits_for_room_for_the_next_one() {
+    let (_, mut master) = fresh(1);
+    fill(&mut master, 60);
+    let frames = master.reader().frames(Lsn(0), usize::MAX).unwrap();
+    let full = frames.iter().position(|frame| frame.end == Lsn(SEGMENT)).expect("a segment is full");
+    let (disk, mut slave) = fresh(2);
+    store(&mut slave, &bytes(frames[..full].to_vec()));
+    disk.set_capacity(SEGMENT + (64 << 10));
+    let stored = slave.copy(&frames[full].bytes, |_| Ok::<_, Infallible>(()));
+    assert!(matches!(stored, Err(CopyError::Write(WriteError::NoSpace))), "{stored:?}");
+    drop(slave);
+    disk.kill();
+    let (mut slave, _) = reopen_simulated(&disk).unwrap();
+    assert_eq!(slave.end(), frames[full].lsn);
+    disk.set_capacity(u64::MAX);
+    catch_up(&master, &mut slave, 1 << 20);
+    assert!(same(&master, &slave));
 }
 
 #[test]
