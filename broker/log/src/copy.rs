@@ -39,7 +39,8 @@ pub enum CopyError<E> {
 }
 
 impl<D: Disk> Log<D> {
-    /// Stores whole frames that the master has at the end of this log, and gives each one that has records to `each`.
+    /// Stores whole frames that the master has at the end of this log, and gives each one to `each`, also
+    /// those without records that fill a segment up.
     /// Tells where the log ends then. Durable after the next [`Log::sync`].
     pub fn copy<E>(
         &mut self,
@@ -82,9 +83,7 @@ impl<D: Disk> Log<D> {
             }
             self.preparer.wait_zeroed(frame.end().0);
             self.write_frame(Frame { lsn, end: frame.end(), bytes: bytes.clone() }, chain)?;
-            if frame.record_count > 0 {
-                each(frame).map_err(|source| CopyError::Refused { lsn, source })?;
-            }
+            each(frame).map_err(|source| CopyError::Refused { lsn, source })?;
             if let Some(next) = next {
                 self.go_on_in(segment_end, next)?;
             }

@@ -34,8 +34,8 @@ mod tail;
 use contents::Contents;
 use tail::Tail;
 
-/// Smallest segment.
-pub const MIN_SEGMENT_BYTES: u64 = 1 << 20;
+/// Smallest segment. A simulated log goes through many in the short time that it lives.
+pub const MIN_SEGMENT_BYTES: u64 = if cfg!(feature = "simulation") { 64 << 10 } else { 1 << 20 };
 /// Largest segment.
 pub const MAX_SEGMENT_BYTES: u64 = 1 << 30;
 /// Segments start and end at multiples of this.
@@ -231,7 +231,8 @@ impl<D: Disk> Recovery<D> {
         Ok(())
     }
 
-    /// Gives every frame with records, verified, in order: from the checkpoint (or the start of the log) to the end.
+    /// Gives every frame, verified, in order: from the checkpoint (or the start of the log) to the end. One that fills a
+    /// segment up has no records.
     pub fn replay<E>(
         &mut self,
         mut each: impl FnMut(FrameRef<'_>) -> Result<(), E>,
@@ -266,9 +267,7 @@ impl<D: Disk> Recovery<D> {
                 match scan.step().map_err(DiskError::at("read", &segment.path)).map_err(OpenError::from)? {
                     Step::Frame(frame) => {
                         known = known.max(self.superblock.proven(frame.commit_lsn));
-                        if frame.record_count > 0 {
-                            each(frame).map_err(|source| ReplayError::Refused { lsn: frame.lsn, source })?;
-                        }
+                        each(frame).map_err(|source| ReplayError::Refused { lsn: frame.lsn, source })?;
                     }
                     Step::Full => break None,
                     Step::Invalid(fault) => break Some(fault),

@@ -7,7 +7,7 @@ use rq_core::config::Config;
 use rq_core::ids::{Epoch, Lsn};
 use rq_core::queue::State;
 use rq_core::replication::{Effect, EpochStart, Gate, Input, Link};
-use rq_log::{CopyError, WriteError};
+use rq_log::{CopyError, HEADER_LEN, WriteError};
 
 use super::cluster::{ConfigRequest, Frames, News, ToPeer};
 use super::frames::fail;
@@ -140,6 +140,8 @@ impl LogThread {
         self.frames.at(self.clock.time());
         self.queues.lead(self.limits.clone());
         if let Queues::Master(shard) = &mut self.queues {
+            // The frame may go to the next segment, after one that fills this one up and begins the epoch.
+            shard.begin_frame(epoch, self.frames.end().plus(HEADER_LEN as u64));
             shard.start_epoch(epoch, self.clock.time(), &mut self.frames);
             let end = self.frames.write();
             shard.applied_up_to(end);

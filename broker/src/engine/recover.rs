@@ -105,6 +105,7 @@ pub(super) fn apply(state: &mut State, frame: &rq_log::FrameRef<'_>) -> Result<(
     if frame.lsn < state.applied() {
         return Ok(());
     }
+    state.begin_frame(frame.epoch, frame.lsn.plus(HEADER_LEN as u64));
     for (lsn, record) in frame.records() {
         state.apply_bytes(lsn, frame.log_time, record)?;
     }
@@ -112,7 +113,7 @@ pub(super) fn apply(state: &mut State, frame: &rq_log::FrameRef<'_>) -> Result<(
     Ok(())
 }
 
-/// Which epoch began where: a frame begins with its header, and an epoch with the first record of its first frame.
+/// Which epoch began where: a frame begins with its header.
 pub(super) fn epochs(state: &State) -> EpochHistory {
     let frame = |begin: &EpochStart| EpochStart {
         start: Lsn(begin.start.0.saturating_sub(HEADER_LEN as u64)),

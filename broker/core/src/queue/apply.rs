@@ -59,6 +59,13 @@ impl State {
         Ok(())
     }
 
+    /// A frame of `epoch` follows, whose first record would lie at `first_record`; said by the driver before each frame,
+    /// also before one without records. Where the master went to the next segment first, its epoch begins with such a
+    /// frame, before its [`Record::EpochStart`]: whoever has another frame there has parted from this log.
+    pub fn begin_frame(&mut self, epoch: Epoch, first_record: Lsn) {
+        self.epochs.extend(&[EpochStart { epoch, start: first_record }]);
+    }
+
     /// Everything below `end` was applied: said by the driver after each frame.
     pub fn applied_up_to(&mut self, end: Lsn) {
         self.applied = self.applied.max(end);
@@ -130,8 +137,8 @@ impl State {
     }
 
     fn start_epoch(&mut self, epoch: Epoch, lsn: Lsn) -> Applied {
-        if epoch <= self.epoch() {
-            return Err("epoch that does not rise");
+        if epoch < self.epoch() {
+            return Err("epoch that falls");
         }
         self.epochs.extend(&[EpochStart { epoch, start: lsn }]);
         Ok(())

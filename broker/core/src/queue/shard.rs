@@ -153,6 +153,11 @@ impl Shard {
         self.room_for_messages().is_ok()
     }
 
+    /// See [`State::begin_frame`]. Said before [`Shard::start_epoch`]; the other frames of a master tell nothing new.
+    pub fn begin_frame(&mut self, epoch: Epoch, first_record: Lsn) {
+        self.state.begin_frame(epoch, first_record);
+    }
+
     /// Begins a mastership: the first record of every epoch.
     pub fn start_epoch(&mut self, epoch: Epoch, now: LogTime, log: &mut dyn Append) {
         let mut answers = Vec::new();

@@ -58,7 +58,7 @@ pub struct State {
     pub(crate) applied: Lsn,
     /// Log time of the newest record.
     pub(crate) log_time: LogTime,
-    /// Where the record of each epoch's beginning lies.
+    /// Where each epoch begins; see [`State::epochs`].
     pub(crate) epochs: EpochHistory,
     pub(crate) feature_level: u32,
     /// Messages below are gone.
@@ -98,13 +98,13 @@ impl State {
         self.log_time
     }
 
-    /// Epoch of the newest [`EpochStart`](crate::record::Record::EpochStart).
+    /// Epoch of the newest frame.
     pub fn epoch(&self) -> Epoch {
         self.epochs.last_epoch()
     }
 
-    /// Which epoch began where: `start` is the position of the [`EpochStart`](crate::record::Record::EpochStart), the
-    /// first record of the epoch's first frame. Epochs that ended before the log starts are forgotten.
+    /// Which epoch began where: `start` is the position that the first record of the epoch's first frame has, or would
+    /// have if that frame had one. Epochs that ended before the log starts are forgotten.
     pub fn epochs(&self) -> &EpochHistory {
         &self.epochs
     }

@@ -3,6 +3,7 @@
 
 mod dead_letters;
 mod deduplication;
+mod epochs;
 mod fifo;
 mod held;
 mod hostile;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use rq_core::ids::{Epoch, LogTime, Lsn};
 use rq_log::disk::simulated::SimulatedDisk;
-use rq_log::{CopyError, Frame, Log, ReadError, WriteError, open};
+use rq_log::{CopyError, Frame, FrameRef, Log, ReadError, WriteError, open};
 
 use crate::{DIR, Records, SEGMENT, append, options, reopen_simulated, replay};
 
@@ -72,6 +72,35 @@ fn a_copy_has_the_same_bytes_and_gives_the_same_records() {
     let (slave, recovered) = reopen_simulated(&disk).unwrap();
     assert_eq!(recovered, written, "and keeps them");
     assert_eq!(slave.end(), master.end());
+}
+
+#[test]
+fn frames_without_records_that_fill_segments_are_given_too() {
+    let (_, mut master) = fresh(1);
+    fill(&mut master, 150);
+    let frames = master.reader().frames(Lsn(0), usize::MAX).unwrap();
+    let written: Vec<_> = frames.iter().map(|frame| frame.lsn).collect();
+    let (disk, mut slave) = fresh(2);
+    let mut copied = Vec::new();
+    for frame in &frames {
+        let each = |frame: FrameRef<'_>| {
+            copied.push(frame.lsn);
+            Ok::<_, Infallible>(())
+        };
+        slave.copy(&frame.bytes, each).unwrap();
+    }
+    assert_eq!(copied, written);
+    slave.sync().unwrap();
+    drop(slave);
+    let mut replayed = Vec::new();
+    let mut recovery = open(disk, Path::new(DIR), options()).unwrap();
+    recovery
+        .replay(|frame| {
+            replayed.push(frame.lsn);
+            Ok::<_, Infallible>(())
+        })
+        .unwrap();
+    assert_eq!(replayed, written);
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn what_does_not_fit_the_state_is_refused() {
             "dead letter of a new message",
             Record::DeadLetter { group, topic, queue: QUEUE, offset: Offset(4), into: topic },
         ),
-        ("epoch of before", Record::EpochStart { epoch: Epoch(1) }),
+        ("epoch of before", Record::EpochStart { epoch: Epoch(0) }),
         ("unknown feature level", Record::FeatureLevel(9)),
         ("topic number of before", Record::TopicPut { id: topic, name: "new", settings }),
         ("topic name of another", Record::TopicPut { id: TopicId(9), name: "t", settings }),
