@@ -48,6 +48,8 @@ pub struct Log<D: Disk> {
     pub(crate) active: Arc<Segment<D>>,
     pub(crate) head: Head,
     pub(crate) durable: Lsn,
+    /// What the newest frame that was appended says of the commit.
+    committed: Lsn,
     /// Length of the last frame: what the next one probably needs.
     usual_len: usize,
     poisoned: bool,
@@ -75,6 +77,7 @@ impl<D: Disk> Log<D> {
             active,
             head,
             durable,
+            committed: Lsn(0),
             usual_len: 0,
             poisoned: false,
             installing,
@@ -124,7 +127,8 @@ impl<D: Disk> Log<D> {
             self.sync()?;
         }
         self.preparer.wait_zeroed(end.0);
-        let (frame, chain) = frame.seal(commit.min(self.durable), self.head.chain, self.shared.shard_tag);
+        self.committed = commit.min(self.durable);
+        let (frame, chain) = frame.seal(self.committed, self.head.chain, self.shared.shard_tag);
         self.usual_len = frame.bytes.len();
         self.write_frame(frame.clone(), chain)?;
         Ok(frame)
@@ -271,7 +275,8 @@ impl<D: Disk> Log<D> {
                 epoch,
                 payload_len: (base - self.head.end.0 - HEADER_LEN as u64) as u32,
                 lsn: self.head.end,
-                commit_lsn: self.durable,
+                // What is flushed here need not be committed.
+                commit_lsn: self.committed,
                 log_time,
                 record_count: 0,
                 chain: self.head.chain,

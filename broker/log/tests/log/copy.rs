@@ -104,6 +104,28 @@ fn frames_without_records_that_fill_segments_are_given_too() {
 }
 
 #[test]
+fn a_frame_that_fills_a_segment_calls_nothing_committed_that_is_only_flushed() {
+    let (_, mut master) = fresh(1);
+    let committed = append(&mut master, b"committed").unwrap();
+    master.sync().unwrap();
+    while master.end().0 < SEGMENT {
+        let mut frame = master.begin(Epoch(1), LogTime(7), 50_000).unwrap();
+        frame.push(&[7; 50_000]);
+        master.append(frame, committed).unwrap();
+        master.sync().unwrap();
+    }
+    let (_, mut slave) = fresh(2);
+    for frame in master.reader().frames(Lsn(0), usize::MAX).unwrap() {
+        let each = |frame: FrameRef<'_>| {
+            assert!(frame.commit_lsn <= committed, "{} of {}", frame.commit_lsn, frame.lsn);
+            Ok::<_, Infallible>(())
+        };
+        slave.copy(&frame.bytes, each).unwrap();
+    }
+    assert!(slave.end().0 > SEGMENT);
+}
+
+#[test]
 fn a_copy_that_ends_with_a_full_segment_can_be_opened() {
     let (_, mut master) = fresh(1);
     fill(&mut master, 60);
