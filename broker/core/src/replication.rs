@@ -79,7 +79,8 @@ pub struct Replica<G: Guards = Guarded> {
 impl<G: Guards> Replica<G> {
     /// A replica that has just started. It does nothing before it sees a configuration.
     #[must_use]
-    pub fn new(store: StoreId, session: Session, found: Durable) -> Self {
+    pub fn new(store: StoreId, session: Session, mut found: Durable) -> Self {
+        found.history.forget_below(found.start);
         Self {
             store,
             session,

@@ -45,6 +45,10 @@ pub enum ApplyError {
 
 type Applied = Result<(), &'static str>;
 
+/// Epochs that are remembered though they ended below the start of the log. A replica removes its segments when its own
+/// checkpoints let it, so its log may start further back: whoever compares logs there must still know who wrote them.
+pub(super) const EPOCHS_KEPT: usize = 1_000;
+
 impl State {
     /// Applies one record that lies at `lsn` in a frame of `log_time`, given as bytes.
     pub fn apply_bytes(&mut self, lsn: Lsn, log_time: LogTime, bytes: &[u8]) -> Result<(), ApplyError> {
@@ -258,7 +262,7 @@ impl State {
     /// Oldest messages go as far as their records do; what lies behind a kept one is passed over when met.
     fn drop_below(&mut self, below: Lsn) {
         self.log_start = self.log_start.max(below);
-        self.epochs.forget_below(below);
+        self.epochs.forget_oldest_below(below, EPOCHS_KEPT);
         for topic in self.topics.values_mut() {
             for number in 0..topic.queues.len() {
                 let Some(queue) = topic.queues.get(number) else { continue };

@@ -49,8 +49,13 @@ impl EpochHistory {
     /// The log starts here: epochs that ended before are forgotten. One that ended right here is kept: a copy that ends
     /// where this log starts has frames of it and no newer ones.
     pub fn forget_below(&mut self, start: Lsn) {
+        self.forget_oldest_below(start, 0);
+    }
+
+    /// As [`EpochHistory::forget_below`], but for the newest `kept` of what would be forgotten.
+    pub fn forget_oldest_below(&mut self, start: Lsn, kept: usize) {
         let ended = self.0.iter().skip(1).take_while(|next| next.start < start).count();
-        self.0.drain(..ended);
+        self.0.drain(..ended.saturating_sub(kept));
     }
 
     /// Up to where a log with this history, ending at `end`, and another one are the same: the end of the newest epoch

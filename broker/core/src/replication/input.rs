@@ -77,7 +77,7 @@ pub enum Answer {
 pub struct Durable {
     /// The epoch it promised.
     pub promised: Epoch,
-    /// Which epoch began where.
+    /// Which epoch began where; of those that ended before the log starts as many as are known.
     pub history: EpochHistory,
     /// Where its log starts; below it was dropped.
     pub start: Lsn,

@@ -137,6 +137,7 @@ impl<G: Guards> Replica<G> {
         self.end = copy.end;
         self.durable = copy.flushed;
         self.history = copy.history;
+        self.history.forget_below(copy.start);
         self.flush_mode = copy.flush_mode;
         self.committed_up_to(copy.commit, effects);
         self.greet_again(effects);
