@@ -13,12 +13,20 @@
 mod clients;
 #[path = "simulation/config_store.rs"]
 mod config_store;
+#[path = "simulation/driver.rs"]
+mod driver;
 #[path = "simulation/faults.rs"]
 mod faults;
+#[path = "simulation/health.rs"]
+mod health;
+#[path = "simulation/housekeeping.rs"]
+mod housekeeping;
 #[path = "simulation/network.rs"]
 mod network;
 #[path = "simulation/process.rs"]
 mod process;
+#[path = "simulation/recover.rs"]
+mod recover;
 #[path = "simulation/seeds.rs"]
 mod seeds;
 #[path = "simulation/service.rs"]

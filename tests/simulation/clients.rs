@@ -1,7 +1,7 @@
 //! Producers that repeat what they do not know the fate of, and consumers that ack most of what they get. Everything they
 //! see goes into a history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,12 @@ const CONSUMERS: usize = 2;
 /// The lease of a delivery, in ms.
 const INVISIBLE_MS: u64 = 1_500;
 /// Messages of one producer.
-const MESSAGES: u32 = 60;
+const MESSAGES: u32 = 80;
+/// Their length, in bytes: so long that the log goes through segments.
+const SHORTEST: u32 = 500;
+const LONGEST: u32 = 6_000;
+/// Longest pause of a producer, in ms: they go on for as long as there are faults.
+const PAUSE_MS: u64 = 300;
 /// Unacked on purpose, of a hundred.
 const FORGOTTEN: u32 = 15;
 
@@ -56,7 +61,9 @@ pub(crate) struct Clients {
     plans: Vec<Plan>,
     calls: BTreeMap<Ticket, (Call, u64)>,
     tickets: u64,
-    /// The machine that they ask: the other one, once this one refuses or is silent.
+    /// How many machines there are.
+    machines: usize,
+    /// The machine that they ask: the next one, once this one refuses or is silent.
     pub(crate) server: usize,
     pub(crate) history: History,
     /// Nothing more is sent; everything that comes is acked.
@@ -64,12 +71,12 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(machines: usize) -> Self {
         let mut plans = vec![Plan::Setup(0)];
         plans.extend(vec![Plan::Send { number: 0 }; PRODUCERS]);
         plans.extend(vec![Plan::Receive; CONSUMERS]);
         let history = History { ordered_groups: [GROUP.to_owned()].into(), ..History::default() };
-        Self { plans, calls: BTreeMap::new(), tickets: 0, server: 0, history, draining: false }
+        Self { plans, calls: BTreeMap::new(), tickets: 0, machines, server: 0, history, draining: false }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -79,11 +86,6 @@ impl Clients {
     /// How many sends were answered OK.
     pub(crate) fn stored(&self) -> usize {
         self.history.sends.iter().filter(|send| send.outcome.is_ok()).count()
-    }
-
-    /// How many different messages were acked for certain.
-    pub(crate) fn acked(&self) -> usize {
-        self.history.acks.iter().filter(|ack| ack.outcome.is_ok()).count()
     }
 
     /// The next call of a client, or how long it pauses, in ms.
@@ -126,9 +128,23 @@ impl Clients {
         Ok((ticket, request))
     }
 
+    fn ask_next(&mut self) {
+        self.server = (self.server + 1) % self.machines;
+    }
+
+    /// Whether everything that was stored for certain, or came, was acked, as far as anybody knows.
+    pub(crate) fn are_done(&self) -> bool {
+        let acks = self.history.acks.iter();
+        let acked: BTreeSet<_> =
+            acks.filter(|ack| !matches!(ack.outcome, Outcome::Fail { .. })).map(|ack| &ack.id).collect();
+        let stored = self.history.sends.iter().filter(|send| send.outcome.is_ok()).map(|send| &send.id);
+        let delivered = self.history.receives.iter().flat_map(|receive| &receive.deliveries);
+        stored.chain(delivered.map(|delivery| &delivery.id)).all(|id| acked.contains(id))
+    }
+
     /// Surely nothing was done. Who goes on, and when.
     pub(crate) fn refused(&mut self, ticket: Ticket, now: u64) -> Option<(usize, u64)> {
-        self.server = 1 - self.server;
+        self.ask_next();
         let outcome = Outcome::Fail { code: 0, reason: "not the master".to_owned() };
         self.ends(ticket, now, outcome, Vec::new())
     }
@@ -136,7 +152,7 @@ impl Clients {
     /// No answer came.
     pub(crate) fn gives_up(&mut self, ticket: Ticket, now: u64) -> Option<(usize, u64)> {
         if self.calls.contains_key(&ticket) {
-            self.server = 1 - self.server;
+            self.ask_next();
         }
         self.ends(ticket, now, Outcome::Unknown { reason: "no answer".to_owned() }, Vec::new())
     }
@@ -166,7 +182,8 @@ impl Clients {
                         );
                     };
                     let message = record::decode_message(&record).expect("a message lies there");
-                    let id = String::from_utf8(message.content.to_vec()).expect("an id");
+                    let id = message.content.split(|byte| *byte == FILLING).next().unwrap_or_default();
+                    let id = String::from_utf8(id.to_vec()).expect("an id");
                     got.push((id, *delivery));
                 }
                 Outcome::Ok
@@ -189,6 +206,8 @@ impl Clients {
         got: Vec<(String, Delivery)>,
     ) -> Option<(usize, u64)> {
         let (call, begun) = self.calls.remove(&ticket)?;
+        // Some of it, another one for each message.
+        let pause = 5 + begun % PAUSE_MS;
         let span = Span { begin: Duration::from_millis(begun), end: Duration::from_millis(now) };
         let done = outcome.is_ok();
         Some(match call {
@@ -210,7 +229,7 @@ impl Clients {
                     message_group,
                     outcome,
                 });
-                (client, if done { 5 } else { 50 })
+                (client, if done { pause } else { 50 })
             }
             Call::Receive { client } => {
                 let deliveries = got.iter().map(|(id, delivery)| handed(id, delivery)).collect();
@@ -260,9 +279,19 @@ fn send(client: usize, id: &str) -> Request {
         tag: TagHash(0),
         lane: hash::lane(&format!("group-{client}")),
         deliver_at: LogTime(0),
-        content: Bytes::copy_from_slice(id.as_bytes()),
+        content: content(id),
     };
     Request::Send(Send { topic: Arc::from(TOPIC), messages: vec![message] })
+}
+
+/// What follows the id in a message.
+const FILLING: u8 = b' ';
+
+fn content(id: &str) -> Bytes {
+    let len = SHORTEST + hash::crc32c(id.as_bytes()) % (LONGEST - SHORTEST);
+    let mut content = id.as_bytes().to_vec();
+    content.resize(len as usize, FILLING);
+    content.into()
 }
 
 fn receive(client: usize, nonce: u64) -> Request {

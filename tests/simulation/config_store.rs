@@ -1,36 +1,22 @@
 //! The config store, who writes it late or in vain, and who is promoted in it.
 
-use std::collections::BTreeMap;
-
 use rand::RngExt as _;
 use rq_core::config::{self, Change, Config};
 use rq_core::failover::{self, Decision, MasterSeen, Observed, Observer, SlaveSeen};
 use rq_core::ids::Lsn;
 use rq_core::replication::{Answer, Input, ProposalId, Replica};
 
-use crate::world::{Event, Machine, TICK, Who, World};
+use crate::world::{Event, Machine, TICK, Who, World, member};
 
 impl World {
     /// A slave that has lost its master.
     pub(crate) fn consider_taking_over(&mut self, who: Who) {
         let (now, machine) = (self.now, &self.machines[who]);
         let Some(process) = &machine.process else { return };
-        if process.replica.leading().is_some()
-            || self.config.master == machine.store
-            || !machine.reaches_store
-        {
+        if !machine.reaches_store {
             return;
         }
-        let refused = &process.master_refused;
-        let master = MasterSeen {
-            dead: false,
-            silent_since: process.master_silent_since,
-            refused_since: (refused.len() > 1).then(|| refused[0]),
-        };
-        let slaves = BTreeMap::from([(machine.store, self.seen(who))]);
-        let observed =
-            Observed { observer: Observer::Slave(machine.store), config: &self.config, master, slaves };
-        if let Decision::Promote { keep, .. } = failover::decide(&observed, now) {
+        if let Some(keep) = process.watch.takes_over(&process.replica, &self.config, false, now) {
             // By a fresh read: it may have missed that it is out of the set.
             let config = self.config.clone();
             self.step(who, Input::Config(config));
@@ -45,39 +31,59 @@ impl World {
             session: machine.session,
             epoch: replica.map_or_else(Default::default, |replica| replica.history().last_epoch()),
             durable: replica.map_or(Lsn(0), Replica::durable),
-            master_silent_since: machine.process.as_ref().and_then(|process| process.master_silent_since),
+            master_silent_since: machine.process.as_ref().and_then(|process| process.watch.silent_since()),
             suspect: false,
         }
     }
 
+    /// What the supervisor of a local cluster does: promotions, and who is a member.
     pub(crate) fn supervise(&mut self) {
         self.after(2 * TICK, Event::Supervise);
         let now = self.now;
-        let Some(master) = self.who(self.config.master) else { return };
-        let answers = |machine: &Machine| {
+        let answers = |machine: &&Machine| {
             machine.process.is_some() && machine.paused_until <= now && machine.reaches_store
         };
-        let dead = self.machines[master].process.is_none();
-        if answers(&self.machines[master]) {
+        // A disk that was lost is proof of death, and so is a process that ended.
+        let master = self.who(self.config.master).map(|master| &self.machines[master]);
+        let dead = master.is_none_or(|master| master.process.is_none());
+        if master.as_ref().is_some_and(answers) {
             self.supervisor_silent_since = None;
         } else {
             self.supervisor_silent_since.get_or_insert(now);
         }
-        let slave = Self::other(master);
-        let slaves = answers(&self.machines[slave]).then(|| (self.machines[slave].store, self.seen(slave)));
-        let seen = MasterSeen { dead, silent_since: self.supervisor_silent_since, refused_since: None };
-        let slaves = slaves.into_iter().collect();
-        let observed =
-            Observed { observer: Observer::Supervisor, config: &self.config, master: seen, slaves };
-        if let Decision::Promote { to, session, keep } = failover::decide(&observed, now)
-            && let Ok(config) = config::next(&self.config, &Change::Promote { to, session, keep })
+        let master = MasterSeen { dead, silent_since: self.supervisor_silent_since, refused_since: None };
+        let is_slave = |who: &Who| self.machines[*who].store != self.config.master;
+        let slaves = (0..self.machines.len()).filter(is_slave).filter(|who| answers(&&self.machines[*who]));
+        let slaves = slaves.map(|who| (self.machines[who].store, self.seen(who))).collect();
+        let observed = Observed { observer: Observer::Supervisor, config: &self.config, master, slaves };
+        let change = match failover::decide(&observed, now) {
+            Decision::Promote { to, session, keep } => Some(Change::Promote { to, session, keep }),
+            Decision::Wait(_) | Decision::Stalled(_) => self.membership(),
+        };
+        if let Some(change) = change
+            && let Ok(config) = config::next(&self.config, &change)
         {
             let delay = self.jitter(1, 30);
-            self.after(delay, Event::Promote(config));
+            self.after(delay, Event::Write(config));
         }
     }
 
-    pub(crate) fn promote(&mut self, config: Config) {
+    /// A new disk is registered, and the one it replaces is removed once that is nobody's only copy.
+    fn membership(&self) -> Option<Change> {
+        let config = &self.config;
+        let new = |(_, machine): &(Who, &Machine)| {
+            machine.process.is_some() && !config.members.contains_key(&machine.store)
+        };
+        if let Some((who, machine)) = self.machines.iter().enumerate().find(new) {
+            return Some(Change::Register { store: machine.store, member: member(who) });
+        }
+        let only_copy = |store| config.in_sync.len() == 1 && config.in_sync.contains_key(store);
+        let mut gone = config.members.keys().filter(|store| self.who(**store).is_none());
+        let gone = gone.find(|store| **store != config.master && !only_copy(store))?;
+        Some(Change::Remove { store: *gone })
+    }
+
+    pub(crate) fn write(&mut self, config: Config) {
         if config.version == self.config.version + 1 {
             self.change(config);
         }
@@ -87,7 +93,8 @@ impl World {
         config::check(&self.config, &config).expect("only legal changes are written");
         self.promotions += u32::from(config.master != self.config.master);
         self.config = config;
-        for who in 0..2 {
+        for who in 0..self.machines.len() {
+            self.machines[who].lost_disk &= !self.config.in_sync.contains_key(&self.machines[who].store);
             self.read_config(who);
         }
     }
@@ -127,11 +134,15 @@ impl World {
 
     pub(crate) fn reads(&mut self, who: Who, config: Config) {
         let machine = &mut self.machines[who];
-        if let Some(process) = &mut machine.process
+        let Some(process) = &mut machine.process else { return };
+        let replica = &process.replica;
+        let is_newer = replica.config().is_none_or(|seen| seen.version < config.version);
+        if is_newer
             && config.in_sync.contains_key(&machine.store)
+            && replica.leading().is_none()
             && let Err(error) = process.log.prove_again()
         {
-            return self.log_failed(who, &error);
+            return self.write_failed(who, &error);
         }
         self.step(who, Input::Config(config));
     }

@@ -2,24 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::path::Path;
 
 use bytes::Bytes;
 use rq_core::clock::{LogClock, Reading};
-use rq_core::ids::{Epoch, LogTime, Lsn, Session, ShardId, StoreId, Ticket};
+use rq_core::failover::MasterWatch;
+use rq_core::ids::{Epoch, LogTime, Lsn, Session, Ticket};
 use rq_core::queue::request::{Answer, Request};
 use rq_core::queue::{Append, Limits, Shard, State};
 use rq_core::record::{self, Record};
 use rq_core::replication::timers::Timers;
-use rq_core::replication::{Durable, EpochHistory, EpochStart, Gate, Link, Replica};
+use rq_core::replication::{Durable, EpochStart, Gate, Link, Replica};
 use rq_log::disk::simulated::SimulatedDisk;
-use rq_log::{FrameBuilder, FrameRef, Log, Options, WriteError, open};
+use rq_log::{FrameBuilder, HEADER_LEN, Log, ReadError, Snapshot, SnapshotFile, SnapshotHead, WriteError};
 
-const DIR: &str = "/data";
-/// The smallest: a run writes far less.
-const SEGMENT: u64 = 1 << 20;
+use crate::housekeeping::Chore;
+use crate::recover::{Recovered, apply, epochs};
+
 /// Bytes of frames sent at once.
 const SHIPMENT: usize = 64 << 10;
+/// Room in a frame for all that one request can lead to here.
+const FRAME_ROOM: usize = 32 << 10;
 
 /// The queues: as a slave or in recovery has them, or with the decisions of a master.
 pub(crate) enum Queues {
@@ -27,152 +29,138 @@ pub(crate) enum Queues {
     Master(Box<Shard>),
 }
 
+/// What waits for the commit.
+pub(crate) enum Held {
+    Answer(Ticket, Answer),
+    /// The log may begin here.
+    Drop(Lsn),
+    Chore(Box<Chore>),
+}
+
 pub(crate) struct Process {
     /// Events of an earlier life are not for this one.
     pub(crate) life: u32,
+    /// How often this process opened its log: what was asked of an earlier one is not for this one.
+    pub(crate) opened: u32,
     pub(crate) log: Log<SimulatedDisk>,
     pub(crate) queues: Queues,
     pub(crate) replica: Replica,
     pub(crate) timers: Timers,
-    pub(crate) gate: Gate<(Ticket, Answer)>,
+    pub(crate) gate: Gate<Held>,
     pub(crate) clock: LogClock,
     /// Where the next frames for each slave start.
     pub(crate) ships: BTreeMap<Link, Lsn>,
+    /// Checkpoints that slaves fetch.
+    pub(crate) snapshots: BTreeMap<Link, SnapshotFile<SimulatedDisk>>,
+    /// The checkpoint that this slave fetches, as far as it is here.
+    pub(crate) fetched: Option<(Link, SnapshotHead, Vec<u8>)>,
     pub(crate) flush_due: bool,
     pub(crate) ticks: u64,
-    /// Since when this slave has heard nothing of its master, and was refused by it.
-    pub(crate) master_silent_since: Option<u64>,
-    pub(crate) master_refused: Vec<u64>,
+    /// Where and when the newest checkpoint was asked for, and when the newest chore was.
+    pub(crate) last_checkpoint: (Lsn, u64),
+    pub(crate) last_chore: u64,
+    /// How often it was told to follow a master: only the newest time counts.
+    pub(crate) orders: u32,
+    /// What this slave hears of its master.
+    pub(crate) watch: MasterWatch,
 }
 
-fn options() -> Options {
-    Options {
-        cluster: "simulation".to_owned(),
-        shard: ShardId(0),
-        segment_bytes: SEGMENT,
-        prepared_segments: 1,
-        tail_cache_bytes: 64 << 10,
-        allow_unsafe_filesystem: true,
-    }
-}
-
-fn reading(now: u64) -> Reading {
+pub(crate) fn reading(now: u64) -> Reading {
     let wall_us = now * 1_000 + 1_700_000_000_000_000;
     Reading { monotonic_us: now * 1_000, wall_us }
-}
-
-/// What a log says, replayed.
-struct Replayed {
-    log: Log<SimulatedDisk>,
-    state: State,
-    history: EpochHistory,
-    commit: Lsn,
-}
-
-/// The beginning of an epoch that a frame is, should it be the first one of it.
-fn begin_of(frame: &FrameRef<'_>) -> EpochStart {
-    EpochStart { epoch: frame.epoch, start: frame.lsn }
-}
-
-pub(crate) fn apply(state: &mut State, frame: FrameRef<'_>) {
-    for (lsn, record) in frame.records() {
-        let applied = state.apply_bytes(lsn, frame.log_time, record);
-        applied.unwrap_or_else(|error| panic!("record at {lsn} does not apply: {error}"));
-    }
-    state.applied_up_to(frame.end());
-}
-
-/// None if the disk fails meanwhile.
-fn replay(disk: &SimulatedDisk, cut: Option<Lsn>) -> Option<Replayed> {
-    let fine = |error: &dyn std::fmt::Display| {
-        let text = error.to_string();
-        assert!(text.contains("cannot be opened"), "recovery failed: {text}");
-    };
-    let mut recovery = open(disk.clone(), Path::new(DIR), options()).map_err(|error| fine(&error)).ok()?;
-    if let Some(cut) = cut {
-        recovery.cut(cut).map_err(|error| fine(&error)).ok()?;
-    }
-    let (mut state, mut history, mut commit) = (State::default(), EpochHistory::default(), Lsn(0));
-    let replayed = recovery.replay(|frame| {
-        history.extend(&[begin_of(&frame)]);
-        commit = commit.max(frame.commit_lsn);
-        apply(&mut state, frame);
-        Ok::<_, Infallible>(())
-    });
-    replayed.map_err(|error| fine(&error)).ok()?;
-    let log = recovery.finish().map_err(|error| fine(&error)).ok()?;
-    Some(Replayed { log, state, history, commit })
-}
-
-/// The store id of a disk that is formatted by the first start.
-pub(crate) fn store_of(disk: &SimulatedDisk) -> StoreId {
-    replay(disk, None).expect("a fresh disk works").log.identity().store_id
 }
 
 impl Process {
     /// Starts on a disk; none if that fails.
     pub(crate) fn start(disk: &SimulatedDisk, session: Session, life: u32, now: u64) -> Option<Self> {
-        let Replayed { log, state, history, commit } = replay(disk, None)?;
-        let found = Durable {
-            promised: log.promised_epoch(),
-            history,
-            start: log.start(),
-            end: log.end(),
-            flushed: log.durable(),
-            commit,
-            flush_mode: rq_core::config::FlushMode::Sync,
-        };
-        let clock = LogClock::start(state.log_time(), reading(now));
-        let replica = Replica::new(log.identity().store_id, session, found);
-        Some(Self::over(log, state, replica, Timers::default(), clock, life))
+        let recovered = Recovered::open(disk, None)?;
+        let clock = LogClock::start(recovered.state.log_time(), reading(now));
+        let found = recovered.found();
+        let replica = Replica::new(recovered.log.identity().store_id, session, found);
+        let Recovered { log, state, .. } = recovered;
+        Some(Self {
+            life,
+            opened: 1,
+            last_checkpoint: (log.checkpoints().newest(), now),
+            log,
+            queues: Queues::Slave(Box::new(state)),
+            replica,
+            timers: Timers::default(),
+            gate: Gate::default(),
+            clock,
+            ships: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            fetched: None,
+            flush_due: false,
+            ticks: 0,
+            last_chore: now,
+            orders: 0,
+            watch: MasterWatch::default(),
+        })
     }
 
     /// Cuts the log off and rebuilds the queues from what is left; none if the disk fails.
-    pub(crate) fn truncate(self, disk: &SimulatedDisk, to: Lsn) -> Option<Self> {
-        let Self { life, log, replica, timers, clock, .. } = self;
-        drop(log);
-        let Replayed { log, state, .. } = replay(disk, Some(to))?;
-        Some(Self::over(log, state, replica, timers, clock, life))
+    pub(crate) fn truncate(self, disk: &SimulatedDisk, to: Lsn, now: u64) -> Option<Self> {
+        let (process, _) = self.open_anew(now, || Recovered::open(disk, Some(to)))?;
+        Some(process)
     }
 
-    /// A slave over a log and what was replayed of it, with nothing under way.
-    fn over(
-        log: Log<SimulatedDisk>,
-        state: State,
-        replica: Replica,
-        timers: Timers,
-        clock: LogClock,
-        life: u32,
-    ) -> Self {
-        Self {
+    /// Replaces the log by the beginning of a copy, and tells what is there then; none if the disk fails.
+    pub(crate) fn install(
+        self,
+        disk: &SimulatedDisk,
+        snapshot: &Snapshot,
+        now: u64,
+    ) -> Option<(Self, Durable)> {
+        self.open_anew(now, || Recovered::install(disk, snapshot))
+    }
+
+    /// The same slave over another log, with nothing under way.
+    fn open_anew(self, now: u64, open: impl FnOnce() -> Option<Recovered>) -> Option<(Self, Durable)> {
+        let Self { life, opened, log, replica, timers, ticks, orders, watch, .. } = self;
+        drop(log);
+        let recovered = open()?;
+        let found = recovered.found();
+        let Recovered { log, state, .. } = recovered;
+        let process = Self {
             life,
+            opened: opened + 1,
+            // The checkpoint of a copy stands for frames that are still to come.
+            last_checkpoint: (log.checkpoints().newest().min(log.end()), now),
             log,
+            clock: LogClock::start(state.log_time(), reading(now)),
             queues: Queues::Slave(Box::new(state)),
             replica,
             timers,
             gate: Gate::default(),
-            clock,
             ships: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            fetched: None,
             flush_due: false,
-            ticks: 0,
-            master_silent_since: None,
-            master_refused: Vec::new(),
-        }
+            ticks,
+            last_chore: now,
+            orders,
+            watch,
+        };
+        Some((process, found))
     }
 
     /// Begins a mastership: the first record of its epoch.
-    pub(crate) fn begin(&mut self, epoch: Epoch, now: u64) -> Result<EpochStart, WriteError> {
+    pub(crate) fn begin(&mut self, epoch: Epoch, now: u64) -> Result<Vec<EpochStart>, WriteError> {
+        let known = self.replica.history().last_epoch();
         let Queues::Slave(state) = &self.queues else { unreachable!("a master begins no epoch") };
+        self.watch = MasterWatch::default();
         self.clock = LogClock::start(state.log_time(), reading(now));
         self.log.prove_again()?;
         let limits = Limits { auto_create_groups: false, ..Limits::default() };
         let mut shard = Box::new(Shard::new(State::clone(state), limits));
-        let start = EpochStart { epoch, start: self.log.end() };
         let time = self.clock.time();
+        // The frame may go to the next segment, after one that fills this one up and begins the epoch.
+        shard.begin_frame(epoch, self.log.end().plus(HEADER_LEN as u64));
         self.frame(epoch, time, |frame| shard.start_epoch(epoch, time, frame))?;
         shard.applied_up_to(self.log.end());
         self.queues = Queues::Master(shard);
-        Ok(start)
+        Ok(begins_after(known, self.state()))
     }
 
     /// Ends a mastership of which everything is committed: the state stays.
@@ -183,6 +171,7 @@ impl Process {
         self.gate.clear().for_each(drop);
         self.timers = Timers::default();
         self.ships.clear();
+        self.snapshots.clear();
     }
 
     /// Lets the master decide a request; its answers wait for the commit. False if it does not serve.
@@ -200,7 +189,11 @@ impl Process {
         shard.applied_up_to(self.log.end());
         for (ticket, answer) in answers {
             let delivery = matches!(answer, Answer::Receive(_));
-            self.gate.wait(self.log.end(), delivery, (ticket, answer));
+            let held = match answer {
+                Answer::Retain(retained) => Held::Drop(retained.log_start),
+                answer => Held::Answer(ticket, answer),
+            };
+            self.gate.wait(self.log.end(), delivery, held);
         }
         Ok(true)
     }
@@ -219,32 +212,29 @@ impl Process {
     /// Stores frames of the master. The epochs that began in them.
     pub(crate) fn store(&mut self, bytes: &Bytes) -> Result<Vec<EpochStart>, WriteError> {
         let Queues::Slave(state) = &mut self.queues else { unreachable!("a master stores nobody's frames") };
-        let mut history = EpochHistory::default();
-        let known = self.replica.history().last_epoch();
+        let (known, kept) = (self.replica.history().last_epoch(), state.log_start());
         let stored = self.log.copy(bytes, |frame| {
-            history.extend(&[begin_of(&frame)]);
-            apply(state, frame);
+            apply(state, &frame);
             Ok::<_, Infallible>(())
         });
         match stored {
-            Ok(_) => Ok(history.epochs().iter().filter(|begin| begin.epoch > known).copied().collect()),
+            Ok(end) => {
+                if state.log_start() > kept {
+                    self.gate.wait(end, false, Held::Drop(state.log_start()));
+                }
+                Ok(begins_after(known, state))
+            }
             Err(rq_log::CopyError::Write(error)) => Err(error),
             Err(error) => panic!("{error}"),
         }
     }
 
-    /// The next frames for a slave, if there are any.
-    pub(crate) fn shipment(&self, from: Lsn) -> Option<Bytes> {
-        let frames = self.log.reader().frames(from, SHIPMENT).expect("a master reads its own log");
+    /// The next frames for a slave and where they end, if there are any.
+    pub(crate) fn shipment(&self, from: Lsn) -> Result<Option<(Bytes, Lsn)>, ReadError> {
+        let frames = self.log.reader().frames(from, SHIPMENT)?;
+        let Some(end) = frames.last().map(|last| last.end) else { return Ok(None) };
         let bytes: Vec<_> = frames.into_iter().map(|frame| frame.bytes).collect();
-        (!bytes.is_empty()).then(|| bytes.concat().into())
-    }
-
-    /// Where frames end that start at `from`. A frame that fills a segment up covers more than its bytes.
-    pub(crate) fn frames_end(&self, from: Lsn, bytes: &Bytes) -> Lsn {
-        let end = from.plus(bytes.len() as u64);
-        assert!(end <= self.log.end());
-        end
+        Ok(Some((bytes.concat().into(), end)))
     }
 
     pub(crate) fn state(&self) -> &State {
@@ -255,6 +245,10 @@ impl Process {
     }
 }
 
+fn begins_after(known: Epoch, state: &State) -> Vec<EpochStart> {
+    epochs(state).epochs().iter().filter(|begin| begin.epoch > known).copied().collect()
+}
+
 /// One frame, filled by the queue's decisions.
 struct Frame {
     builder: FrameBuilder,
@@ -263,8 +257,7 @@ struct Frame {
 
 impl Frame {
     fn begin(log: &mut Log<SimulatedDisk>, epoch: Epoch, time: LogTime) -> Result<Self, WriteError> {
-        // Room for all that one request can lead to here.
-        Ok(Self { builder: log.begin(epoch, time, 32 << 10)?, scratch: Vec::new() })
+        Ok(Self { builder: log.begin(epoch, time, FRAME_ROOM)?, scratch: Vec::new() })
     }
 
     fn finish(self, log: &mut Log<SimulatedDisk>, commit: Lsn) -> Result<(), WriteError> {

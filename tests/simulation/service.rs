@@ -1,8 +1,9 @@
 //! Calls of clients on their way to a master, and answers on their way back.
 
-use rq_core::ids::{Lsn, Ticket};
-use rq_core::queue::request::{self, Request};
+use rq_core::ids::Ticket;
+use rq_core::queue::request::{self, Answer, Request};
 
+use crate::process::Held;
 use crate::world::{Event, Who, World};
 
 impl World {
@@ -33,13 +34,10 @@ impl World {
             Ok(true) => {
                 self.appended(who, Vec::new());
                 // What depends on nothing new may leave at once.
-                if let Some(process) = &self.machines[who].process {
-                    let commit = process.replica.commit();
-                    self.let_out(who, commit);
-                }
+                self.let_out(who);
             }
             Ok(false) => self.refuse(ticket),
-            Err(error) => self.log_failed(who, &error),
+            Err(error) => self.write_failed(who, &error),
         }
     }
 
@@ -57,13 +55,28 @@ impl World {
         }
     }
 
-    pub(crate) fn let_out(&mut self, who: Who, commit: Lsn) {
+    /// Lets out what is committed, and flushed here: a slave that is not counted hears of commits before its own disk has
+    /// them.
+    pub(crate) fn let_out(&mut self, who: Who) {
         while let Some(process) = &mut self.machines[who].process
-            && let Some((ticket, answer)) = process.gate.pass(commit)
+            && let passes = process.replica.commit().min(process.log.durable())
+            && let Some(held) = process.gate.pass(passes)
         {
-            // Never in the same ms: what came first would not be seen in the history.
-            let delay = self.jitter(1, 3);
-            self.after(delay, Event::Reply(ticket, answer, who));
+            let (life, opened) = (process.life, process.opened);
+            match held {
+                // By now too few copies may be in sync: its fate is unknown to who sent it.
+                Held::Answer(_, Answer::Send(Ok(_))) if !process.replica.accepts_producers() => {}
+                Held::Answer(ticket, answer) => {
+                    // Never in the same ms: what came first would not be seen in the history.
+                    let delay = self.jitter(1, 3);
+                    self.after(delay, Event::Reply(ticket, answer, who));
+                }
+                Held::Drop(below) => self.drop_segments(who, below),
+                Held::Chore(chore) => {
+                    let delay = self.jitter(1, 30);
+                    self.after(delay, Event::Chore(who, life, opened, chore));
+                }
+            }
         }
     }
 }

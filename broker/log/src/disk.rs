@@ -56,6 +56,10 @@ pub trait Disk: Clone + Send + Sync + 'static {
     fn has_background(&self) -> bool {
         true
     }
+    /// A number to name a store with that is formatted here, as no other is named. A simulated disk makes it from its seed.
+    fn random_id(&self) -> u128 {
+        rand::random()
+    }
     /// Opens a file.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Self::File>;
     /// Names of all entries of a directory, sorted.

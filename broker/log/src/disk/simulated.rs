@@ -304,6 +304,10 @@ impl Disk for SimulatedDisk {
         false
     }
 
+    fn random_id(&self) -> u128 {
+        self.world().random.random()
+    }
+
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SimulatedFile> {
         let mut world = self.world();
         world.alive()?;

@@ -31,7 +31,7 @@ pub(super) fn format<D: Disk>(
         format_version: FORMAT_VERSION,
         cluster: options.cluster.clone(),
         shard: options.shard,
-        store_id: StoreId(rand::random()),
+        store_id: StoreId(disk.random_id()),
         segment_bytes: options.segment_bytes,
     };
     let zeroed = first_segment(disk, layout, options.segment_bytes, 0)?.1;
