@@ -17,8 +17,8 @@ use crate::run::Run;
 /// Generous, for machines that do other things besides.
 const DEADLINE: Duration = Duration::from_mins(2);
 const POLL: Duration = Duration::from_millis(50);
-/// Of a cluster of two replicas: one for clients, two for each replica.
-const PORTS: u16 = 5;
+/// Of a cluster of three replicas: one for clients, two for each replica.
+const PORTS: u16 = 7;
 
 /// The directory of a cluster; stopped at the end, whatever came.
 struct Cluster {
@@ -64,8 +64,13 @@ impl Cluster {
     }
 
     fn up(&self) -> Run {
+        self.up_with(&[])
+    }
+
+    fn up_with(&self, args: &[&str]) -> Run {
         let port = self.base_port.to_string();
-        self.local(&["up", "--base-port", &port, "--auto-create", "--allow-unsafe-filesystem"])
+        let up = ["up", "--base-port", &port, "--auto-create", "--allow-unsafe-filesystem"];
+        self.local(&[&up, args].concat())
     }
 
     fn status(&self) -> Value {
@@ -131,6 +136,44 @@ fn a_cluster_is_started_broken_switched_and_stopped() {
     cluster.local(&["promote", "r1"]).ends_with(4);
     cluster.up().succeeds();
     assert!(is_whole(&cluster.status()), "it starts again from its data");
+}
+
+#[test]
+fn of_three_replicas_two_must_have_what_is_acknowledged() {
+    let cluster = Cluster::new();
+    cluster.up_with(&["--replicas", "3"]).succeeds();
+    let all = |status: &Value| status["inSync"] == serde_json::json!(["r0", "r1", "r2"]);
+    let others =
+        |status: &Value| ["r0", "r1", "r2"].into_iter().filter(|name| status["master"] != *name).collect();
+    cluster.wait("three copies in sync", all);
+    cluster.run(&["produce", "orders", "--body", "of three"]).succeeds();
+
+    cluster.local(&["kill", "master"]).succeeds();
+    cluster.wait("a promotion", |status| status["master"] != "r0");
+    cluster.run(&["produce", "orders", "--body", "of two"]).succeeds();
+    let status = cluster.wait("three copies in sync", all);
+
+    // They are not started again, as one that was killed would be.
+    let slaves: Vec<&str> = others(&status);
+    let stopped = [status["master"].as_str().unwrap(), slaves[0]];
+    for name in stopped {
+        cluster.local(&["kill", name, "--signal", "STOP"]).succeeds();
+    }
+    cluster.wait("one copy, which leads", |status| {
+        status["master"] == slaves[1] && status["inSync"] == serde_json::json!([slaves[1]])
+    });
+    let refused = cluster.run(&["produce", "orders", "--body", "of one"]);
+    assert_ne!(refused.code, Some(0), "{refused:#?}");
+    assert!(refused.err.contains("HA_NOT_AVAILABLE"), "{refused:#?}");
+
+    for name in stopped {
+        cluster.local(&["kill", name, "--signal", "CONT"]).succeeds();
+    }
+    cluster.wait("three copies in sync", all);
+    cluster.run(&["produce", "orders", "--body", "of three again"]).succeeds();
+    let consumed = cluster.run(&["consume", "orders", "--group", "readers", "--count", "3"]).succeeds();
+    let came = ["of three again", "of two", "of three"].map(|body| consumed.out.contains(body));
+    assert_eq!(came, [true; 3], "{consumed:#?}");
 }
 
 #[test]

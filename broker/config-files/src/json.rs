@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rq_core::config::{Config, FlushMode, Member};
-use rq_core::ids::{Epoch, Session, StoreId};
+use rq_core::ids::{Epoch, NoStoreId, Session, StoreId};
 use serde::{Deserialize, Serialize};
 
 /// Raised when an older release must not read it.
@@ -85,5 +85,5 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Config, String> {
 }
 
 fn store(id: &str) -> Result<StoreId, String> {
-    u128::from_str_radix(id, 16).map(StoreId).map_err(|_| format!("{id:?} is no store id"))
+    id.parse().map_err(|error: NoStoreId| error.to_string())
 }

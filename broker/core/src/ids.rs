@@ -3,6 +3,9 @@
 //! Each is a type of its own, so that an offset is never taken for an LSN. All are `Copy`, ordered and hashable.
 
 use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
@@ -97,6 +100,22 @@ impl fmt::Display for StoreId {
     }
 }
 
+/// A text that names no store.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("{0:?} is no store id: give 32 hexadecimal digits")]
+pub struct NoStoreId(String);
+
+impl FromStr for StoreId {
+    type Err = NoStoreId;
+
+    /// Reads what [`fmt::Display`] writes.
+    fn from_str(text: &str) -> Result<Self, NoStoreId> {
+        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u128::from_str_radix(text, 16).ok().filter(|_| digits);
+        number.map(Self).ok_or_else(|| NoStoreId(text.to_owned()))
+    }
+}
+
 impl fmt::Debug for StoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StoreId({self})")
@@ -144,5 +163,20 @@ impl LogTime {
     #[must_use]
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_id_is_read_as_it_is_written_and_nothing_else_is() {
+        for id in [StoreId(0), StoreId(0xab), StoreId(u128::MAX)] {
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        for text in ["", "ab", "+0000000000000000000000000000000", &"g".repeat(32), &"a".repeat(33)] {
+            assert_eq!(text.parse::<StoreId>(), Err(NoStoreId(text.to_owned())));
+        }
     }
 }

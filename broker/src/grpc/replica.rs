@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use rq_core::ids::{ClientHash, ConnectionId, Epoch, Session, StoreId};
+use rq_core::ids::{ClientHash, ConnectionId, Epoch, NoStoreId, Session, StoreId};
 use rq_core::queue::request::{LiveClient, Vouch};
 use rq_core::replication::Phase;
 use rq_proto::reliablequeue as pb;
@@ -91,14 +91,11 @@ impl Replica for Service {
         &self,
         request: Request<pb::HandOverRequest>,
     ) -> Result<Response<pb::HandOverResponse>, Status> {
-        let to = request.into_inner().to_store;
-        let store = u128::from_str_radix(&to, 16).map(StoreId);
-        let Ok(store) = store.map_err(drop).and_then(|id| if to.len() == 32 { Ok(id) } else { Err(()) })
-        else {
-            return Err(Status::invalid_argument(format!(
-                "{to:?} is no store id: give 32 hexadecimal digits"
-            )));
-        };
+        let store: StoreId = request
+            .into_inner()
+            .to_store
+            .parse()
+            .map_err(|error: NoStoreId| Status::invalid_argument(error.to_string()))?;
         promotion::hand_over(&self.engine, store)?;
         Ok(Response::new(pb::HandOverResponse {}))
     }

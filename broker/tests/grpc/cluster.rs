@@ -125,7 +125,7 @@ impl Cluster {
 }
 
 fn store(status: &ReplicaStatus) -> StoreId {
-    StoreId(u128::from_str_radix(&status.store_id, 16).unwrap())
+    status.store_id.parse().unwrap()
 }
 
 async fn send_all(client: &Client, ids: std::ops::Range<usize>) {

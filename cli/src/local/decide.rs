@@ -11,8 +11,11 @@ use rq_core::ids::{Epoch, Lsn, Session, StoreId};
 use rq_proto::reliablequeue as pb;
 use thiserror::Error;
 
-/// With fewer copies in sync, producers are refused.
-const MIN_IN_SYNC: u8 = 1;
+/// With fewer copies in sync, producers are refused: one copy will do where there are two at most, else a disk that is lost
+/// may take no message with it.
+const fn min_in_sync(replicas: usize) -> u8 {
+    if replicas <= 2 { 1 } else { 2 }
+}
 
 /// What a replica says of itself. Times are the supervisor's, in ms.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,16 +87,11 @@ pub(super) struct Backends {
     pub(super) hang: BTreeSet<String>,
 }
 
-/// The id of a store as replicas spell it.
-pub(super) fn store_id(text: &str) -> Option<StoreId> {
-    u128::from_str_radix(text, 16).ok().map(StoreId)
-}
-
 impl Told {
     /// Reads an answer that came at `now`; none if it makes no sense.
     pub(super) fn read(status: &pb::ReplicaStatus, now: u64) -> Option<Self> {
         Some(Self {
-            store: store_id(&status.store_id)?,
+            store: status.store_id.parse().ok()?,
             session: Session(status.session),
             serves: status.role() == pb::Role::Master && status.serving,
             epoch: Epoch(status.epoch),
@@ -138,8 +136,9 @@ pub(super) fn first(seen: &[Seen]) -> Result<First, Trouble> {
     }
     let Some(stores) = seen.iter().map(told).collect::<Option<Vec<_>>>() else { return Ok(First::Wait) };
     let Some((master, session, _)) = stores.first().cloned() else { return Ok(First::Wait) };
+    let min_in_sync = min_in_sync(stores.len());
     let members = stores.into_iter().map(|(store, _, member)| (store, member)).collect();
-    Ok(First::Form(Config::form(master, session, members, MIN_IN_SYNC)))
+    Ok(First::Form(Config::form(master, session, members, min_in_sync)))
 }
 
 /// Refuses a configuration that is older than what a replica has promised.

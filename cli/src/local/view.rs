@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::Directory;
 use super::control::opened;
-use super::decide::store_id;
 use super::describe::Replica;
 use super::failure::LocalError;
 use super::layout::{ClusterFile, Layout, ReplicaFile};
@@ -192,7 +191,7 @@ impl ShownReplica {
         data_dir: String,
     ) -> Self {
         let state = replica.process.and_then(|process| Some((process.pid, process.state()?)));
-        let store = answer.and_then(|answer| store_id(&answer.store_id));
+        let store = answer.and_then(|answer| answer.store_id.parse().ok());
         let is_master = config.is_some_and(|config| Some(config.master) == store);
         let role = match answer.map(pb::ReplicaStatus::role) {
             Some(pb::Role::Master) if is_master => Role::Master,

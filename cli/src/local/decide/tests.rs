@@ -71,6 +71,16 @@ fn new_stores_make_a_cluster_whose_master_is_the_first() {
 }
 
 #[test]
+fn two_copies_must_be_in_sync_once_there_are_three() {
+    let three = [seen(0, &status(A)), seen(1, &status(B)), seen(2, &status(C))];
+    let formed = |seen: &[Seen]| match first(seen) {
+        Ok(First::Form(config)) => config.min_in_sync,
+        other => panic!("not formed: {other:?}"),
+    };
+    assert_eq!([1, 2, 3].map(|replicas| formed(&three[..replicas])), [1, 1, 2]);
+}
+
+#[test]
 fn no_cluster_is_made_before_every_store_has_answered() {
     let mut pair = new_pair();
     pair[1].told = None;
