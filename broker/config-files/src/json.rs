@@ -87,3 +87,42 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Config, String> {
 fn store(id: &str) -> Result<StoreId, String> {
     id.parse().map_err(|error: NoStoreId| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    /// A configuration as it is written today.
+    const FIXTURE: &str = include_str!("../fixtures/config-1.json");
+
+    fn fixed() -> Config {
+        let member = |number: u16| Member {
+            name: format!("r{number}"),
+            address: format!("127.0.0.1:{}", 8_082 + 2 * number),
+        };
+        Config {
+            version: 17,
+            epoch: Epoch(4),
+            master: StoreId(0xB),
+            in_sync: [(StoreId(0xA), Session(3)), (StoreId(0xB), Session(u64::MAX))].into(),
+            members: [(StoreId(0xA), member(0)), (StoreId(0xB), member(1)), (StoreId(u128::MAX), member(2))]
+                .into(),
+            min_in_sync: 2,
+            flush_mode: FlushMode::Async,
+            unclean: Some(Epoch(3)),
+        }
+    }
+
+    #[test]
+    fn a_configuration_has_the_bytes_of_its_format() {
+        let written = String::from_utf8(encode(&fixed())).unwrap();
+        assert!(written == FIXTURE.trim_end(), "other bytes and no other format: now they are\n{written}");
+    }
+
+    #[test]
+    fn a_configuration_of_a_released_format_means_what_it_meant() {
+        assert_eq!(decode(FIXTURE.as_bytes()), Ok(fixed()));
+    }
+}

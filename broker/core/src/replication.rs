@@ -114,6 +114,11 @@ impl<G: Guards> Replica<G> {
             Input::Appended { end, begins } => self.on_appended(end, &begins, effects),
             Input::Flushed(end) => self.on_flushed(end, effects),
             Input::FlushMode(mode) => self.flush_mode = mode,
+            Input::Unreadable(at) => {
+                // Nothing of it is acknowledged.
+                self.role = Role::Halted;
+                effects.push(Effect::Halt(Halt::Unreadable { at }));
+            }
             Input::Truncated(to) => self.on_truncated(to, effects),
             Input::Dropped(start) => {
                 self.start = self.start.max(start);

@@ -173,6 +173,11 @@ impl LogThread {
         let (known, kept) = (self.member.replica.history().last_epoch(), state.log_start());
         let copied = self.frames.log.copy(&frames.bytes, |frame| apply(state, &frame));
         let dropped = Some(state.log_start()).filter(|start| *start > kept);
+        if let Err(CopyError::Refused { lsn, source }) = &copied {
+            let error: &(dyn std::error::Error + 'static) = source;
+            tracing::error!(%lsn, error, "a record of the master cannot be applied");
+            return self.step(Input::Unreadable(*lsn));
+        }
         self.appended(known)?;
         if let Some(start) = dropped {
             self.gate.wait(self.frames.end(), false, Held::Drop(start));
@@ -180,14 +185,6 @@ impl LogThread {
         match copied {
             Ok(_) => Ok(()),
             Err(CopyError::Write(error)) if error.is_fatal() => Err(error),
-            Err(CopyError::Refused { lsn, source }) => {
-                let error: &(dyn std::error::Error + 'static) = &source;
-                tracing::error!(
-                    %lsn, error,
-                    "a record of the master cannot be applied: update this broker to the master's release"
-                );
-                std::process::abort();
-            }
             Err(error) => {
                 // It is asked for again, on a link of its own.
                 let error: &(dyn std::error::Error + 'static) = &error;

@@ -10,11 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use rq_core::config::{Config, Member};
 use rq_core::hash;
-use rq_core::ids::{Lane, LogTime, Session, StoreId, TagHash};
+use rq_core::ids::{Epoch, Lane, LogTime, Lsn, Session, StoreId, TagHash};
 use rq_core::message::MessageContent;
 use rq_core::queue::request::{CreateTopic, NewMessage, Send};
 use rq_core::queue::settings::{TopicKind, TopicSettings};
-use rq_core::replication::Answer;
+use rq_core::replication::{Answer, Catchup, Halt, Link, Message};
+use rq_log::StdDisk;
 use rq_proto::reliablequeue::replication_client::ReplicationClient;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -24,7 +25,7 @@ use tonic::Code;
 use super::wire::Greeting;
 use super::*;
 use crate::engine::EngineOptions;
-use crate::engine::cluster::{Cluster, ConfigRequest, News, ReplicaView};
+use crate::engine::cluster::{Cluster, ConfigRequest, Frames, News, ReplicaView, Role, ToPeer};
 
 const SESSION: Session = Session(1);
 /// Much longer than anything here takes on a slow machine.
@@ -238,5 +239,44 @@ async fn a_slave_that_means_another_store_is_told_so() {
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains(&master.store().to_string()), "{}", refused.message());
     master.stop().await;
+    slave.stop().await;
+}
+
+/// A frame of a master that writes a record of a later release.
+fn from_the_future() -> rq_log::Frame {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = rq_log::open(StdDisk, dir.path(), options().log).unwrap().finish().unwrap();
+    let record = [255, 1];
+    let mut frame = log.begin(Epoch(1), LogTime(1), record.len()).unwrap();
+    frame.push(&record);
+    log.append(frame, Lsn(0)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slave_that_is_sent_a_record_it_does_not_know_stops_and_says_what_to_do() {
+    let stored = Stored::default();
+    let slave = Broker::start(&stored, options()).await;
+    let master = (StoreId(1), Member::default());
+    let config = Config::form(master.0, SESSION, [master, slave.member()].into(), 1);
+    *stored.lock().unwrap() = Some(config.clone());
+    slave.engine.tell(News::Config(config));
+    slave.sees("a slave", |view| matches!(view.role, Role::Slave(_))).await;
+
+    let (peer, mut said) = tokio::sync::mpsc::unbounded_channel();
+    let (link, epoch) = (Link(1), Epoch(1));
+    slave.engine.tell(News::Connected(link, peer));
+    let welcome = Message::Welcome { epoch, catchup: Catchup::Resume };
+    slave.engine.tell(News::Message(link, welcome, Frames::default()));
+    let rq_log::Frame { lsn, end, bytes } = from_the_future();
+    let frames = Message::Frames { epoch, from: lsn, end, commit: Lsn(0) };
+    slave.engine.tell(News::Message(link, frames, Frames { bytes, permit: None }));
+    let view = slave.sees("a halt", |view| view.halted.is_some()).await;
+    assert_eq!(view.halted, Some(Halt::Unreadable { at: lsn }));
+    assert!(Halt::Unreadable { at: lsn }.to_string().contains("update this broker"));
+    while let Some(said) = said.recv().await {
+        if let ToPeer::Message(Message::Ack { received, durable, .. }) = said {
+            assert_eq!((received, durable), (Lsn(0), Lsn(0)), "it must not count for what it cannot read");
+        }
+    }
     slave.stop().await;
 }

@@ -69,4 +69,13 @@ pub enum Halt {
         /// Where its checkpoint stands.
         commit: Lsn,
     },
+    /// The master's log says what this release does not understand: it is neither skipped nor guessed at.
+    #[error(
+        "a record of the master at {at} cannot be applied: update this broker to the master's release; what it has \
+         stored so far is kept"
+    )]
+    Unreadable {
+        /// The frame that the record lies in.
+        at: Lsn,
+    },
 }

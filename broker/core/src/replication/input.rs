@@ -28,6 +28,8 @@ pub enum Input {
     Flushed(Lsn),
     /// A record of the log changed the flush mode.
     FlushMode(FlushMode),
+    /// A frame of the master was stored here that this release cannot apply.
+    Unreadable(Lsn),
     /// What lay above is cut off, durably.
     Truncated(Lsn),
     /// What lay below was dropped from the log.

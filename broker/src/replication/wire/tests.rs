@@ -1,5 +1,7 @@
 //! What goes over the wire comes out as it went in, and what no replica says is refused.
 
+use rq_proto::reliablequeue::snapshot_part;
+
 use super::*;
 
 const EPOCH: Epoch = Epoch(7);
@@ -129,4 +131,125 @@ fn nobody_says_what_the_other_end_says() {
     assert_eq!(write_from_slave(&heartbeat), Err(WireError::WrongWay(heartbeat)));
     let ack = Message::Ack { epoch: EPOCH, received: Lsn(0), durable: Lsn(0) };
     assert_eq!(write_from_master(&ack, Bytes::new()), Err(WireError::WrongWay(ack)));
+}
+
+/// What replicas of today say, in hexadecimal digits: a line each.
+const FIXTURE: &str = include_str!("../../../fixtures/replication-1.txt");
+
+fn hex<T: prost::Message>(message: &T) -> String {
+    message.encode_to_vec().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+}
+
+fn read<T: prost::Message + Default>(line: &str) -> T {
+    let digits = line.as_bytes().chunks(2).map(|two| str::from_utf8(two).unwrap());
+    let bytes: Vec<u8> = digits.map(|two| u8::from_str_radix(two, 16).unwrap()).collect();
+    T::decode(bytes.as_slice()).unwrap()
+}
+
+fn slave_says() -> [Message; 2] {
+    [
+        Message::Ack { epoch: EPOCH, received: Lsn(1 << 40), durable: Lsn(8) },
+        Message::Refused { promised: EPOCH },
+    ]
+}
+
+fn master_says() -> [(Message, Bytes); 6] {
+    let welcome = |catchup| (Message::Welcome { epoch: EPOCH, catchup }, Bytes::new());
+    let frames = Message::Frames { epoch: EPOCH, from: Lsn(8), end: Lsn(14), commit: Lsn(4) };
+    [
+        welcome(Catchup::Resume),
+        welcome(Catchup::Truncate(Lsn(9))),
+        welcome(Catchup::Install(Lsn(64))),
+        (frames, Bytes::from_static(b"frames")),
+        (Message::Heartbeat { epoch: EPOCH, commit: Lsn(64) }, Bytes::new()),
+        (Message::Refused { promised: EPOCH }, Bytes::new()),
+    ]
+}
+
+fn head() -> SnapshotHead {
+    SnapshotHead { start: Lsn(1 << 28), chain: u32::MAX, checkpoint: Lsn(1 << 29), bytes: 4 }
+}
+
+fn status() -> proto::ReplicaStatus {
+    let slave = proto::PeerStatus {
+        store_id: StoreId(2).to_string(),
+        phase: proto::Phase::Following.into(),
+        received_lsn: 9,
+        durable_lsn: 8,
+    };
+    proto::ReplicaStatus {
+        name: "r0".to_owned(),
+        cluster: "test".to_owned(),
+        shard: 1,
+        store_id: StoreId(1).to_string(),
+        session: 2,
+        role: proto::Role::Master.into(),
+        serving: true,
+        epoch: 3,
+        promised: 4,
+        log_epoch: 5,
+        config_version: 6,
+        master: StoreId(1).to_string(),
+        log_start_lsn: 7,
+        end_lsn: 10,
+        durable_lsn: 9,
+        commit_lsn: 8,
+        phase: proto::Phase::Installing.into(),
+        master_silent_ms: Some(11),
+        slaves: vec![slave],
+        data_dir: "/data".to_owned(),
+        uptime_ms: 12,
+        halted: "why".to_owned(),
+    }
+}
+
+fn vouching() -> proto::VouchRequest {
+    proto::VouchRequest { clients: vec![proto::LivingClient { client: 1, connection: 2, idle_ms: 3 }] }
+}
+
+fn handing_over() -> proto::HandOverRequest {
+    proto::HandOverRequest { to_store: StoreId(0xB).to_string() }
+}
+
+fn part(part: snapshot_part::Part) -> proto::SnapshotPart {
+    proto::SnapshotPart { part: Some(part) }
+}
+
+#[test]
+fn replicas_speak_with_the_bytes_of_their_release() {
+    let mut lines = vec![hex(&greeting(&[(1, 0), (3, 50)]).write())];
+    lines.extend(slave_says().iter().map(|message| hex(&write_from_slave(message).unwrap())));
+    lines.push(hex(&write_room(1 << 30)));
+    lines.extend(
+        master_says().into_iter().map(|(message, frames)| hex(&write_from_master(&message, frames).unwrap())),
+    );
+    lines.push(hex(&write_snapshot_request(ShardId(1), StoreId(2))));
+    lines.push(hex(&part(snapshot_part::Part::Head(write_snapshot_head(head())))));
+    lines.push(hex(&part(snapshot_part::Part::Checkpoint(Bytes::from_static(b"state")))));
+    lines.extend([hex(&status()), hex(&vouching()), hex(&handing_over())]);
+    let said: String = lines.into_iter().map(|line| line + "\n").collect();
+    assert!(said == FIXTURE, "other bytes than a replica of this release expects: now they are\n{said}");
+}
+
+#[test]
+fn what_replicas_of_a_released_version_say_is_understood() {
+    let mut lines = FIXTURE.lines();
+    let mut line = || lines.next().unwrap();
+    assert_eq!(Greeting::read(read(line())), Ok(greeting(&[(1, 0), (3, 50)])));
+    for message in slave_says() {
+        assert_eq!(read_from_slave(read(line())), Ok(message));
+    }
+    assert_eq!(read_room(&read(line())), Some(1 << 30));
+    for message in master_says() {
+        assert_eq!(read_from_master(read(line())), Ok(message));
+    }
+    assert_eq!(read_snapshot_request(&read(line())), Ok((ShardId(1), StoreId(2))));
+    let announced: proto::SnapshotPart = read(line());
+    assert_eq!(announced, part(snapshot_part::Part::Head(write_snapshot_head(head()))));
+    let sent: proto::SnapshotPart = read(line());
+    assert_eq!(sent, part(snapshot_part::Part::Checkpoint(Bytes::from_static(b"state"))));
+    assert_eq!(read::<proto::ReplicaStatus>(line()), status());
+    assert_eq!(read::<proto::VouchRequest>(line()), vouching());
+    assert_eq!(read::<proto::HandOverRequest>(line()), handing_over());
+    assert_eq!(lines.next(), None);
 }
