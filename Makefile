@@ -72,7 +72,7 @@ tools-rust:
 
 # What the tests on real disks need besides the toolchain.
 tools-disk:
-	@missing=; for tool in strace:strace mkfs.ext4:e2fsprogs losetup:mount; do \
+	@missing=; for tool in strace:strace mkfs.ext4:e2fsprogs losetup:mount ip:iproute2 iptables:iptables nsenter:util-linux; do \
 		command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
 	if [ -n "$$missing" ]; then echo "installing$$missing"; \
 		apt-get -qq update && apt-get -qq install -y --no-install-recommends $$missing >/dev/null; fi

@@ -13,6 +13,8 @@ mod failing_disk;
 mod failover;
 #[path = "process/full_disk.rs"]
 mod full_disk;
+#[path = "process/namespaces.rs"]
+mod namespaces;
 #[path = "process/no_segment.rs"]
 mod no_segment;
 #[path = "process/power_loss.rs"]

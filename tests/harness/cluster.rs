@@ -133,17 +133,7 @@ impl Cluster {
     /// Stops it, and compares what both copies hold, frame by frame, as far as both hold it.
     pub async fn finish(mut self) -> Result<()> {
         self.rq(&["down"]).await?;
-        let [one, two] = ["r0", "r1"].map(|name| frames(&self.home.path().join(name)));
-        let (one, two) = (one?, two?);
-        let start = one.first().zip(two.first()).map_or(Lsn(0), |(one, two)| one.0.max(two.0));
-        let common =
-            one.iter().filter(|frame| frame.0 >= start).zip(two.iter().filter(|frame| frame.0 >= start));
-        let mut compared = 0;
-        for (one, two) in common {
-            ensure!(one == two, "the copies differ at {} and {}", one.0, two.0);
-            compared += 1;
-        }
-        ensure!(compared > 0, "the copies have nothing in common");
+        compare_copies(&self.home.path().join("r0"), &self.home.path().join("r1"))?;
         self.content = true;
         Ok(())
     }
@@ -201,6 +191,20 @@ fn free_ports() -> Result<u16> {
     let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let mut free = bases.filter(|base| (*base..base + PORTS_OF_A_CLUSTER).all(is_free));
     free.next().with_context(|| format!("no {PORTS_OF_A_CLUSTER} ports of {PORTS:?} in a row are free"))
+}
+
+/// Compares what two data directories of stopped brokers hold, frame by frame, as far as both hold it.
+pub(crate) fn compare_copies(one: &Path, two: &Path) -> Result<()> {
+    let (one, two) = (frames(one)?, frames(two)?);
+    let start = one.first().zip(two.first()).map_or(Lsn(0), |(one, two)| one.0.max(two.0));
+    let common = one.iter().filter(|frame| frame.0 >= start).zip(two.iter().filter(|frame| frame.0 >= start));
+    let mut compared = 0;
+    for (one, two) in common {
+        ensure!(one == two, "the copies differ at {} and {}", one.0, two.0);
+        compared += 1;
+    }
+    ensure!(compared > 0, "the copies have nothing in common");
+    Ok(())
 }
 
 /// Position and checksum of every frame of a log.

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
+use crate::network::Network;
+
 /// Something that not every machine has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Requirement {
@@ -19,6 +21,8 @@ pub enum Requirement {
     SharedMemory,
     /// Mounts of overlayfs.
     Overlay,
+    /// Network namespaces with a bridge, and rules that drop packets.
+    Namespaces,
 }
 
 impl Requirement {
@@ -33,6 +37,9 @@ impl Requirement {
             Requirement::Strace => runs("strace", "-V"),
             Requirement::SharedMemory => lists("/proc/mounts", " /dev/shm tmpfs "),
             Requirement::Overlay => lists("/proc/filesystems", "\toverlay"),
+            Requirement::Namespaces => {
+                runs("ip", "-V") && runs("iptables", "-V") && runs("nsenter", "-V") && Network::new(0).is_ok()
+            }
         }
     }
 
@@ -45,6 +52,9 @@ impl Requirement {
             Requirement::Strace => "strace: install the package strace",
             Requirement::SharedMemory => "a tmpfs on /dev/shm: mount one",
             Requirement::Overlay => "overlayfs: load the kernel module overlay",
+            Requirement::Namespaces => {
+                "network namespaces: install iproute2, iptables and util-linux, and load the kernel module bridge"
+            }
         }
     }
 }
