@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rq_config_files::{ConfigFiles, StoreError, Written};
 use rq_core::config::Config;
-use rq_core::ids::Session;
+use rq_core::ids::{Epoch, Session};
 use rq_core::replication::Answer;
 
 use crate::engine::Engine;
@@ -40,7 +40,7 @@ pub fn start(
     requests: Receiver<ConfigRequest>,
     engine: Engine,
 ) -> std::io::Result<thread::JoinHandle<()>> {
-    let watch = Watch { files, engine, seen: None, away: false };
+    let watch = Watch { files, engine, seen: None, away: false, gone: false };
     thread::Builder::new().name("rq-config".to_owned()).spawn(move || watch.run(&requests))
 }
 
@@ -51,6 +51,8 @@ struct Watch {
     seen: Option<u64>,
     /// The store does not answer; said once.
     away: bool,
+    /// The store is empty although this replica has been a member; said once.
+    gone: bool,
 }
 
 impl Watch {
@@ -74,7 +76,23 @@ impl Watch {
 
     fn changed(&mut self) -> bool {
         let newest = self.files.newest();
-        self.reached(newest).flatten().is_some_and(|version| self.seen.is_none_or(|seen| version > seen))
+        let Some(newest) = self.reached(newest) else { return false };
+        self.say_whether_gone(newest);
+        newest.is_some_and(|version| self.seen.is_none_or(|seen| version > seen))
+    }
+
+    /// Says to people that there is nothing where this replica has been a member: only they can bring it back.
+    fn say_whether_gone(&mut self, newest: Option<u64>) {
+        let was_member = self.seen.is_some() || self.engine.view().borrow().promised > Epoch(0);
+        let gone = newest.is_none() && was_member;
+        match (std::mem::replace(&mut self.gone, gone), gone) {
+            (false, true) => tracing::error!(
+                "the configuration is gone, and this store has been used: bring back the directory of the config store; \
+                 until then nobody is promoted and the in-sync set stays"
+            ),
+            (true, false) => tracing::info!("the configuration is back"),
+            _ => {}
+        }
     }
 
     /// A configuration that is not there is none that could be told: unknown, never empty.
