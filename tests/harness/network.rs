@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tokio::task::JoinHandle;
 
 /// Begins the name of each namespace; the id of the test process and a number follow.
 const PREFIX: &str = "rq-test-";
@@ -141,9 +142,13 @@ impl Namespace {
         command
     }
 
-    /// Runs asynchronous work in it, on threads of its own: whatever it connects to and starts is in the namespace.
-    pub fn run<T: Send, F: Future<Output = Result<T>>>(&self, work: impl FnOnce() -> F + Send) -> Result<T> {
-        run_in(&self.path(), work)
+    /// Begins asynchronous work in it, on threads of its own: whatever it connects to is in the namespace.
+    pub fn spawn<T: Send + 'static, F: Future<Output = Result<T>>>(
+        &self,
+        work: impl FnOnce() -> F + Send + 'static,
+    ) -> JoinHandle<Result<T>> {
+        let path = self.path();
+        tokio::task::spawn_blocking(move || run_in(&path, work))
     }
 
     fn path(&self) -> PathBuf {

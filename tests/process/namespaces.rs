@@ -2,12 +2,19 @@
 //! of its own. Whatever happens to them under load, nothing acknowledged may be missing afterwards, both copies must be
 //! the same, and the shard must be whole again without a hand.
 
+
+#[path = "namespaces/config_store.rs"]
+mod config_store;
+#[path = "namespaces/disks.rs"]
+mod disks;
+#[path = "namespaces/kills.rs"]
+mod kills;
 #[path = "namespaces/links.rs"]
 mod links;
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rand::rngs::StdRng;
 use rq_tests::network::Network;
 use rq_tests::requirement::{Requirement, can_run};
@@ -29,6 +36,10 @@ const RESTLESS: [(&str, &str); 5] = [
 const DISK_MIB: u64 = 512;
 /// Further acknowledged messages that show that sends go on.
 const GOING_ON: usize = 20;
+/// Answers that are on their way have arrived after this.
+const IN_FLIGHT: Duration = Duration::from_secs(1);
+/// Longer than everybody's patience with a silent master.
+const LONG: Duration = Duration::from_secs(6);
 
 /// A shard under load.
 pub(crate) struct Scene {
@@ -38,6 +49,17 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
+    /// No send may be acknowledged from a moment after now for so long.
+    pub(crate) async fn no_send_is_acknowledged(&self, when: &str, lasting: Duration) -> Result<()> {
+        // What was committed before may be answered yet.
+        tokio::time::sleep(IN_FLIGHT).await;
+        let acknowledged = self.load.acknowledged();
+        tokio::time::sleep(lasting).await;
+        let more = self.load.acknowledged() - acknowledged;
+        ensure!(more == 0, "{more} sends were acknowledged {when}");
+        Ok(())
+    }
+
     /// Waits until further sends are acknowledged.
     pub(crate) async fn sends_go_on(&self, when: &str) -> Result<()> {
         let acknowledged = self.load.acknowledged();
@@ -83,6 +105,3 @@ fn history(
         shard.finish().await
     })
 }
-
-/// Longer than everybody's patience with a silent master.
-pub(crate) const LONG: Duration = Duration::from_secs(6);
