@@ -6,35 +6,21 @@
 mod descriptors;
 #[path = "official_clients/features.rs"]
 mod features;
-#[path = "official_clients/language.rs"]
-mod language;
 #[path = "official_clients/matrix.rs"]
 mod matrix;
 #[path = "official_clients/program.rs"]
 mod program;
 
-use std::io::Write as _;
-use std::path::Path;
-
 use anyhow::{Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _};
 use rq_tests::broker::Broker;
+use rq_tests::language::{LANGUAGES, root};
+use rq_tests::requirement::loudly;
 
-use crate::language::LANGUAGES;
 use crate::program::Findings;
 
 /// Client programs that run at a time: a program mostly waits, but its start takes a core.
 const AT_A_TIME: usize = 3;
-
-/// The top of the repository.
-fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-}
-
-/// Says what was left out past the capture of the test runner, which hides what a passing test prints.
-fn loudly(what: &str) {
-    let _ = writeln!(std::io::stderr(), "\n!!!! {what} !!!!\n");
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_official_client_passes_the_features_that_it_has() -> Result<()> {

@@ -78,7 +78,11 @@ pub fn can_run(test: &str, needs: &[Requirement]) -> Result<bool> {
     if std::env::var("CI").is_ok_and(|ci| ci == "true") {
         bail!("{test} cannot run here and CI=true asks for every test: it needs {missing}");
     }
-    // Past the capture of the test runner, which hides what a passing test prints.
-    let _ = writeln!(std::io::stderr(), "\n!!!! NOT RUN: {test} needs {missing} !!!!\n");
+    loudly(&format!("NOT RUN: {test} needs {missing}"));
     Ok(false)
+}
+
+/// Says what was left out past the capture of the test runner, which hides what a passing test prints.
+pub fn loudly(what: &str) {
+    let _ = writeln!(std::io::stderr(), "\n!!!! {what} !!!!\n");
 }

@@ -9,8 +9,8 @@ use base64::Engine as _;
 use prost::Message as _;
 use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet};
 
-use crate::language::Language;
 use crate::root;
+use rq_tests::language::Language;
 
 const PACKAGE: &str = "apache.rocketmq.v2";
 

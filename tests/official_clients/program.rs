@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 use crate::features::{self, DEAD_LETTER, FEATURES};
-use crate::language::{Build, Language};
+use rq_tests::language::{Build, Language};
 
 /// Until a program has ended, beyond its long handler. Its features end sooner, each by its own deadline.
 const DEADLINE: Duration = Duration::from_mins(4);

@@ -2,7 +2,8 @@
 //! of its own. Whatever happens to them under load, nothing acknowledged may be missing afterwards, both copies must be
 //! the same, and the shard must be whole again without a hand.
 
-
+#[path = "namespaces/bit_rot.rs"]
+mod bit_rot;
 #[path = "namespaces/config_store.rs"]
 mod config_store;
 #[path = "namespaces/disks.rs"]
@@ -11,11 +12,14 @@ mod disks;
 mod kills;
 #[path = "namespaces/links.rs"]
 mod links;
+#[path = "namespaces/network.rs"]
+mod network;
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rand::rngs::StdRng;
+use rq_tests::go_client::GoClient;
 use rq_tests::network::Network;
 use rq_tests::requirement::{Requirement, can_run};
 use rq_tests::run::{randomness, rounds, seed};
@@ -95,12 +99,15 @@ fn history(
         let shard = Shard::start(network, DISK_MIB, settings).await?;
         let plan = Plan { producers: 3, ordered_producers: 3, consumers: 1, ..Plan::new(seed) };
         let load = Load::start(&shard.endpoint(), plan).await?;
+        let official = GoClient::start(&shard.endpoint(), &shard.address()).await?;
         let mut scene = Scene { shard, load, random: randomness(seed, 102) };
         scene.sends_go_on("at first").await?;
         fault(&mut scene).await?;
         scene.sends_go_on("after all").await?;
         let Scene { shard, load, .. } = scene;
-        judge(name, &load.drain().await?)?;
+        let (history, told) = tokio::join!(load.drain(), official.finish());
+        judge(name, &history?)?;
+        eprintln!("{name}: the official Go client: {}", told?);
         shard.whole().await?;
         shard.finish().await
     })

@@ -53,10 +53,18 @@ func main() {
 	endpoint := flag.String("endpoint", "127.0.0.1:8081", "address of the broker")
 	runID := flag.String("run-id", "", "prefix of topics and groups")
 	hold := flag.Bool("hold", false, "take one message of TOPIC in GROUP and never finish")
+	going := flag.Bool("keep-going", false, "send to TOPIC and consume it in GROUP until standard input ends")
 	flag.Parse()
 	rmq.EnableSsl = false
 	if *hold {
 		holdMessage(*endpoint, flag.Arg(0), flag.Arg(1))
+		return
+	}
+	if *going {
+		detail, err := keepGoing(*endpoint, flag.Arg(0), flag.Arg(1))
+		if !say("keep-going", detail, err) {
+			os.Exit(1)
+		}
 		return
 	}
 	wanted := map[string]bool{}
@@ -102,6 +110,17 @@ func runFeatures(endpoint, runID string, wanted map[string]bool) bool {
 		return false
 	}
 	return passed
+}
+
+// say reports what came of a single task.
+func say(task, detail string, err error) bool {
+	r := report{task, "pass", detail}
+	if err != nil {
+		r = report{task, "fail", fmt.Sprintf("%s: %v", detail, err)}
+	}
+	line, _ := json.Marshal(r)
+	fmt.Println(string(line))
+	return err == nil
 }
 
 func runFeature(f feature, s *scene) report {

@@ -9,24 +9,31 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{loudly, root};
+use crate::requirement::loudly;
 
 /// A language with an official client.
-pub(crate) struct Language {
+#[derive(Debug)]
+pub struct Language {
     /// What the matrix calls it.
-    pub(crate) label: &'static str,
+    pub label: &'static str,
     /// Its folder of `tests/clients`.
-    pub(crate) folder: &'static str,
+    pub folder: &'static str,
     /// The version of the client.
-    pub(crate) version: &'static str,
+    pub version: &'static str,
     /// Where that version is pinned: a file and what it says.
     pin: (&'static str, &'static str),
     /// Builds the program; returns how to start it.
     compile: fn(&Place) -> Result<Build>,
 }
 
+/// The top of the repository.
+#[must_use]
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
 /// Every official client that is tested.
-pub(crate) const LANGUAGES: [Language; 5] = [
+pub const LANGUAGES: [Language; 5] = [
     Language {
         label: "Go",
         folder: "go",
@@ -65,9 +72,10 @@ pub(crate) const LANGUAGES: [Language; 5] = [
 ];
 
 /// A program that was built.
-pub(crate) struct Build {
+#[derive(Debug)]
+pub struct Build {
     /// The program and its first arguments.
-    pub(crate) command: Vec<OsString>,
+    pub command: Vec<OsString>,
 }
 
 /// Where a program's sources are and where it is built.
@@ -78,7 +86,7 @@ struct Place {
 
 impl Language {
     /// Builds the program. `None`, said loudly, where the toolchain is missing; an error if `CI=true` asks for all.
-    pub(crate) fn build(&self) -> Result<Option<Build>> {
+    pub fn build(&self) -> Result<Option<Build>> {
         let clients = root().join("tests/clients").canonicalize()?;
         let check = Command::new(clients.join("install.sh")).args(["--check", self.folder]).output()?;
         if !check.status.success() {
@@ -102,7 +110,7 @@ impl Language {
     }
 
     /// The language of a folder.
-    pub(crate) fn of(folder: &str) -> Result<&'static Self> {
+    pub fn of(folder: &str) -> Result<&'static Self> {
         LANGUAGES.iter().find(|language| language.folder == folder).context("no such language")
     }
 }
