@@ -95,6 +95,8 @@ pub trait DiskFile: Send + Sync {
     /// Makes everything written durable (fdatasync). After an error what was written since the last success is
     /// lost although reads may still show it, and another call may succeed: never retry.
     fn sync(&self) -> io::Result<()>;
+    /// Lets go of what the system keeps of it in memory, so that it is read from the disk next; as far as that goes.
+    fn forget_cached(&self) {}
 }
 
 impl<F: DiskFile> DiskFile for &F {
@@ -112,6 +114,9 @@ impl<F: DiskFile> DiskFile for &F {
     }
     fn sync(&self) -> io::Result<()> {
         (**self).sync()
+    }
+    fn forget_cached(&self) {
+        (**self).forget_cached();
     }
 }
 

@@ -5,6 +5,7 @@
 //! thread. Knows nothing of what the records mean.
 
 mod cache;
+mod check;
 mod checkpoint;
 mod copy;
 pub mod disk;
@@ -17,12 +18,14 @@ mod log;
 mod prepare;
 mod reader;
 mod recovery;
+mod replace;
 mod scan;
 mod sealed;
 mod shared;
 mod snapshot;
 mod superblock;
 
+pub use check::{CheckError, SegmentSum};
 pub use checkpoint::{Checkpoint, Checkpoints};
 pub use copy::CopyError;
 pub use disk::{Disk, StdDisk};
@@ -33,6 +36,7 @@ pub use inspect::{Inspection, inspect};
 pub use log::{Log, RECORD_LIMIT, Space, UNSYNCED_LIMIT};
 pub use reader::LogReader;
 pub use recovery::{MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES, Options, Recovery, open};
+pub use replace::{ReplaceError, Replacement, damaged_segment, replace_in};
 pub use sealed::Sealed;
 pub use snapshot::{Snapshot, SnapshotError, SnapshotFile, SnapshotHead};
 pub use superblock::Superblock;

@@ -140,4 +140,9 @@ impl DiskFile for File {
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
     }
+
+    fn forget_cached(&self) {
+        // Advice: what is mapped or not written back stays.
+        let _ = rustix::fs::fadvise(self, 0, None, rustix::fs::Advice::DontNeed);
+    }
 }

@@ -9,6 +9,7 @@ mod fixture;
 mod histories;
 mod install;
 mod real_disk;
+mod repair;
 
 use std::convert::Infallible;
 use std::path::Path;
