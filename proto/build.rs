@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".apache.rocketmq.v2.Message.body")
         .bytes(".reliablequeue.v1.Frames.frames")
         .bytes(".reliablequeue.v1.SnapshotPart.checkpoint")
+        .bytes(".reliablequeue.v1.SegmentPart.frames")
         // A map with a stable order, so that one message has one encoding.
         .btree_map(".")
         .compile_fds(descriptors)?;

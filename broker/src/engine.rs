@@ -10,20 +10,19 @@ mod inbox;
 mod log_thread;
 mod member;
 mod queues;
+pub(crate) mod read;
 mod recover;
 mod release;
 mod start;
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use bytes::Bytes;
-use rq_core::ids::{Lsn, ShardId, StoreId, Ticket};
+use rq_core::ids::{ShardId, StoreId, Ticket};
 use rq_core::queue::idle::IdleGroup;
 use rq_core::queue::request::{
     Ack, Answer, ChangeInvisible, ChangeInvisibleError, ConsumeError, CreateGroup, CreateGroupError,
@@ -31,17 +30,17 @@ use rq_core::queue::request::{
     ReceiveError, Request, Send, SendError, Sent, StaleHandle, Subscribe, TopicNotFound, TopicOnUseError,
     TopicView, UndoPop,
 };
-use rq_core::record::{self, StoredMessage};
 use rq_core::replication::Link;
-use rq_log::{LogReader, ReadError, SnapshotFile, StdDisk};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use self::cluster::{Following, News, Progress, ReplicaView};
 use self::figures::Published;
-pub use self::figures::{FLUSH_BUCKETS_US, Figures};
+pub use self::figures::{FLUSH_BUCKETS_US, Figures, ScrubFigures};
 pub use self::housekeeping::IDLE_GROUPS_MAX;
 use self::inbox::{Inbox, Seen, Work};
 use self::member::CurrentReader;
+pub use self::read::ReadMessageError;
+use self::read::Suspect;
 pub use self::recover::RecoverError;
 use self::release::undo;
 pub use self::start::{EngineOptions, StartError};
@@ -65,6 +64,8 @@ struct Shared {
     /// Bytes of the master's frames that may wait.
     receive_room: Arc<Semaphore>,
     reader: CurrentReader,
+    /// Whoever repairs the log, if anybody does.
+    suspects: OnceLock<mpsc::Sender<Suspect>>,
     published: Arc<Published>,
     identity: Identity,
     progress: watch::Receiver<Progress>,
@@ -116,31 +117,10 @@ pub enum EngineError {
     Unknown,
 }
 
-/// Why a message could not be read from the log.
-#[derive(Debug, Error)]
-pub enum ReadMessageError {
-    /// Its segment was dropped by retention meanwhile.
-    #[error("the message at {0} was dropped by retention")]
-    Dropped(Lsn),
-    /// This replica opens its log anew: it is not the master any more.
-    #[error("the log is being opened anew: ask the master")]
-    Reopening,
-    /// Its bytes are damaged: they are not delivered.
-    #[error("the message at {lsn} is damaged: {reason}")]
-    Damaged {
-        /// Where it lies.
-        lsn: Lsn,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
 /// How long a request waits for room before it is refused as overload.
 const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 /// What a request counts for besides its messages, in bytes.
 const REQUEST_BYTES: usize = 256;
-/// Bytes read from the disk for one caller before they are wanted; the last message may go beyond.
-const READ_AHEAD_BYTES: usize = 1 << 20;
 
 impl Engine {
     /// Hands in a request and waits until its answer is committed. Dropping the future of a waiting receive
@@ -162,42 +142,6 @@ impl Engine {
             None => answer.await.unwrap_or(Err(EngineError::Unknown)),
             Some(waiting) => Abandonable { answer, waiting: Some(waiting) }.await,
         }
-    }
-
-    /// Reads the message delivered at `lsn`: from memory, or else from the disk on a thread that may block.
-    pub async fn read(&self, lsn: Lsn) -> Result<StoredMessage, ReadMessageError> {
-        let mut read = self.read_ahead(std::iter::once(lsn)).await;
-        read.pop_front().unwrap_or(Err(ReadMessageError::Dropped(lsn)))
-    }
-
-    /// Reads messages in the order of `lsns`, at least the first one. What is in memory comes alone, for the next
-    /// one costs no more; from the disk come up to [`READ_AHEAD_BYTES`] at once, for the way to a thread that may
-    /// block costs more than the reading.
-    pub async fn read_ahead(
-        &self,
-        mut lsns: impl Iterator<Item = Lsn>,
-    ) -> VecDeque<Result<StoredMessage, ReadMessageError>> {
-        let Some(first) = lsns.next() else { return VecDeque::new() };
-        let Some(reader) = self.reader() else { return VecDeque::from([Err(ReadMessageError::Reopening)]) };
-        if let Some(record) = reader.cached(first) {
-            return VecDeque::from([decode(first, Ok(record))]);
-        }
-        let lsns: Vec<Lsn> = std::iter::once(first).chain(lsns).collect();
-        let read = move || {
-            let mut bytes = 0;
-            let mut messages = VecDeque::with_capacity(lsns.len());
-            for lsn in lsns {
-                let record = reader.read_record(lsn);
-                bytes += record.as_ref().map_or(0, Bytes::len);
-                messages.push_back(decode(lsn, record));
-                if bytes >= READ_AHEAD_BYTES {
-                    break;
-                }
-            }
-            messages
-        };
-        let read = tokio::task::spawn_blocking(read).await;
-        read.unwrap_or_else(|error| VecDeque::from([Err(damaged(first, &error))]))
     }
 
     /// Looks at the shard's state from the log thread. Keep it short: it holds up everything else.
@@ -232,6 +176,11 @@ impl Engine {
     /// The figures of the moment.
     pub fn figures(&self) -> Figures {
         self.shared.published.figures()
+    }
+
+    /// Tells what the scrub has found so far.
+    pub(crate) fn tell_scrub(&self, scrub: ScrubFigures) {
+        self.shared.published.scrubbed(scrub);
     }
 
     /// The groups that owe messages and have not consumed for long, as of the newest look at what can be dropped;
@@ -275,31 +224,6 @@ impl Engine {
         Arc::clone(&self.shared.receive_room)
     }
 
-    /// Whole frames from the one that starts at `from` on: at least one, and more while they have together no more than
-    /// `bytes_max`; none at the end of the log. They may not be flushed yet.
-    pub async fn frames(&self, from: Lsn, bytes_max: usize) -> Result<Vec<rq_log::Frame>, ReadError> {
-        let Some(reader) = self.reader() else { return Ok(Vec::new()) };
-        let cached = reader.cached_frames(from, bytes_max);
-        if !cached.is_empty() {
-            return Ok(cached);
-        }
-        let read = tokio::task::spawn_blocking(move || reader.frames(from, bytes_max)).await;
-        // Only a runtime that ends runs nothing.
-        read.unwrap_or(Ok(Vec::new()))
-    }
-
-    /// What another replica can begin a copy of this log with; none if the log has no checkpoint yet.
-    pub async fn snapshot(&self) -> Result<Option<SnapshotFile<StdDisk>>, ReadError> {
-        let Some(reader) = self.reader() else { return Ok(None) };
-        let opened = tokio::task::spawn_blocking(move || reader.snapshot()).await;
-        // Only a runtime that ends runs nothing.
-        opened.unwrap_or(Ok(None))
-    }
-
-    fn reader(&self) -> Option<LogReader<StdDisk>> {
-        self.shared.reader.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// Waits for room among the requests that wait for the disk.
     async fn room(&self, request: &Request) -> Result<OwnedSemaphorePermit, EngineError> {
         let bytes = match request {
@@ -321,18 +245,6 @@ impl Engine {
             Err(_) => Err(EngineError::Overloaded),
         }
     }
-}
-
-fn decode(lsn: Lsn, record: Result<Bytes, ReadError>) -> Result<StoredMessage, ReadMessageError> {
-    let record = record.map_err(|error| match error {
-        ReadError::Dropped { .. } => ReadMessageError::Dropped(lsn),
-        error => damaged(lsn, &error),
-    })?;
-    record::decode_message(&record).map_err(|error| damaged(lsn, &error))
-}
-
-fn damaged(lsn: Lsn, error: &dyn std::error::Error) -> ReadMessageError {
-    ReadMessageError::Damaged { lsn, reason: error.to_string() }
 }
 
 /// A receive that the engine works on.

@@ -17,6 +17,7 @@ pub mod metrics;
 mod open_files;
 pub mod replication;
 mod run;
+pub mod scrub;
 pub mod shutdown;
 pub mod wire;
 

@@ -10,6 +10,7 @@
 
 mod follower;
 mod link;
+pub(crate) mod segment;
 mod service;
 mod shipping;
 mod snapshot;

@@ -1,11 +1,13 @@
 //! The life of a broker: recover, serve, stop in order. Everything it needs comes from its caller, so that a test
 //! runs it as the process does.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rq_config_files::{ConfigFiles, StoreError};
-use rq_core::ids::Session;
+use rq_core::ids::{Lsn, Session};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +16,7 @@ use crate::clients::Clients;
 use crate::config::Config;
 use crate::config::units::Span;
 use crate::engine::cluster::Cluster;
-use crate::engine::{Engine, EngineOptions, StartError};
+use crate::engine::{Engine, EngineOptions, RecoverError, StartError};
 use crate::forwarding::master::Master;
 use crate::grpc::admin::{AdminOptions, Figures};
 use crate::grpc::replica::ReplicaOptions;
@@ -22,7 +24,8 @@ use crate::grpc::server::ClusterServices;
 use crate::grpc::{Gateway, server};
 use crate::http::{self, Pages};
 use crate::metrics::{EngineFigures, Metrics};
-use crate::{config_store, replication};
+use crate::scrub::mend::mend_closed;
+use crate::{config_store, replication, scrub};
 
 /// Pages that are not served so long after the stop are cut off.
 const HTTP_PATIENCE: Duration = Duration::from_secs(1);
@@ -103,15 +106,11 @@ async fn serve(
     stopping: &CancellationToken,
 ) -> Result<(), RunError> {
     let options = config.engine();
-    let stop_timeout = config.limits.stop_timeout;
+    let limits = &config.limits;
+    let stop_timeout = limits.stop_timeout;
     let session = config_store::session();
-    let store = config.config_store.as_deref().map(config_store::open).transpose()?;
-    let start = move || match store {
-        None => Engine::start(&options).map_err(RunError::from),
-        Some(store) => join(&options, store, session),
-    };
     let engine = tokio::select! {
-        started = tokio::task::spawn_blocking(start) => started??,
+        started = start(&options, config.config_store.as_deref(), session) => started?,
         () = overdue(stopping, stop_timeout.duration()) => {
             return Err(RunError::NotStopped { doing: "its start", within: stop_timeout });
         }
@@ -122,7 +121,7 @@ async fn serve(
     let address = listener.local_addr()?;
     let admin = admin_options(config, &engine, &clients);
     let replicates = config.config_store.is_some();
-    let (request_bytes, held_bytes) = (config.server().request_bytes, config.limits.max_sends.bytes());
+    let (request_bytes, held_bytes) = (config.server().request_bytes, limits.max_sends.bytes());
     let master = replicates.then(|| Arc::new(Master::new(engine.view(), request_bytes, held_bytes)));
     let gateway = Gateway::new(
         engine.clone(),
@@ -138,6 +137,7 @@ async fn serve(
     let name = if config.name.is_empty() { config.cluster.clone() } else { config.name.clone() };
     let replica = ReplicaOptions { name, data_dir: config.data.display().to_string(), session: session.0 };
     let follower = replicates.then(|| replication::start_follower(engine.clone(), stopping.clone()));
+    let scrub = scrub::start(engine.clone(), limits.scrub_interval.duration(), stopping.clone());
     let cluster = ClusterServices { replica, replicates };
     let serving = server::serve(gateway, admin, cluster, listener, config.server());
     let half = Span::millis(stop_timeout.0 / 2);
@@ -152,11 +152,48 @@ async fn serve(
     if let Some(follower) = follower {
         follower.await?;
     }
+    scrub.await?;
     if tokio::time::timeout(patience, engine.stop()).await.is_err() {
         return Err(RunError::NotStopped { doing: "closing the log", within: half });
     }
     tracing::info!("stopped");
     Ok(served?)
+}
+
+/// Starts the engine: alone, or as a member of the cluster of a config store. Whatever another replica can repair of a log
+/// that cannot be opened is repaired first: until then nobody hears of this one, so it is neither promoted nor thrown out.
+async fn start(options: &EngineOptions, store: Option<&Path>, session: Session) -> Result<Engine, RunError> {
+    let Some(store) = store else {
+        let options = options.clone();
+        return Ok(tokio::task::spawn_blocking(move || Engine::start(&options)).await??);
+    };
+    let mut mended = BTreeSet::new();
+    loop {
+        let (files, options) = (config_store::open(store)?, options.clone());
+        let config = files.read()?;
+        let (data, shard) = (options.data.clone(), options.log.shard);
+        let started = tokio::task::spawn_blocking(move || join(&options, files, session)).await?;
+        let damaged = started.as_ref().err().and_then(damaged_segment);
+        let (Some(base), Some(config)) = (damaged, config) else { return started };
+        if !mended.insert(base) {
+            return started;
+        }
+        tracing::error!(base = base.0, "a segment of the log is damaged: it is fetched from another replica");
+        if let Err(error) = mend_closed(&data, shard, base, &config).await {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::error!(base = base.0, error, "the damaged segment could not be repaired");
+            return started;
+        }
+        tracing::info!(base = base.0, "a damaged segment was replaced by another replica's copy");
+    }
+}
+
+/// The segment because of which the log could not be opened.
+fn damaged_segment(error: &RunError) -> Option<Lsn> {
+    match error {
+        RunError::Start(StartError::Recover(RecoverError::Open(error))) => rq_log::damaged_segment(error),
+        _ => None,
+    }
 }
 
 /// Starts the engine as a member of the cluster that the store is of.

@@ -106,6 +106,12 @@ impl MessageContent<'_> {
 }
 
 impl<'a> MessageContent<'a> {
+    /// Whether the checksum matches.
+    #[must_use]
+    pub fn is_whole(bytes: &[u8]) -> bool {
+        bytes.split_first_chunk().is_some_and(|(crc, rest)| u32::from_le_bytes(*crc) == hash::crc32c(rest))
+    }
+
     /// Decodes and checks the checksum. The body is a slice of `bytes`, not a copy.
     pub fn decode(bytes: &'a Bytes) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);

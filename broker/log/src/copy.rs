@@ -119,7 +119,8 @@ impl<D: Disk> Log<D> {
 
 impl<D: Disk> LogReader<D> {
     /// Whole frames as they lie in the log, from the one that starts at `from` on: at least one, and more while they
-    /// are together no longer than `bytes_max`. Nothing at the end of the log. Frames may not be flushed yet.
+    /// are together no longer than `bytes_max`. Nothing at the end of the log. Frames may not be flushed yet. What cannot be
+    /// read ends them; it is an error if it is the first.
     pub fn frames(&self, from: Lsn, bytes_max: usize) -> Result<Vec<Frame>, ReadError> {
         let (start, end) = (self.shared.start(), self.shared.end());
         if from < start {
@@ -130,7 +131,10 @@ impl<D: Disk> LogReader<D> {
         }
         let (mut frames, mut at, mut bytes) = (Vec::new(), from, 0);
         while at < end {
-            let frame = self.frame_at(at)?;
+            let frame = match self.frame_at(at) {
+                Err(_) if !frames.is_empty() => break,
+                frame => frame?,
+            };
             if !frames.is_empty() && bytes + frame.bytes.len() > bytes_max {
                 break;
             }

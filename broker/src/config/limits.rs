@@ -119,6 +119,8 @@ limits! {
     checkpoint_size "RQ_CHECKPOINT_SIZE": Size = Size::mib(256), Size::mib(1) => Size::gib(64);
     /// A checkpoint is written after this time.
     checkpoint_interval "RQ_CHECKPOINT_INTERVAL": Span = Span::secs(60), Span::secs(1) => Span::hours(1);
+    /// Every full segment of the log is read again and checked once in this time.
+    scrub_interval "RQ_SCRUB_INTERVAL": Span = Span::hours(168), Span::secs(1) => Span::hours(8_760);
     /// A stop that takes longer is given up: the process ends as if it was killed. Half of it is for open calls.
     stop_timeout "RQ_STOP_TIMEOUT": Span = Span::secs(20), Span::secs(1) => Span::hours(1);
     /// Messages that no group owes are kept this long.

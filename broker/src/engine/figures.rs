@@ -31,6 +31,8 @@ pub struct Figures {
     pub accepts_messages: bool,
     /// Messages that idle groups gave up, since the log began.
     pub expired_messages: u64,
+    /// What the scrub has found.
+    pub scrub: ScrubFigures,
     /// Batches worked off.
     pub batches: u64,
     /// Requests worked off.
@@ -41,6 +43,19 @@ pub struct Figures {
     pub flush_us: u64,
     /// Flushes by their time, by [`FLUSH_BUCKETS_US`].
     pub flushes_by_time: [u64; FLUSH_BUCKETS_US.len() + 1],
+}
+
+/// What the scrub has found since the broker started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ScrubFigures {
+    /// Segments that were read again.
+    pub segments: u64,
+    /// Damaged ones among them, and those that a reader came upon.
+    pub damaged: u64,
+    /// Segments that another replica's copy has replaced.
+    pub repaired: u64,
+    /// Segments that are damaged now.
+    pub damaged_now: u64,
 }
 
 /// The figures as they are published.
@@ -56,6 +71,7 @@ pub(super) struct Published {
     expired_messages: AtomicU64,
     /// Whoever pins most of the log comes first.
     idle_groups: Mutex<Arc<[Arc<IdleGroup>]>>,
+    scrub: Mutex<ScrubFigures>,
     batches: AtomicU64,
     requests: AtomicU64,
     flushes: AtomicU64,
@@ -80,6 +96,10 @@ impl Published {
 
     pub(super) fn idle_groups(&self) -> Arc<[Arc<IdleGroup>]> {
         Arc::clone(&self.idle_groups.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn scrubbed(&self, scrub: ScrubFigures) {
+        *self.scrub.lock().unwrap_or_else(PoisonError::into_inner) = scrub;
     }
 
     pub(super) fn batch(&self, requests: usize) {
@@ -122,6 +142,7 @@ impl Published {
             total_bytes: load(&self.total_bytes),
             accepts_messages: self.accepts_messages.load(Ordering::Relaxed),
             expired_messages: load(&self.expired_messages),
+            scrub: *self.scrub.lock().unwrap_or_else(PoisonError::into_inner),
             batches: load(&self.batches),
             requests: load(&self.requests),
             flushes: load(&self.flushes),

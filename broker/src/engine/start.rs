@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -136,6 +136,7 @@ impl Engine {
             next_link: AtomicU64::new(1),
             receive_room: Arc::new(Semaphore::new(RECEIVE_BYTES)),
             reader,
+            suspects: OnceLock::new(),
             published,
             identity,
             progress: progress.1,

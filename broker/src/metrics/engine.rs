@@ -33,7 +33,7 @@ impl fmt::Debug for EngineFigures {
 impl Collector for EngineFigures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let figures = self.engine.figures();
-        let gauges: [(&str, &str, u64); 9] = [
+        let gauges: [(&str, &str, u64); 10] = [
             ("connections", "Connections to the client port", self.clients.connections() as u64),
             (
                 "clients",
@@ -51,6 +51,11 @@ impl Collector for EngineFigures {
                 "1 unless the disk is too full for messages",
                 u64::from(figures.accepts_messages),
             ),
+            (
+                "log_segments_damaged",
+                "Log segments that are damaged now and could not be repaired yet",
+                figures.scrub.damaged_now,
+            ),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(value);
@@ -66,11 +71,22 @@ impl Collector for EngineFigures {
                 gauge.encode(family.encode_family(&[("group", idle.group.as_ref())])?)?;
             }
         }
-        let counters: [(&str, &str, u64); 3] = [
+        let counters: [(&str, &str, u64); 6] = [
             (
                 "messages_expired",
                 "Messages that groups gave up because they had not consumed them in time",
                 figures.expired_messages,
+            ),
+            ("log_segments_scrubbed", "Log segments that were read again", figures.scrub.segments),
+            (
+                "log_segments_found_damaged",
+                "Log segments that were found to be damaged",
+                figures.scrub.damaged,
+            ),
+            (
+                "log_segments_repaired",
+                "Damaged log segments that were replaced by another replica's copy",
+                figures.scrub.repaired,
             ),
             ("engine_batches", "Batches of requests that the log thread worked off", figures.batches),
             ("engine_requests", "Requests that the log thread worked off", figures.requests),

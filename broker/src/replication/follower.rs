@@ -82,7 +82,7 @@ struct Connection {
 
 /// Why there is no link.
 #[derive(Debug, Error)]
-enum NotConnected {
+pub(super) enum NotConnected {
     #[error("the address of the master cannot be read: set it to HOST:PORT")]
     Address(#[source] tonic::transport::Error),
     #[error("no connection to the master")]
@@ -158,7 +158,8 @@ impl Follower {
     }
 }
 
-async fn channel(address: &str) -> Result<Channel, NotConnected> {
+/// A connection to another replica.
+pub(super) async fn channel(address: &str) -> Result<Channel, NotConnected> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(NotConnected::Address)?
         .tcp_nodelay(true)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rq_core::ids::{ShardId, StoreId};
 use rq_proto::reliablequeue::replication_server::Replication;
-use rq_proto::reliablequeue::{FromMaster, FromSlave, SnapshotRequest};
+use rq_proto::reliablequeue::{FromMaster, FromSlave, SegmentRequest, SnapshotRequest};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::link::{Ended, Linked};
+use super::segment;
 use super::shipping::{Out, Shipping};
 use super::snapshot::{self, Parts};
 use super::wire::{self, Greeting};
@@ -58,6 +59,7 @@ impl Master {
 #[tonic::async_trait]
 impl Replication for Master {
     type FollowStream = ReceiverStream<Result<FromMaster, Status>>;
+    type SegmentStream = segment::Parts;
     type SnapshotStream = Parts;
 
     async fn snapshot(&self, request: Request<SnapshotRequest>) -> Result<Response<Parts>, Status> {
@@ -67,6 +69,15 @@ impl Replication for Master {
         check(identity.shard, identity.store_id, shard, master)
             .map_err(|error| Status::failed_precondition(error.to_string()))?;
         snapshot::serve(&self.engine, self.stopping.clone()).await.map(Response::new)
+    }
+
+    async fn segment(&self, request: Request<SegmentRequest>) -> Result<Response<segment::Parts>, Status> {
+        let asked = wire::read_segment_request(&request.into_inner());
+        let (shard, store, start, end) = asked.map_err(|error| Ended::from(error).status())?;
+        let identity = self.engine.identity();
+        check(identity.shard, identity.store_id, shard, store)
+            .map_err(|error| Status::failed_precondition(error.to_string()))?;
+        segment::serve(&self.engine, (start, end), self.stopping.clone()).map(Response::new)
     }
 
     async fn follow(

@@ -1,6 +1,7 @@
 //! Two engines in one process, with a configuration in memory: the log of the master arrives at its slave.
 
 mod install;
+mod repair;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

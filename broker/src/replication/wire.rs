@@ -117,6 +117,23 @@ pub(super) fn write_snapshot_head(head: SnapshotHead) -> proto::SnapshotHead {
     proto::SnapshotHead { start: start.0, chain, checkpoint: checkpoint.0, bytes }
 }
 
+/// Reads what somebody asks the segment of: a shard, a store, and from where to where.
+pub(super) fn read_segment_request(
+    request: &proto::SegmentRequest,
+) -> Result<(ShardId, StoreId, Lsn, Lsn), WireError> {
+    Ok((shard(request.shard)?, store_id(&request.store)?, Lsn(request.start), Lsn(request.end)))
+}
+
+/// Asks for a segment.
+pub(super) fn write_segment_request(
+    shard: ShardId,
+    store: StoreId,
+    (start, end): (Lsn, Lsn),
+) -> proto::SegmentRequest {
+    let store = store.0.to_be_bytes().to_vec();
+    proto::SegmentRequest { shard: u32::from(shard.0), store, start: start.0, end: end.0 }
+}
+
 fn shard(number: u32) -> Result<ShardId, WireError> {
     u16::try_from(number).map(ShardId).map_err(|_| WireError::Shard(number))
 }
