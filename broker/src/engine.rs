@@ -2,6 +2,7 @@
 
 mod clock;
 pub mod cluster;
+pub mod compare;
 mod effects;
 mod figures;
 mod frames;
@@ -22,7 +23,7 @@ use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rq_core::ids::{ShardId, StoreId, Ticket};
+use rq_core::ids::{Lsn, ShardId, StoreId, Ticket};
 use rq_core::queue::idle::IdleGroup;
 use rq_core::queue::request::{
     Ack, Answer, ChangeInvisible, ChangeInvisibleError, ConsumeError, CreateGroup, CreateGroupError,
@@ -34,6 +35,7 @@ use rq_core::replication::Link;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use self::cluster::{Following, News, Progress, ReplicaView};
+use self::compare::Hashes;
 use self::figures::Published;
 pub use self::figures::{FLUSH_BUCKETS_US, Figures, ScrubFigures};
 pub use self::housekeeping::IDLE_GROUPS_MAX;
@@ -71,6 +73,7 @@ struct Shared {
     progress: watch::Receiver<Progress>,
     following: watch::Receiver<Option<Following>>,
     view: watch::Receiver<ReplicaView>,
+    hashes: watch::Receiver<Hashes>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -158,6 +161,20 @@ impl Engine {
             return Err(EngineError::Stopping);
         }
         answer.await.unwrap_or(Err(EngineError::Stopping))
+    }
+
+    /// Has every replica hash its state as of one position in the log, and tells that position once it is committed.
+    pub async fn mark(&self) -> Result<Lsn, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        if !self.shared.inbox.push(Work::Mark(reply)) {
+            return Err(EngineError::Stopping);
+        }
+        answer.await.unwrap_or(Err(EngineError::Unknown))
+    }
+
+    /// What the state of this replica hashed to at the newest marks.
+    pub fn hashes(&self) -> watch::Receiver<Hashes> {
+        self.shared.hashes.clone()
     }
 
     /// Takes no more requests, works off what it has, closes the log. Answers [`EngineError::Stopping`] to

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::endpoint::Endpoint;
 use crate::output::Output;
-use crate::{bench, consume, dlq, group, local, log, produce, promote, topic};
+use crate::{bench, consume, dlq, group, local, log, produce, promote, topic, verify};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -16,11 +16,12 @@ Examples:
   rq consume orders --group billing --follow
   rq dlq count billing
   rq status -o json
+  rq verify
   rq local up --replicas 2
 
 Exit codes:
   0  done
-  1  failed: the broker refused, or a file could not be read or written
+  1  failed: the broker refused, a file could not be read or written, or copies differ
   2  wrong use of the command line
   3  not found: no such topic or consumer group
   4  the broker cannot be reached or did not answer in time
@@ -75,6 +76,8 @@ pub(crate) enum Command {
     Status,
     /// Make another replica the master
     Promote(promote::Promote),
+    /// Compare the copies of a cluster: their segments, read again from the disks, and their states
+    Verify(verify::Verify),
     /// Run a cluster of processes on this machine: master, slaves and who watches over them
     #[command(subcommand)]
     Local(local::LocalCommand),

@@ -53,6 +53,9 @@ pub(crate) enum Failure {
     /// The log has a damaged place.
     #[error("{file} is damaged at log position {lsn}: {reason}; restore it from a backup or a replica")]
     DamagedLog { file: PathBuf, lsn: u64, reason: String },
+    /// The copies of a cluster are not all whole and the same.
+    #[error("{troubles} findings: the copies are not all whole and the same, or could not all be read")]
+    CopiesDiffer { troubles: usize },
     /// Some dead letters could not be listed.
     #[error(
         "{damaged} dead letters are damaged on the disk and were left out: restore the log from a backup or a replica"

@@ -19,6 +19,7 @@ mod produce;
 mod promote;
 mod status;
 mod topic;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -69,6 +70,7 @@ async fn command(args: Args) -> Result<(), Failure> {
         Command::Dlq(command) => dlq::run(&global, command).await,
         Command::Status => status::run(&global).await,
         Command::Promote(command) => promote::run(&global, command).await,
+        Command::Verify(command) => verify::run(&global, &command).await,
         Command::Local(command) => local::run(&global, command).await,
         Command::Log(command) => log::run(&global, command),
         Command::Bench(command) => bench::run(&global, *command).await,

@@ -5,6 +5,7 @@
 
 mod apply;
 pub mod checkpoint;
+pub mod compare;
 mod duplicates;
 mod held;
 pub mod idle;

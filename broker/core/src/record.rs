@@ -152,8 +152,12 @@ pub enum Record<'a> {
         /// Messages whose records lie below are done for the group.
         below: Lsn,
     },
-    /// Hash of the state after everything before this record, for replicas to compare.
+    /// Every replica hashes its state as of everything before this record.
+    StateMark,
+    /// What came of that on the master, for the others to compare.
     StateHash {
+        /// The [`Record::StateMark`].
+        of: Lsn,
         /// See [`State::hash`](crate::queue::State::hash).
         hash: u128,
     },
@@ -317,6 +321,7 @@ mod kind {
     pub(super) const DROP_BELOW: u8 = 41;
     pub(super) const STATE_HASH: u8 = 42;
     pub(super) const EXPIRE: u8 = 43;
+    pub(super) const STATE_MARK: u8 = 44;
 }
 
 /// Version of every record body so far.

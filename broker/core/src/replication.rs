@@ -72,6 +72,8 @@ pub struct Replica<G: Guards = Guarded> {
     end: Lsn,
     durable: Lsn,
     commit: Lsn,
+    /// What it has is not to be trusted, however much the log is like the master's.
+    copies_anew: bool,
     role: Role,
     guards: PhantomData<G>,
 }
@@ -97,9 +99,17 @@ impl<G: Guards> Replica<G> {
             // What recovery reads may come from memory: it counts once it was written and flushed anew.
             durable: if G::RECOVERY_FLUSHES { found.flushed } else { found.end },
             commit: found.commit,
+            copies_anew: false,
             role: Role::Idle,
             guards: PhantomData,
         }
+    }
+
+    /// A replica that has just started and begins a copy as soon as it has a master, whatever it has itself. Only for one
+    /// that is out of the in-sync set: it gives up all it has.
+    #[must_use]
+    pub fn that_copies_anew(store: StoreId, session: Session, found: Durable) -> Self {
+        Self { copies_anew: true, ..Self::new(store, session, found) }
     }
 
     /// Takes in what happened and says what to do.
@@ -125,6 +135,7 @@ impl<G: Guards> Replica<G> {
                 self.history.forget_below(start);
             }
             Input::Installed(copy) => self.on_installed(copy, effects),
+            Input::StateDiffers(at) => self.on_state_differs(at, effects),
             Input::Greeted(link, hello) => self.on_greeted(link, &hello, effects),
             Input::Message(link, message) => self.on_message(link, &message, effects),
             Input::Connected(link) => self.on_connected(link),

@@ -10,6 +10,8 @@ use rq_core::replication::{Answer, Halt, Hello, Link, Message, Phase, ProposalId
 use rq_log::Snapshot;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
+use super::compare::{Hashed, Hashes};
+
 /// Something that happened in the cluster.
 #[derive(Debug)]
 pub enum News {
@@ -35,6 +37,8 @@ pub enum News {
     HandOver(StoreId),
     /// A person accepts the loss of what this replica lacks, so that it is master after this epoch.
     AcceptDataLoss(Epoch),
+    /// The state of this replica at a mark was hashed.
+    Hashed(Hashed),
 }
 
 /// The bytes that came with [`Message::Frames`]; none with other messages.
@@ -188,4 +192,5 @@ pub(super) struct Outlets {
     pub(super) progress: watch::Sender<Progress>,
     pub(super) following: watch::Sender<Option<Following>>,
     pub(super) view: watch::Sender<ReplicaView>,
+    pub(super) hashes: watch::Sender<Hashes>,
 }

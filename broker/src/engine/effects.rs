@@ -10,6 +10,7 @@ use rq_core::replication::{Effect, EpochStart, Gate, Input, Link};
 use rq_log::{CopyError, HEADER_LEN, WriteError};
 
 use super::cluster::{ConfigRequest, Frames, News, ToPeer};
+use super::compare::Comparing;
 use super::frames::fail;
 use super::log_thread::LogThread;
 use super::member::{self, Reopening};
@@ -65,10 +66,15 @@ impl LogThread {
             }
             News::HandOver(to) => self.step(Input::HandOver(to)),
             News::AcceptDataLoss(seen) => self.step(Input::AcceptDataLoss { seen }),
+            News::Hashed(hashed) => self.on_hashed(hashed),
         }
     }
 
     fn on_config(&mut self, config: Config) -> Result<(), WriteError> {
+        if self.member.may_copy_anew(&config) {
+            self.member.reopening = Some(Reopening::CopyAnew(config));
+            return Ok(());
+        }
         let replica = &self.member.replica;
         let is_newer = replica.config().is_none_or(|seen| seen.version < config.version);
         if is_newer && config.in_sync.contains_key(&replica.store()) && replica.leading().is_none() {
@@ -178,7 +184,9 @@ impl LogThread {
             tracing::error!(%lsn, error, "a record of the master cannot be applied");
             return self.step(Input::Unreadable(*lsn));
         }
+        let compare = state.take_compare();
         self.appended(known)?;
+        self.compare(compare)?;
         if let Some(start) = dropped {
             self.gate.wait(self.frames.end(), false, Held::Drop(start));
         }
@@ -216,7 +224,7 @@ impl LogThread {
         drop(frames);
         let recovered = match &reopening {
             Reopening::CutOff(to) => member.place.reopen(Some(*to)),
-            Reopening::SteppedDown => member.place.reopen(None),
+            Reopening::SteppedDown | Reopening::CopyAnew(_) => member.place.reopen(None),
             Reopening::Install(snapshot) => member.place.install(snapshot),
         };
         let recovered = recovered.unwrap_or_else(|error| {
@@ -228,14 +236,16 @@ impl LogThread {
             std::process::abort()
         });
         let config = member.replica.config().cloned();
-        if matches!(reopening, Reopening::SteppedDown) {
-            member.begin_again(&recovered);
+        match reopening {
+            Reopening::SteppedDown => member.begin_again(&recovered),
+            Reopening::CopyAnew(_) => member.copy_anew(&recovered),
+            Reopening::CutOff(_) | Reopening::Install(_) => {}
         }
         member.publish_reader(Some(recovered.log.reader()));
         tracing::info!(?reopening, took = ?began.elapsed(), "the log was opened anew");
         // The checkpoint of a copy stands for frames that are still to come.
         let newest = recovered.log.checkpoints().newest().min(recovered.log.end());
-        let found = member::found(&recovered);
+        let (found, end) = (member::found(&recovered), recovered.log.end());
         let mut thread = Self {
             inbox,
             clock: LogClock::start(recovered.state.log_time(), clock::read()),
@@ -246,6 +256,7 @@ impl LogThread {
             published,
             chores,
             checkpoints,
+            comparing: Comparing::new(end),
             last_checkpoint: (newest, Instant::now()),
             last_chore: Instant::now(),
             has_room: true,
@@ -258,6 +269,7 @@ impl LogThread {
             (Reopening::CutOff(to), _) => thread.step(Input::Truncated(to))?,
             (Reopening::SteppedDown, Some(config)) => thread.step(Input::Config(config))?,
             (Reopening::SteppedDown, None) => {}
+            (Reopening::CopyAnew(config), _) => thread.step(Input::Config(config))?,
             (Reopening::Install(_), _) => thread.step(Input::Installed(found))?,
         }
         Ok(thread)

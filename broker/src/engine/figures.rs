@@ -33,6 +33,10 @@ pub struct Figures {
     pub expired_messages: u64,
     /// What the scrub has found.
     pub scrub: ScrubFigures,
+    /// Comparisons with the master's state that found the same.
+    pub states_same: u64,
+    /// Comparisons with the master's state that found another one.
+    pub states_different: u64,
     /// Batches worked off.
     pub batches: u64,
     /// Requests worked off.
@@ -72,6 +76,8 @@ pub(super) struct Published {
     /// Whoever pins most of the log comes first.
     idle_groups: Mutex<Arc<[Arc<IdleGroup>]>>,
     scrub: Mutex<ScrubFigures>,
+    states_same: AtomicU64,
+    states_different: AtomicU64,
     batches: AtomicU64,
     requests: AtomicU64,
     flushes: AtomicU64,
@@ -100,6 +106,11 @@ impl Published {
 
     pub(super) fn scrubbed(&self, scrub: ScrubFigures) {
         *self.scrub.lock().unwrap_or_else(PoisonError::into_inner) = scrub;
+    }
+
+    pub(super) fn compared(&self, same: bool) {
+        let count = if same { &self.states_same } else { &self.states_different };
+        count.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn batch(&self, requests: usize) {
@@ -143,6 +154,8 @@ impl Published {
             accepts_messages: self.accepts_messages.load(Ordering::Relaxed),
             expired_messages: load(&self.expired_messages),
             scrub: *self.scrub.lock().unwrap_or_else(PoisonError::into_inner),
+            states_same: load(&self.states_same),
+            states_different: load(&self.states_different),
             batches: load(&self.batches),
             requests: load(&self.requests),
             flushes: load(&self.flushes),

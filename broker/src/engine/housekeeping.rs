@@ -15,10 +15,12 @@ use rq_core::queue::retention::{Owed, Policy, Run, SealedSegment};
 use rq_core::record::decode_message;
 use rq_log::{LogReader, StdDisk};
 
+use super::cluster::News;
+use super::compare;
 use super::figures::Published;
 use super::frames::fail;
 use super::inbox::{Inbox, Work};
-use super::log_thread::Chore;
+use super::log_thread::{Chore, Task};
 
 /// The housekeeping thread.
 pub(super) struct Housekeeping {
@@ -26,17 +28,28 @@ pub(super) struct Housekeeping {
     pub(super) retention: Policy,
     pub(super) inbox: Arc<Inbox>,
     pub(super) published: Arc<Published>,
-    pub(super) chores: Receiver<Chore>,
+    pub(super) chores: Receiver<Task>,
 }
 
 impl Housekeeping {
     /// Works until the log thread is gone.
     pub(super) fn run(self) {
-        while let Ok(mut chore) = self.chores.recv() {
-            // Of several that wait only the newest state is of use.
-            while let Ok(newer) = self.chores.try_recv() {
-                chore = Chore { checkpoint: chore.checkpoint || newer.checkpoint, ..newer };
+        while let Ok(mut task) = self.chores.recv() {
+            let mut newest: Option<Chore> = None;
+            loop {
+                match task {
+                    Task::Hash(state) if self.inbox.is_closed() => drop(state),
+                    Task::Hash(state) => drop(self.inbox.tell(News::Hashed(compare::hash(&state)))),
+                    // Of several that wait only the newest state is of use.
+                    Task::House(chore) => {
+                        let checkpoint = newest.is_some_and(|older| older.checkpoint) || chore.checkpoint;
+                        newest = Some(Chore { checkpoint, ..*chore });
+                    }
+                }
+                let Ok(next) = self.chores.try_recv() else { break };
+                task = next;
             }
+            let Some(chore) = newest else { continue };
             if chore.checkpoint {
                 self.checkpoint(&chore);
             }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rq_core::ids::Ticket;
+use rq_core::ids::{Lsn, Ticket};
 use rq_core::queue::Shard;
 use rq_core::queue::request::{Answer, Name, Request};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -40,6 +40,8 @@ pub(super) enum Work {
     Cancel(Ticket),
     /// A look at the state.
     Inspect(View),
+    /// Have all replicas hash their state; answered with the position that stands for it.
+    Mark(oneshot::Sender<Result<Lsn, EngineError>>),
 }
 
 #[derive(Default)]
@@ -88,7 +90,7 @@ impl Work {
     fn bytes(&self) -> usize {
         match self {
             Self::Request { permit, .. } => permit.num_permits(),
-            Self::Internal(_) | Self::Cancel(_) | Self::Inspect(_) => 0,
+            Self::Internal(_) | Self::Cancel(_) | Self::Inspect(_) | Self::Mark(_) => 0,
         }
     }
 }

@@ -13,6 +13,7 @@ use rq_core::queue::{Limits, State};
 use rq_core::replication::{Gate, Input};
 use rq_log::{Checkpoints, LogReader, StdDisk, WriteError};
 
+use super::compare::{Comparing, Marked};
 use super::figures::Published;
 use super::frames::{Frames, fail};
 use super::inbox::{BATCH_BYTES, Batch, Inbox, Reply, Work};
@@ -47,6 +48,14 @@ pub(super) struct Chore {
     pub(super) checkpoints: Checkpoints<StdDisk>,
 }
 
+/// Work of the housekeeping thread.
+pub(super) enum Task {
+    /// Checkpoint and retention.
+    House(Box<Chore>),
+    /// Hash the state at a mark.
+    Hash(Marked),
+}
+
 /// The log thread.
 pub(super) struct LogThread {
     pub(super) inbox: Arc<Inbox>,
@@ -56,7 +65,8 @@ pub(super) struct LogThread {
     pub(super) member: Member,
     pub(super) clock: LogClock,
     pub(super) published: Arc<Published>,
-    pub(super) chores: Sender<Chore>,
+    pub(super) chores: Sender<Task>,
+    pub(super) comparing: Comparing,
     pub(super) checkpoints: CheckpointPolicy,
     pub(super) last_checkpoint: (Lsn, Instant),
     pub(super) last_chore: Instant,
@@ -162,6 +172,9 @@ impl LogThread {
         self.published.space(space, accepts);
         let (mut answers, mut permits) = (Vec::new(), Vec::with_capacity(batch.len()));
         let serves = self.member.replica.serving().is_some();
+        if serves && self.has_room {
+            self.compare_if_due(now);
+        }
         for work in batch.drain(..) {
             let Queues::Master(shard) = &mut self.queues else {
                 refuse(work);
@@ -193,6 +206,7 @@ impl LogThread {
                     shard.cancel(ticket);
                     self.waiting.remove(&ticket);
                 }
+                Work::Mark(reply) if serves && self.has_room => self.mark_for(now, reply),
                 Work::Inspect(view) if serves => {
                     let seen = view(Some(shard));
                     self.hold(false, Held::View(seen));
@@ -230,7 +244,7 @@ impl LogThread {
     }
 
     /// Keeps something back until all of this round is committed.
-    fn hold(&mut self, delivery: bool, held: Held) {
+    pub(super) fn hold(&mut self, delivery: bool, held: Held) {
         self.held.push((delivery, held));
     }
 
@@ -280,7 +294,8 @@ impl LogThread {
                 Held::Answer(release) => releases.push(release),
                 Held::View(view) => view(),
                 Held::Drop(below) => self.drop_segments(below),
-                Held::Chore(chore) => drop(self.chores.send(*chore)),
+                Held::Chore(chore) => drop(self.chores.send(Task::House(chore))),
+                Held::Hash(state) => drop(self.chores.send(Task::Hash(state))),
             }
         }
         self.releases.send(releases);
@@ -326,6 +341,9 @@ fn refuse(work: Work) {
     match work {
         Work::Request { reply, .. } => drop(reply.send(Err(EngineError::NotMaster))),
         Work::Inspect(view) => view(None)(),
+        Work::Mark(reply) => {
+            let _ = reply.send(Err(EngineError::NotMaster));
+        }
         // What was popped here is another master's to take back, when its lease lapses at the latest.
         Work::Internal(_) | Work::Cancel(_) => {}
     }

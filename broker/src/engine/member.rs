@@ -60,6 +60,9 @@ pub(super) enum Reopening {
     CutOff(Lsn),
     /// A mastership ended: what the shard holds and the log may not must be forgotten.
     SteppedDown,
+    /// The state of this replica is wrong, and by this configuration nobody counts on it any more: it copies the master
+    /// whatever it has.
+    CopyAnew(Config),
     /// The master's log starts after the end of this one: it is replaced by the beginning of a copy.
     Install(Snapshot),
 }
@@ -259,6 +262,22 @@ impl Member {
     pub(super) fn stop_leading(&mut self) {
         self.links.clear();
         self.timers = Timers::default();
+    }
+
+    /// Whether this replica halted because its state is wrong, and is out of the in-sync set by now.
+    pub(super) fn may_copy_anew(&self, config: &Config) -> bool {
+        let store = self.replica.store();
+        let is_newer = self.replica.config().is_none_or(|seen| seen.version < config.version);
+        let is_out = !config.in_sync.contains_key(&store) && config.master != store;
+        matches!(self.halted, Some(Halt::StateDiffers { .. })) && is_newer && is_out
+    }
+
+    /// Begins again with what the log says, for no longer than until it can be replaced by the master's.
+    pub(super) fn copy_anew(&mut self, recovered: &Recovered) {
+        self.begin_again(recovered);
+        self.halted = None;
+        let store = recovered.log.identity().store_id;
+        self.replica = Replica::that_copies_anew(store, self.session, found(recovered));
     }
 
     /// Lets readers of the log go on with this one; none: with none for now.

@@ -95,6 +95,8 @@ fn replay(mut recovery: Recovery<StdDisk>, cut: Option<Lsn>) -> Result<Recovered
         ReplayError::Refused { source, .. } => RecoverError::Replay(source),
         ReplayError::Open(error) => RecoverError::Open(error),
     })?;
+    // What was to be compared then may not be committed.
+    state.take_compare();
     let log = recovery.finish()?;
     let commit = commit.min(log.end());
     Ok(Recovered { log, state, commit })

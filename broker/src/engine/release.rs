@@ -7,6 +7,7 @@ use rq_core::ids::Lsn;
 use rq_core::queue::request::{Answer, Delivery, Name, Request, UndoPop};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
+use super::compare::Marked;
 use super::inbox::{Inbox, Reply, Seen, Work};
 use super::log_thread::Chore;
 
@@ -20,6 +21,8 @@ pub(super) enum Held {
     Drop(Lsn),
     /// Work for the housekeeping thread.
     Chore(Box<Chore>),
+    /// Likewise: the state at a mark, to be hashed.
+    Hash(Marked),
 }
 
 /// An answer and who waits for it.

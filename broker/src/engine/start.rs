@@ -16,11 +16,12 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 
 use super::cluster::{Cluster, Outlets, Progress, ReplicaView};
+use super::compare::{Comparing, Hashes};
 use super::figures::Published;
 use super::frames::Frames;
 use super::housekeeping::Housekeeping;
 use super::inbox::Inbox;
-use super::log_thread::{CheckpointPolicy, Chore, FREE_BYTES_MIN, LogThread};
+use super::log_thread::{CheckpointPolicy, FREE_BYTES_MIN, LogThread, Task};
 use super::member::{self, Member};
 use super::queues::Queues;
 use super::recover::{Place, RecoverError, Recovered};
@@ -110,7 +111,9 @@ impl Engine {
             watch::channel(None),
             watch::channel(ReplicaView::default()),
         );
-        let outlets = Outlets { progress: progress.0, following: following.0, view: view.0 };
+        let hashes = watch::channel(Hashes::new());
+        let outlets =
+            Outlets { progress: progress.0, following: following.0, view: view.0, hashes: hashes.0 };
         let session = cluster.as_ref().map_or_else(Session::default, |cluster| cluster.session);
         let replica = member::replica(&recovered, session);
         let member = Member::new(replica, session, place, cluster, outlets);
@@ -142,6 +145,7 @@ impl Engine {
             progress: progress.1,
             following: following.1,
             view: view.1,
+            hashes: hashes.1,
             threads: std::sync::Mutex::new(vec![log_thread, housekeeping]),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -156,11 +160,11 @@ fn log_thread(
     member: Member,
     inbox: &Arc<Inbox>,
     published: &Arc<Published>,
-    chores: mpsc::Sender<Chore>,
+    chores: mpsc::Sender<Task>,
     releases: Releases,
 ) -> Result<LogThread, StartError> {
     let Recovered { mut log, state, commit } = recovered;
-    let newest = log.checkpoints().newest();
+    let (newest, end) = (log.checkpoints().newest(), log.end());
     published.checkpointed(newest);
     published.space(log.space(), true);
     published.expired(state.expired_messages());
@@ -178,6 +182,7 @@ fn log_thread(
         member,
         published: Arc::clone(published),
         chores,
+        comparing: Comparing::new(end),
         checkpoints: CheckpointPolicy {
             every_bytes: options.checkpoint_bytes,
             every: options.checkpoint_interval,

@@ -155,6 +155,11 @@ impl Admin for AdminService {
         Ok(Response::new(pb::PromoteResponse {}))
     }
 
+    async fn mark_state(&self, _: Request<pb::MarkStateRequest>) -> Answer<pb::MarkStateResponse> {
+        let lsn = self.engine.mark().await.map_err(engine)?;
+        Ok(Response::new(pb::MarkStateResponse { lsn: lsn.0 }))
+    }
+
     async fn status(&self, _: Request<pb::StatusRequest>) -> Answer<pb::StatusResponse> {
         let look = self.engine.inspect(|shard| (shard.topic_count(), shard.group_count(), shard.log_time()));
         let (topics, groups, log_time) = look.await.map_err(engine)?;

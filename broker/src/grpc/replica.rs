@@ -1,12 +1,15 @@
 //! `reliablequeue.v1.Replica`: what this process says of itself, whoever is the master.
 
+mod check;
+
 use std::time::Instant;
 
-use rq_core::ids::{ClientHash, ConnectionId, Epoch, NoStoreId, Session, StoreId};
+use rq_core::ids::{ClientHash, ConnectionId, Epoch, Lsn, NoStoreId, Session, StoreId};
 use rq_core::queue::request::{LiveClient, Vouch};
 use rq_core::replication::Phase;
 use rq_proto::reliablequeue as pb;
 use rq_proto::reliablequeue::replica_server::{Replica, ReplicaServer};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::call::Connection;
@@ -26,18 +29,42 @@ pub struct ReplicaOptions {
 }
 
 /// The service.
-pub fn service(engine: Engine, options: ReplicaOptions) -> ReplicaServer<impl Replica> {
-    ReplicaServer::new(Service { engine, options, began: Instant::now() })
+pub fn service(
+    engine: Engine,
+    options: ReplicaOptions,
+    stopping: CancellationToken,
+) -> ReplicaServer<impl Replica> {
+    ReplicaServer::new(Service { engine, options, stopping, began: Instant::now() })
 }
 
 struct Service {
     engine: Engine,
     options: ReplicaOptions,
+    stopping: CancellationToken,
     began: Instant,
 }
 
 #[tonic::async_trait]
 impl Replica for Service {
+    type CheckSegmentsStream = check::Checks;
+
+    async fn state_hash(
+        &self,
+        request: Request<pb::StateHashRequest>,
+    ) -> Result<Response<pb::StateHashResponse>, Status> {
+        check::state_hash(&self.engine, Lsn(request.into_inner().lsn), &self.stopping)
+            .await
+            .map(Response::new)
+    }
+
+    async fn check_segments(
+        &self,
+        request: Request<pb::CheckSegmentsRequest>,
+    ) -> Result<Response<check::Checks>, Status> {
+        let check_only = request.into_inner().check_only;
+        Ok(Response::new(check::segments(&self.engine, check_only, &self.stopping)))
+    }
+
     async fn describe(
         &self,
         _: Request<pb::DescribeReplicaRequest>,

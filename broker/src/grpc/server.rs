@@ -95,7 +95,11 @@ pub async fn serve(
                 admin::service(gateway.engine.clone(), admin.clone()),
                 gateway.master.clone(),
             ))
-            .add_service(replica::service(gateway.engine.clone(), cluster.replica.clone()))
+            .add_service(replica::service(
+                gateway.engine.clone(),
+                cluster.replica.clone(),
+                gateway.stopping.clone(),
+            ))
             .add_optional_service(
                 cluster
                     .replicates

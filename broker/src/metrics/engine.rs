@@ -71,7 +71,7 @@ impl Collector for EngineFigures {
                 gauge.encode(family.encode_family(&[("group", idle.group.as_ref())])?)?;
             }
         }
-        let counters: [(&str, &str, u64); 6] = [
+        let counters: [(&str, &str, u64); 8] = [
             (
                 "messages_expired",
                 "Messages that groups gave up because they had not consumed them in time",
@@ -87,6 +87,12 @@ impl Collector for EngineFigures {
                 "log_segments_repaired",
                 "Damaged log segments that were replaced by another replica's copy",
                 figures.scrub.repaired,
+            ),
+            ("states_same", "Comparisons that found the master's state here", figures.states_same),
+            (
+                "states_different",
+                "Comparisons that found another state here than the master's",
+                figures.states_different,
             ),
             ("engine_batches", "Batches of requests that the log thread worked off", figures.batches),
             ("engine_requests", "Requests that the log thread worked off", figures.requests),

@@ -1,5 +1,6 @@
 //! Two engines in one process, with a configuration in memory: the log of the master arrives at its slave.
 
+mod compare;
 mod install;
 mod repair;
 

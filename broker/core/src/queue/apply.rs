@@ -129,7 +129,9 @@ impl State {
             Record::DropBelow(below) => self.drop_below(*below),
             Record::Expire { below, .. } if *below > lsn => return Err("expiry ahead of its record"),
             Record::Expire { group, topic, below } => self.expire(*group, *topic, *below)?,
-            Record::StateHash { .. } => {}
+            Record::StateMark => self.compare.mark(self.as_of(lsn)),
+            Record::StateHash { of, .. } if *of >= lsn => return Err("state hash ahead of its mark"),
+            Record::StateHash { of, hash } => self.compare.tell(*of, *hash),
             Record::Pop(_)
             | Record::Ack { .. }
             | Record::ChangeInvisible(_)

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 pub use self::vouch::RENEWED_LEASE_MS;
 use self::watch::Watch;
+use super::compare::Compare;
 use super::duplicates::SendIndex;
 use super::idle::IdleGroup;
 use super::polls::Polls;
@@ -131,6 +132,23 @@ impl Shard {
     /// The driver finished a frame: everything below its end is in the state.
     pub fn applied_up_to(&mut self, end: Lsn) {
         self.state.applied_up_to(end);
+    }
+
+    /// See [`State::take_compare`].
+    pub fn take_compare(&mut self) -> Compare {
+        self.state.take_compare()
+    }
+
+    /// Has every replica hash its state as of now, and tells the position that stands for that.
+    pub fn mark(&mut self, now: LogTime, log: &mut dyn Append) -> Lsn {
+        let mut answers = Vec::new();
+        self.append(&mut Step { now, log, answers: &mut answers }, &Record::StateMark)
+    }
+
+    /// Tells every replica what the master's state was at a mark.
+    pub fn tell_hash(&mut self, now: LogTime, of: Lsn, hash: u128, log: &mut dyn Append) {
+        let mut answers = Vec::new();
+        self.append(&mut Step { now, log, answers: &mut answers }, &Record::StateHash { of, hash });
     }
 
     /// Receives that wait for a message.

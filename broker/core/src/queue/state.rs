@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
+use super::compare::Compare;
 use super::duplicates::Duplicates;
 use super::held::HeldMessages;
 use super::index::{Entry, MessageQueue};
@@ -76,6 +77,8 @@ pub struct State {
     pub(crate) outages: Outages,
     /// Messages given up because their group did not consume, of all groups that ever were.
     pub(crate) expired: u64,
+    /// What the log asks the driver to do; not part of the state.
+    pub(crate) compare: Compare,
 }
 
 /// Name of the dead-letter topic of a group.
@@ -133,6 +136,18 @@ impl State {
     /// For how long groups could consume since a log time, in milliseconds: without the outages of the broker.
     pub fn served(&self, since: LogTime, now: LogTime) -> u64 {
         self.outages.served(since, now)
+    }
+
+    /// What is to be hashed and compared since this was asked last.
+    pub fn take_compare(&mut self) -> Compare {
+        std::mem::take(&mut self.compare)
+    }
+
+    /// This state as of the record at `lsn`, the next one.
+    pub(crate) fn as_of(&self, lsn: Lsn) -> Self {
+        let mut state = Self { compare: Compare::default(), ..self.clone() };
+        state.applied_up_to(lsn);
+        state
     }
 
     /// Hash of everything that decisions depend on: equal on replicas that applied the same records.

@@ -128,7 +128,10 @@ fn decode_delivery<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Record<'a>, Malfo
             let (group, topic) = pair(r)?;
             Record::Expire { group, topic, below: Lsn(r.u64("position")?) }
         }
-        kind::STATE_HASH => Record::StateHash { hash: r.u128("state hash")? },
+        kind::STATE_MARK => Record::StateMark,
+        kind::STATE_HASH => {
+            Record::StateHash { of: Lsn(r.u64("position of the mark")?), hash: r.u128("state hash")? }
+        }
         _ => return Err(r.malformed("record type: written by a newer release")),
     })
 }

@@ -97,8 +97,10 @@ fn encode_message(record: &Record<'_>, out: &mut Vec<u8>) {
             start(kind::DROP_BELOW);
             out.put_u64(below.0);
         }
-        Record::StateHash { hash } => {
+        Record::StateMark => start(kind::STATE_MARK),
+        Record::StateHash { of, hash } => {
             start(kind::STATE_HASH);
+            out.put_u64(of.0);
             out.put_u128(*hash);
         }
         Record::Expire { group, topic, below } => {

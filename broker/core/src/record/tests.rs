@@ -85,7 +85,8 @@ fn one_of_each() -> Vec<Record<'static>> {
         Record::Relocate { topic, queue, offset: Offset(5), record: b"record" },
         Record::DropBelow(Lsn(1 << 33)),
         Record::Expire { group, topic, below: Lsn(1 << 34) },
-        Record::StateHash { hash: u128::MAX - 1 },
+        Record::StateMark,
+        Record::StateHash { of: Lsn(1 << 35), hash: u128::MAX - 1 },
     ]
 }
 

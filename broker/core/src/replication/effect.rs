@@ -58,6 +58,15 @@ pub enum Halt {
         /// What is committed here.
         commit: Lsn,
     },
+    /// Its state is not what the master's was at the same place of the log: a fault of ours, or of this machine's memory.
+    #[error(
+        "the state of this replica is not the master's at {at} of the log, though the log is the same: it takes no part \
+         any more; once it is out of the in-sync set it copies the master anew"
+    )]
+    StateDiffers {
+        /// The mark at which they were compared.
+        at: Lsn,
+    },
     /// It was to be master with the beginning of a copy: its state stands for more than its log has.
     #[error(
         "this replica was to be master while it was being copied: its log ends at {end} and is whole from {commit} on; \

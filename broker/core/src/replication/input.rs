@@ -37,6 +37,8 @@ pub enum Input {
     /// The log was replaced by the beginning of a copy: it is empty and starts where the master's does. `history` and
     /// `commit` are those of the checkpoint that came with it, beyond the end of the log until that has been copied.
     Installed(Durable),
+    /// The state of this replica is not what the master's was at this mark in the log.
+    StateDiffers(Lsn),
     /// A slave introduces itself.
     Greeted(Link, Hello),
     /// A message of the other end of a link.

@@ -90,6 +90,10 @@ impl<G: Guards> Replica<G> {
 
     fn on_welcome(&mut self, catchup: Catchup, effects: &mut Vec<Effect>) {
         let phase = match catchup {
+            Catchup::Resume if self.copies_anew => {
+                effects.push(Effect::Install);
+                Phase::Installing
+            }
             Catchup::Resume => Phase::Following,
             Catchup::Truncate(to) if to < self.commit => return self.committed_lost(to, effects),
             // Of what is committed and here, a log that starts further on can lack nothing but what was dropped from it.
@@ -117,6 +121,15 @@ impl<G: Guards> Replica<G> {
         effects.push(Effect::Halt(halt));
     }
 
+    /// Whatever it decides from here on may be wrong: it is not counted on until it has another state. A master has nobody
+    /// to take the right one from.
+    pub(super) fn on_state_differs(&mut self, at: Lsn, effects: &mut Vec<Effect>) {
+        if matches!(self.role, Role::Slave(_)) {
+            self.role = Role::Halted;
+            effects.push(Effect::Halt(Halt::StateDiffers { at }));
+        }
+    }
+
     fn greet_again(&mut self, effects: &mut Vec<Effect>) {
         if let Role::Slave(slave) = &mut self.role {
             slave.follow_again(effects);
@@ -139,6 +152,7 @@ impl<G: Guards> Replica<G> {
         self.history = copy.history;
         self.history.forget_below(copy.start);
         self.flush_mode = copy.flush_mode;
+        self.copies_anew = false;
         self.committed_up_to(copy.commit, effects);
         self.greet_again(effects);
     }

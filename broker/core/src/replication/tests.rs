@@ -207,6 +207,31 @@ fn a_slave_cuts_off_what_the_master_lacks_but_nothing_committed() {
     assert_eq!(b.hears(welcome(1, Catchup::Resume)), [], "halted for good");
 }
 
+#[test]
+fn a_slave_whose_state_differs_takes_no_part_and_a_master_goes_on() {
+    let mut b = slave();
+    let halt = Halt::StateDiffers { at: Lsn(10) };
+    assert_eq!(b.hears(Input::StateDiffers(Lsn(10))), [Effect::Halt(halt)]);
+    assert_eq!(b.hears(Input::TakeOver { keep: vec![B] }), [], "never master");
+    assert_eq!(b.hears(welcome(1, Catchup::Resume)), []);
+    let mut a = master_with_slave();
+    assert_eq!(a.hears(Input::StateDiffers(Lsn(10))), []);
+    assert!(a.replica.leading().is_some());
+}
+
+#[test]
+fn a_slave_that_copies_anew_takes_the_masters_checkpoint_though_its_log_would_do() {
+    let found = Durable { promised: Epoch(1), end: Lsn(30), flushed: Lsn(30), ..Durable::default() };
+    let mut b = Subject::new(B, found.clone());
+    b.replica = Replica::that_copies_anew(B, S, found);
+    b.hears(Input::Config(formed()));
+    b.hears(Input::Connected(LINK));
+    assert_eq!(b.hears(welcome(1, Catchup::Resume)), [Effect::Install], "and it acknowledges nothing");
+    b.hears(Input::Installed(Durable { promised: Epoch(1), commit: Lsn(20), ..Durable::default() }));
+    b.hears(Input::Connected(LINK));
+    assert!(matches!(b.hears(welcome(1, Catchup::Resume))[..], [Effect::Send(..)]), "once");
+}
+
 /// A as master of epoch 5 with a log of 90 bytes that starts at `start`, and B greeting it.
 fn greets_a_log_that_starts_at(start: u64, greeting: Hello) -> Vec<Effect> {
     let history = EpochHistory::new(vec![begin(1, 0), begin(2, 20), begin(4, 40)]);

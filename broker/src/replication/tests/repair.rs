@@ -50,7 +50,7 @@ impl Broker {
         self.engine.figures().scrub
     }
 
-    async fn until(&self, what: &str, is_so: impl Fn(ScrubFigures) -> bool) {
+    async fn until_found(&self, what: &str, is_so: impl Fn(ScrubFigures) -> bool) {
         let waiting = async {
             while !is_so(self.found()) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -105,10 +105,10 @@ async fn the_scrub_finds_a_damaged_segment_of_either_replica_and_repairs_it_from
     for (broker, number) in [(&master, 0), (&slave, 1)] {
         let before = broker.damage(number);
         broker.scrub(Duration::from_secs(1));
-        broker.until("a repair", |found| found.repaired == 1 && found.damaged_now == 0).await;
+        broker.until_found("a repair", |found| found.repaired == 1 && found.damaged_now == 0).await;
         assert_eq!((broker.found().damaged, std::fs::read(broker.segment(number)).unwrap()), (1, before));
         let pass = broker.found().segments + 4;
-        broker.until("a pass without finds", |found| found.segments > pass).await;
+        broker.until_found("a pass without finds", |found| found.segments > pass).await;
         assert_eq!(broker.found().damaged, 1);
     }
     master.stop().await;
