@@ -260,3 +260,64 @@ fn a_cluster_or_a_replica_that_is_not_there_is_not_found() {
     let unknown = cluster.local(&["kill", "r7"]).ends_with(3);
     assert!(unknown.err.contains("r0, r1"), "{unknown:#?}");
 }
+
+/// Flips a bit of a full segment of a replica, as a disk does it.
+fn flip_a_bit(cluster: &Cluster, replica: &str, segment: u64) {
+    let path = cluster.data().join(replica).join(format!("log/{:020}.seg", segment << 20));
+    let byte = std::fs::read(&path).unwrap()[BITTEN as usize];
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[byte ^ 1], BITTEN).unwrap();
+}
+
+/// Which byte of a segment: of some message's body.
+const BITTEN: u64 = 500_000;
+
+#[track_caller]
+fn verified_in_the_end(cluster: &Cluster) -> Value {
+    let began = Instant::now();
+    loop {
+        let verified = cluster.run(&["verify", "-o", "json"]);
+        if verified.code == Some(0) {
+            return verified.json();
+        }
+        assert!(began.elapsed() < DEADLINE, "never whole: {verified:#?}");
+        std::thread::sleep(POLL);
+    }
+}
+
+#[test]
+fn verify_names_the_damaged_copy_of_a_segment_which_is_repaired() {
+    let cluster = Cluster::new();
+    cluster.up().succeeds();
+    let file = cluster.data().join("body");
+    std::fs::write(&file, vec![b'x'; 60_000]).unwrap();
+    cluster.run(&["produce", "orders", "--file", file.to_str().unwrap(), "--repeat", "60"]).succeeds();
+    let report = cluster.run(&["verify", "-o", "json"]).succeeds().json();
+    assert_eq!(
+        (&report["same"], report["replicas"].as_array().unwrap().len()),
+        (&true.into(), 2),
+        "{report:#}"
+    );
+    assert!(report["replicas"][1]["segments"].as_u64().unwrap() >= 3, "{report:#}");
+
+    flip_a_bit(&cluster, "r1", 1);
+    let found = cluster.run(&["verify", "-o", "json", "--check-only"]).ends_with(1).json();
+    let slave = &found["replicas"][1];
+    assert_eq!((&slave["name"], &slave["damaged"][0]["lsn"]), (&"r1".into(), &(1 << 20).into()), "{found:#}");
+    assert_eq!(
+        (&found["replicas"][0]["damaged"], &slave["same_state"]),
+        (&serde_json::json!([]), &true.into())
+    );
+    let told = cluster.run(&["verify"]).ends_with(1);
+    assert!(told.out.contains("r1: the segment at 1048576 is damaged"), "{told:#?}");
+    verified_in_the_end(&cluster);
+
+    // Found while it starts, before anything else.
+    let before = pid(&cluster.status(), 1);
+    flip_a_bit(&cluster, "r1", 2);
+    cluster.local(&["kill", "r1"]).succeeds();
+    cluster.wait("another process in sync", |status| pid(status, 1) != before && is_whole(status));
+    verified_in_the_end(&cluster);
+    let told = cluster.run(&["verify"]).succeeds();
+    assert!(told.out.contains("all 2 copies are whole and the same"), "{told:#?}");
+}

@@ -83,7 +83,9 @@ impl Report {
         let master = copies.iter().find(|copy| copy.master);
         let (sums, hash) =
             master.map(|master| (master.sums(), master.state_hash.clone())).unwrap_or_default();
-        let replicas: Vec<_> = copies.into_iter().map(|copy| Shown::of(copy, &sums, hash.as_ref())).collect();
+        let mut replicas: Vec<_> =
+            copies.into_iter().map(|copy| Shown::of(copy, &sums, hash.as_ref())).collect();
+        replicas.sort_by(|one, other| one.name.cmp(&other.name));
         let same = !replicas.is_empty() && replicas.iter().all(|replica| replica.troubles().is_empty());
         Self { same, mark_lsn, replicas }
     }
