@@ -133,14 +133,16 @@ impl Scrub {
         Some(self.check(reader, base, SCRUB_RATE))
     }
 
-    /// The one after the last one. The first one is drawn, for a broker that is often started anew would never come to the
+    /// The one after the last one that is not known to be damaged. The first one is drawn, for a broker that is often started anew would never come to the
     /// end of a long log.
     fn next_segment(&self, full: &[Lsn]) -> Option<Lsn> {
+        let known = |base: &&Lsn| !self.damaged.contains_key(base);
+        let full: Vec<_> = full.iter().filter(known).copied().collect();
         let at = match self.cursor {
             None => rand::random_range(0..full.len().max(1)),
             Some(cursor) => full.partition_point(|base| *base <= cursor),
         };
-        full.get(at).or_else(|| full.first()).copied().filter(|base| !self.damaged.contains_key(base))
+        full.get(at).or_else(|| full.first()).copied()
     }
 
     fn check(&self, reader: LogReader<StdDisk>, base: Lsn, rate: u64) -> JoinHandle<Checked> {

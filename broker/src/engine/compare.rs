@@ -78,7 +78,7 @@ pub(super) fn hash(state: &State) -> Hashed {
 
 impl LogThread {
     /// On a master that serves, before it works off a batch: tells the hash of the last mark, and makes another one if
-    /// it is due.
+    /// it is due and there is a slave to compare with.
     pub(super) fn compare_if_due(&mut self, now: LogTime) {
         let end = self.frames.end();
         let Queues::Master(shard) = &mut self.queues else { return };
@@ -90,7 +90,7 @@ impl LogThread {
             // It is this replica's own.
             shard.take_compare();
             self.comparing.told = true;
-        } else if self.comparing.is_due(end) {
+        } else if self.member.replica.peers().next().is_some() && self.comparing.is_due(end) {
             self.mark(now);
         }
     }

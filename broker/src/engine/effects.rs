@@ -267,9 +267,10 @@ impl LogThread {
         };
         match (reopening, config) {
             (Reopening::CutOff(to), _) => thread.step(Input::Truncated(to))?,
-            (Reopening::SteppedDown, Some(config)) => thread.step(Input::Config(config))?,
+            (Reopening::SteppedDown, Some(config)) | (Reopening::CopyAnew(config), _) => {
+                thread.step(Input::Config(config))?;
+            }
             (Reopening::SteppedDown, None) => {}
-            (Reopening::CopyAnew(config), _) => thread.step(Input::Config(config))?,
             (Reopening::Install(_), _) => thread.step(Input::Installed(found))?,
         }
         Ok(thread)
