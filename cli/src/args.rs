@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::endpoint::Endpoint;
 use crate::output::Output;
-use crate::{bench, consume, dlq, group, local, log, produce, promote, topic, verify};
+use crate::{bench, consume, dlq, flush_mode, group, local, log, produce, promote, topic, verify};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Dlq(dlq::DlqCommand),
     /// Show the state of the broker
     Status,
+    /// Choose when a message counts as stored: flushed on every copy, or written
+    FlushMode(flush_mode::FlushMode),
     /// Make another replica the master
     Promote(promote::Promote),
     /// Compare the copies of a cluster: their segments, read again from the disks, and their states

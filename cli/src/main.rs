@@ -10,6 +10,7 @@ mod consume;
 mod dlq;
 mod endpoint;
 mod failure;
+mod flush_mode;
 mod group;
 mod local;
 mod log;
@@ -69,6 +70,7 @@ async fn command(args: Args) -> Result<(), Failure> {
         Command::Consume(command) => consume::run(&global, command).await,
         Command::Dlq(command) => dlq::run(&global, command).await,
         Command::Status => status::run(&global).await,
+        Command::FlushMode(command) => flush_mode::run(&global, command).await,
         Command::Promote(command) => promote::run(&global, command).await,
         Command::Verify(command) => verify::run(&global, &command).await,
         Command::Local(command) => local::run(&global, command).await,

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::admin::{Admin, call};
 use crate::args::Global;
 use crate::failure::Failure;
+use crate::flush_mode;
 use crate::group::Idle;
 use crate::output::{self, Output};
 
@@ -36,6 +37,7 @@ struct Shown {
     expired_messages: u64,
     members: Vec<Member>,
     min_in_sync: u32,
+    flush_mode: &'static str,
     /// The newest epoch that began with accepted data loss; 0 if none did.
     unclean_epoch: u32,
 }
@@ -108,6 +110,7 @@ pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
     fields.extend(status.members.iter().map(|member| ("replica", member.told())));
     if status.min_in_sync > 0 {
         let copies = status.members.iter().filter(|member| member.in_sync).count();
+        fields.push(("flush mode", status.flush_mode.to_owned()));
         fields.push(("copies in sync", format!("{copies}, producers need {}", status.min_in_sync)));
     }
     if status.unclean_epoch > 0 {
@@ -118,6 +121,7 @@ pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
 
 impl From<pb::StatusResponse> for Shown {
     fn from(status: pb::StatusResponse) -> Self {
+        let flush_mode = flush_mode::told(status.flush_mode());
         Self {
             version: status.version,
             cluster: status.cluster,
@@ -145,6 +149,7 @@ impl From<pb::StatusResponse> for Shown {
                 .map(|member| Member::new(member, status.durable_lsn))
                 .collect(),
             min_in_sync: status.min_in_sync,
+            flush_mode,
             unclean_epoch: status.unclean_epoch,
         }
     }

@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use rq_proto::reliablequeue::admin_client::AdminClient;
 use rq_proto::reliablequeue::{
-    CreateGroupRequest, CreateTopicRequest, CustomizedRetry, TopicType, create_group_request,
+    CreateGroupRequest, CreateTopicRequest, CustomizedRetry, FlushMode, SetFlushModeRequest, StatusRequest,
+    TopicType, create_group_request,
 };
 use rq_proto::rocketmq as wire;
 use rq_proto::rocketmq::messaging_service_client::MessagingServiceClient;
@@ -20,6 +21,8 @@ use crate::history::Outcome;
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// Longest wait for a connection. A dead broker on loopback refuses at once.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+/// Between two looks at what shall change.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Largest answer: 32 messages of the largest body.
 const LARGEST_ANSWER: usize = 160 << 20;
 
@@ -101,6 +104,19 @@ impl Client {
         let request = CreateTopicRequest { name: name.into(), r#type: kind.into(), queues };
         existing_is_fine(self.admin.clone().create_topic(request).await)
             .with_context(|| format!("create topic {name}"))
+    }
+
+    /// Changes when a record counts, and returns when that is so.
+    pub async fn set_flush_mode(&self, mode: FlushMode) -> Result<()> {
+        let mut admin = self.admin.clone();
+        let request = SetFlushModeRequest { mode: mode.into(), ..SetFlushModeRequest::default() };
+        admin.set_flush_mode(request).await.context("change the flush mode")?;
+        while admin.status(StatusRequest {}).await.context("ask for the status")?.into_inner().flush_mode()
+            != mode
+        {
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
     }
 
     /// Makes a consumer group whose messages never become dead letters; that it exists already is fine.

@@ -245,6 +245,7 @@ impl<G: Guards> Cluster<G> {
                 node.disk.flushed = node.disk.flushed.min(to.0 as usize);
                 self.step(who, Input::Truncated(to));
             }
+            Effect::SetFlushPolicy(_) => unreachable!("nobody wishes for another flush mode here"),
             Effect::Install => unreachable!("the model keeps the whole log"),
             Effect::Send(link, message) => self.post(who, link, Packet::Message(message, Vec::new())),
             Effect::Ship(link, from) => drop(process.ships.insert(link, from.0)),

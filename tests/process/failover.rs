@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
+use rq_proto::reliablequeue::FlushMode;
+use rq_tests::client::Client;
 use rq_tests::cluster::Cluster;
 use rq_tests::run::{histories, randomness, rounds};
 use rq_tests::workload::{Load, Plan, judge};
@@ -27,7 +29,15 @@ const FROZEN: Duration = Duration::from_secs(6);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_replicas_keep_every_promise_whatever_is_killed() -> Result<()> {
-    histories("failover", rounds(8, 100), ROUNDS_OF_A_HISTORY, one_history).await
+    let history = |seed, rounds| one_history(seed, rounds, FlushMode::Sync);
+    histories("failover", rounds(8, 100), ROUNDS_OF_A_HISTORY, history).await
+}
+
+/// A process that is killed loses nothing that it wrote: the kernel has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_async_mode_two_replicas_keep_every_promise_whatever_is_killed() -> Result<()> {
+    let history = |seed, rounds| one_history(seed, rounds, FlushMode::Async);
+    histories("failover, async", rounds(5, 100), ROUNDS_OF_A_HISTORY, history).await
 }
 
 /// What happens to the cluster.
@@ -75,9 +85,10 @@ async fn freeze(cluster: &Cluster, name: &str) -> Result<()> {
     cluster.signal(name, "CONT").await
 }
 
-async fn one_history(seed: u64, rounds: u32) -> Result<()> {
+async fn one_history(seed: u64, rounds: u32, mode: FlushMode) -> Result<()> {
     let mut random = randomness(seed, 101);
     let cluster = Cluster::start(&RESTLESS).await?;
+    Client::new(&cluster.endpoint(), "admin")?.set_flush_mode(mode).await?;
     let load = Load::start(&cluster.endpoint(), Plan::new(seed)).await?;
     for round in 1..=rounds {
         let acknowledged = load.acknowledged();

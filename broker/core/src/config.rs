@@ -21,6 +21,15 @@ pub enum FlushMode {
     Async,
 }
 
+/// How a log is flushed, as its newest record of that says.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct FlushPolicy {
+    /// When a record counts.
+    pub mode: FlushMode,
+    /// Of Async: the longest time between two flushes, in ms.
+    pub interval_ms: u32,
+}
+
 /// A replica that may follow, whether in sync or not.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Member {

@@ -12,9 +12,12 @@ mod tests;
 use bytes::Bytes;
 
 pub use self::decode::{decode, decode_message};
-pub(crate) use self::decode::{group_settings, message, topic_settings};
+pub(crate) use self::decode::{flush_policy, group_settings, message, topic_settings};
 pub use self::encode::encode;
-pub(crate) use self::encode::{batch_positions, put_group_settings, put_topic_settings, relocated_position};
+pub(crate) use self::encode::{
+    batch_positions, put_flush_policy, put_group_settings, put_topic_settings, relocated_position,
+};
+use crate::config::FlushPolicy;
 use crate::hash::SendKey;
 use crate::ids::{
     AttemptHash, ClientHash, ConnectionId, Epoch, GroupId, Lane, LogTime, Lsn, Nonce, Offset, QueueId,
@@ -39,6 +42,8 @@ pub enum Record<'a> {
         /// In sends.
         entries: u64,
     },
+    /// Records from here on count when they are flushed, or when they are written.
+    FlushMode(FlushPolicy),
     /// A topic was made.
     TopicPut {
         /// Its number, never given twice.
@@ -301,6 +306,7 @@ mod kind {
     pub(super) const EPOCH_START: u8 = 1;
     pub(super) const FEATURE_LEVEL: u8 = 2;
     pub(super) const DUPLICATE_WINDOW: u8 = 3;
+    pub(super) const FLUSH_MODE: u8 = 4;
     pub(super) const TOPIC_PUT: u8 = 10;
     pub(super) const TOPIC_DELETE: u8 = 11;
     pub(super) const GROUP_PUT: u8 = 12;

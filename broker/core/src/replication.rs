@@ -13,6 +13,7 @@
 //! without it.
 
 mod effect;
+mod flushing;
 mod gate;
 mod guards;
 mod history;
@@ -123,7 +124,7 @@ impl<G: Guards> Replica<G> {
             Input::Promised(epoch) => self.on_promised(epoch, effects),
             Input::Appended { end, begins } => self.on_appended(end, &begins, effects),
             Input::Flushed(end) => self.on_flushed(end, effects),
-            Input::FlushMode(mode) => self.flush_mode = mode,
+            Input::FlushMode(mode) => self.on_flush_mode(mode, effects),
             Input::Unreadable(at) => {
                 // Nothing of it is acknowledged.
                 self.role = Role::Halted;
@@ -144,6 +145,7 @@ impl<G: Guards> Replica<G> {
             Input::TakeOver { keep } => self.on_take_over(keep, effects),
             Input::AcceptDataLoss { seen } => self.on_accept_data_loss(seen, effects),
             Input::HandOver(to) => self.on_hand_over(to, effects),
+            Input::SetFlushPolicy(policy) => self.on_set_flush_policy(policy, effects),
             Input::Retry => self.on_retry(effects),
         }
     }
@@ -368,6 +370,7 @@ impl<G: Guards> Replica<G> {
     fn on_appended(&mut self, end: Lsn, begins: &[EpochStart], effects: &mut Vec<Effect>) {
         self.end = end;
         self.history.extend(begins);
+        let counts_written = self.is_async();
         match &mut self.role {
             Role::Master(master) => {
                 if begins.iter().any(|begin| begin.epoch == master.epoch) {
@@ -375,7 +378,7 @@ impl<G: Guards> Replica<G> {
                 }
                 self.recount(effects);
             }
-            Role::Slave(_) if self.flush_mode == FlushMode::Async => self.acknowledge(effects),
+            Role::Slave(_) if counts_written => self.acknowledge(effects),
             _ => {}
         }
     }

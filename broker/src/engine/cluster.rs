@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rq_core::config::Config;
+use rq_core::config::{Config, FlushMode, FlushPolicy};
 use rq_core::ids::{Epoch, Lsn, Session, StoreId};
 use rq_core::replication::{Answer, Halt, Hello, Link, Message, Phase, ProposalId};
 use rq_log::Snapshot;
@@ -35,6 +35,8 @@ pub enum News {
     Refused(StoreId),
     /// The master shall make a slave of the in-sync set its successor.
     HandOver(StoreId),
+    /// The master shall have records flushed by this policy.
+    SetFlushPolicy(FlushPolicy),
     /// A person accepts the loss of what this replica lacks, so that it is master after this epoch.
     AcceptDataLoss(Epoch),
     /// The state of this replica at a mark was hashed.
@@ -141,6 +143,8 @@ pub struct ReplicaView {
     pub master_silent_ms: Option<u64>,
     /// The slaves of this master: how far each says it is.
     pub slaves: BTreeMap<StoreId, SlaveView>,
+    /// How records count; none on the way from one mode to the other.
+    pub flush_mode: Option<FlushMode>,
     /// It must not go on; why.
     pub halted: Option<Halt>,
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use rq_core::clock::LogClock;
-use rq_core::config::Config;
+use rq_core::config::{Config, FlushPolicy};
 use rq_core::ids::{Epoch, Lsn};
 use rq_core::queue::State;
 use rq_core::replication::{Effect, EpochStart, Gate, Input, Link};
@@ -16,7 +16,7 @@ use super::log_thread::LogThread;
 use super::member::{self, Reopening};
 use super::queues::Queues;
 use super::recover::{apply, epochs};
-use super::release::Held;
+use super::release::Later;
 use super::{EngineError, clock};
 
 impl LogThread {
@@ -65,6 +65,7 @@ impl LogThread {
                 Ok(())
             }
             News::HandOver(to) => self.step(Input::HandOver(to)),
+            News::SetFlushPolicy(policy) => self.step(Input::SetFlushPolicy(policy)),
             News::AcceptDataLoss(seen) => self.step(Input::AcceptDataLoss { seen }),
             News::Hashed(hashed) => self.on_hashed(hashed),
         }
@@ -109,6 +110,7 @@ impl LogThread {
                 self.step(Input::Promised(epoch))?;
             }
             Effect::Begin(epoch) => self.begin(epoch)?,
+            Effect::SetFlushPolicy(policy) => self.set_flush_policy(policy)?,
             Effect::Follow(master) => self.member.follow(master),
             Effect::Store => {
                 if let Some((link, frames)) = frames.take() {
@@ -156,6 +158,21 @@ impl LogThread {
         self.appended(known)
     }
 
+    /// Appends the record of another flush policy.
+    fn set_flush_policy(&mut self, policy: FlushPolicy) -> Result<(), WriteError> {
+        let known = self.member.replica.history().last_epoch();
+        let now = self.clock.advance(clock::read());
+        self.frames.at(now);
+        if let Queues::Master(shard) = &mut self.queues {
+            shard.set_flush_policy(policy, now, &mut self.frames);
+            let end = self.frames.write();
+            shard.applied_up_to(end);
+        }
+        tracing::info!(mode = ?policy.mode, interval_ms = policy.interval_ms, "the flush mode changes");
+        self.appended(known)?;
+        self.step(Input::FlushMode(policy.mode))
+    }
+
     /// Ends a mastership of which everything is committed.
     fn hand_over(&mut self) {
         self.let_out();
@@ -177,6 +194,7 @@ impl LogThread {
     fn store(&mut self, link: Link, frames: &Frames) -> Result<(), WriteError> {
         let Queues::Slave(state) = &mut self.queues else { return Ok(()) };
         let (known, kept) = (self.member.replica.history().last_epoch(), state.log_start());
+        let flushed = state.flush_policy().mode;
         let copied = self.frames.log.copy(&frames.bytes, |frame| apply(state, &frame));
         let dropped = Some(state.log_start()).filter(|start| *start > kept);
         if let Err(CopyError::Refused { lsn, source }) = &copied {
@@ -184,11 +202,15 @@ impl LogThread {
             tracing::error!(%lsn, error, "a record of the master cannot be applied");
             return self.step(Input::Unreadable(*lsn));
         }
+        let mode = Some(state.flush_policy().mode).filter(|mode| *mode != flushed);
         let compare = state.take_compare();
         self.appended(known)?;
+        if let Some(mode) = mode {
+            self.step(Input::FlushMode(mode))?;
+        }
         self.compare(compare)?;
         if let Some(start) = dropped {
-            self.gate.wait(self.frames.end(), false, Held::Drop(start));
+            self.flushed_gate.wait(self.frames.end(), false, Later::Drop(start));
         }
         match copied {
             Ok(_) => Ok(()),
@@ -261,12 +283,18 @@ impl LogThread {
             last_chore: Instant::now(),
             has_room: true,
             held: Vec::new(),
+            dropping: Vec::new(),
             gate: Gate::default(),
+            flushed_gate: Gate::default(),
+            last_flush: Instant::now(),
             waiting,
             releases,
         };
         match (reopening, config) {
-            (Reopening::CutOff(to), _) => thread.step(Input::Truncated(to))?,
+            (Reopening::CutOff(to), _) => {
+                thread.step(Input::FlushMode(found.flush_mode))?;
+                thread.step(Input::Truncated(to))?;
+            }
             (Reopening::SteppedDown, Some(config)) | (Reopening::CopyAnew(config), _) => {
                 thread.step(Input::Config(config))?;
             }

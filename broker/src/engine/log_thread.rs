@@ -19,7 +19,7 @@ use super::frames::{Frames, fail};
 use super::inbox::{BATCH_BYTES, Batch, Inbox, Reply, Work};
 use super::member::Member;
 use super::queues::Queues;
-use super::release::{Held, Release, Releases};
+use super::release::{Held, Later, Release, Releases};
 use super::{EngineError, clock};
 
 /// Below this nothing is worked off that needs the log. A batch without new messages fits in it.
@@ -74,8 +74,13 @@ pub(super) struct LogThread {
     pub(super) has_room: bool,
     /// What this round keeps back.
     pub(super) held: Vec<(bool, Held)>,
+    /// Where the log may begin, as this round has decided.
+    pub(super) dropping: Vec<Lsn>,
     /// What waits for the commit.
     pub(super) gate: Gate<Held>,
+    /// What waits for the commit and for the flush here: with `flushMode: Async` that comes later.
+    pub(super) flushed_gate: Gate<Later>,
+    pub(super) last_flush: Instant,
     /// Callers whose request has no answer yet.
     pub(super) waiting: HashMap<Ticket, (Reply, Option<Name>)>,
     /// Where committed answers go.
@@ -121,6 +126,7 @@ impl LogThread {
         for (_, (reply, _)) in self.waiting.drain() {
             let _ = reply.send(Err(EngineError::Stopping));
         }
+        self.sync()?;
         if self.frames.end() > self.last_checkpoint.0 {
             self.ask_to_keep_house(true);
             self.let_out();
@@ -143,7 +149,9 @@ impl LogThread {
         let dirty = self.frames.end() > self.last_checkpoint.0;
         let last = if dirty { self.last_checkpoint.1 } else { self.last_chore };
         let chore = Some(self.chores_every().saturating_sub(last.elapsed()));
-        [wakeup, chore, self.member.until_tick()].into_iter().flatten().min()
+        let flush = (self.frames.log.durable() < self.frames.end())
+            .then(|| self.flush_interval().saturating_sub(self.last_flush.elapsed()));
+        [wakeup, chore, flush, self.member.until_tick()].into_iter().flatten().min()
     }
 
     /// A full disk gets room by checkpoints: segments are dropped only below the older one.
@@ -236,7 +244,7 @@ impl LogThread {
                     tracing::warn!(%group, %topic, messages, "an inactive group gave up messages it had not consumed");
                 }
                 self.published.expired(self.queues.state().expired_messages());
-                self.hold(false, Held::Drop(retained.log_start));
+                self.dropping.push(retained.log_start);
             } else if let Some((reply, group)) = self.waiting.remove(&ticket) {
                 self.hold(delivery, Held::Answer(Release { reply, group, answer }));
             }
@@ -248,12 +256,25 @@ impl LogThread {
         self.held.push((delivery, held));
     }
 
+    /// How long what was written may wait for its flush.
+    fn flush_interval(&self) -> Duration {
+        let policy = self.queues.state().flush_policy();
+        if self.member.replica.may_defer_flush() {
+            Duration::from_millis(policy.interval_ms.into())
+        } else {
+            Duration::ZERO
+        }
+    }
+
     /// Writes what was decided, says so to the slaves, and makes it durable here while it travels to them.
     pub(super) fn flush(&mut self) -> Result<(), WriteError> {
         let before = self.member.replica.end();
         let end = self.frames.write();
         for (delivery, held) in self.held.drain(..) {
             self.gate.wait(end, delivery, held);
+        }
+        for below in self.dropping.drain(..) {
+            self.flushed_gate.wait(end, false, Later::Drop(below));
         }
         if let Some(shard) = self.queues.shard() {
             shard.applied_up_to(end);
@@ -262,16 +283,25 @@ impl LogThread {
             self.step(Input::Appended { end, begins: Vec::new() })?;
         }
         self.member.tell_progress();
+        if self.last_flush.elapsed() >= self.flush_interval() {
+            self.sync()?;
+        }
+        self.let_out();
+        self.member.tell_view();
+        Ok(())
+    }
+
+    /// Makes durable what was written.
+    fn sync(&mut self) -> Result<(), WriteError> {
         let (started, before) = (Instant::now(), self.frames.log.durable());
         let durable = self.frames.log.sync()?;
+        self.last_flush = Instant::now();
         if durable > before {
             self.published.flushed(self.frames.log.start(), durable, started.elapsed());
         }
         if durable > self.member.replica.durable() {
             self.step(Input::Flushed(durable))?;
         }
-        self.let_out();
-        self.member.tell_view();
         Ok(())
     }
 
@@ -281,9 +311,8 @@ impl LogThread {
         self.frames.committed(commit);
         self.published.committed(commit);
         let mut releases = Vec::new();
-        // A slave that is not counted hears of commits before its own disk has them; its checkpoints must not.
-        let passes = commit.min(self.frames.log.durable());
-        while let Some(held) = self.gate.pass(passes) {
+        // Answers are a master's, and it counts itself: what is committed is flushed here, or need not be.
+        while let Some(held) = self.gate.pass(commit) {
             match held {
                 // Also at the end: by now too few copies may be in sync.
                 Held::Answer(Release { reply, answer: Answer::Send(Ok(_)), .. })
@@ -293,12 +322,17 @@ impl LogThread {
                 }
                 Held::Answer(release) => releases.push(release),
                 Held::View(view) => view(),
-                Held::Drop(below) => self.drop_segments(below),
-                Held::Chore(chore) => drop(self.chores.send(Task::House(chore))),
                 Held::Hash(state) => drop(self.chores.send(Task::Hash(state))),
             }
         }
         self.releases.send(releases);
+        // A slave that is not counted hears of commits before its own disk has them; its checkpoints must not.
+        while let Some(later) = self.flushed_gate.pass(commit.min(self.frames.log.durable())) {
+            match later {
+                Later::Drop(below) => self.drop_segments(below),
+                Later::Chore(chore) => drop(self.chores.send(Task::House(chore))),
+            }
+        }
     }
 
     /// Answers what waits for a commit that this replica will not hear of.
@@ -332,7 +366,7 @@ impl LogThread {
         let (reader, checkpoints) = (self.frames.log.reader(), self.frames.log.checkpoints());
         let state = self.queues.state().clone();
         let chore = Chore { state, now, checkpoint, reader, checkpoints };
-        self.gate.wait(self.frames.end(), false, Held::Chore(Box::new(chore)));
+        self.flushed_gate.wait(self.frames.end(), false, Later::Chore(Box::new(chore)));
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use rq_core::config::{self, Config, FlushMode};
+use rq_core::config::{self, Config};
 use rq_core::failover::MasterWatch;
 use rq_core::ids::{Lsn, Session, StoreId};
 use rq_core::replication::timers::Timers;
@@ -82,7 +82,7 @@ pub(super) fn found(recovered: &Recovered) -> Durable {
         end: log.end(),
         flushed: log.durable(),
         commit: *commit,
-        flush_mode: FlushMode::Sync,
+        flush_mode: state.flush_policy().mode,
     }
 }
 
@@ -331,6 +331,7 @@ impl Member {
             end: self.replica.end(),
             master_silent_ms: self.watch.silent_since().map(|heard| self.now().saturating_sub(heard)),
             slaves: self.replica.peers().map(slave).collect(),
+            flush_mode: self.replica.flush_mode(),
             halted: self.halted,
         }
     }

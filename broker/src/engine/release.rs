@@ -17,12 +17,16 @@ pub(super) enum Held {
     Answer(Release),
     /// What somebody saw of the shard: people are shown what is committed.
     View(Seen),
+    /// The state at a mark, for the housekeeping thread to hash.
+    Hash(Marked),
+}
+
+/// What waits for the commit and for the flush here.
+pub(super) enum Later {
     /// The log may begin here.
     Drop(Lsn),
     /// Work for the housekeeping thread.
     Chore(Box<Chore>),
-    /// Likewise: the state at a mark, to be hashed.
-    Hash(Marked),
 }
 
 /// An answer and who waits for it.

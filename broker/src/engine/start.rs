@@ -191,7 +191,10 @@ fn log_thread(
         last_chore: Instant::now(),
         has_room: true,
         held: Vec::new(),
+        dropping: Vec::new(),
         gate: Gate::default(),
+        flushed_gate: Gate::default(),
+        last_flush: Instant::now(),
         waiting: HashMap::new(),
         releases,
     };

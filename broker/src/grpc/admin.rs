@@ -18,6 +18,7 @@ use rq_proto::reliablequeue::admin_server::{Admin, AdminServer};
 use tonic::{Request, Response, Status};
 
 use super::promotion;
+use crate::engine::cluster::News;
 use crate::engine::{Engine, EngineError};
 
 /// What the service tells of the process around it.
@@ -160,6 +161,24 @@ impl Admin for AdminService {
         Ok(Response::new(pb::MarkStateResponse { lsn: lsn.0 }))
     }
 
+    async fn set_flush_mode(
+        &self,
+        request: Request<pb::SetFlushModeRequest>,
+    ) -> Answer<pb::SetFlushModeResponse> {
+        let policy = convert::flush_policy(request.into_inner())?;
+        let view = self.engine.view().borrow().clone();
+        if view.is_alone() {
+            return Err(Status::failed_precondition(
+                "a broker that is alone flushes each record before it answers: give it a slave first",
+            ));
+        }
+        if !view.serves() {
+            return Err(engine(EngineError::NotMaster));
+        }
+        self.engine.tell(News::SetFlushPolicy(policy));
+        Ok(Response::new(pb::SetFlushModeResponse {}))
+    }
+
     async fn status(&self, _: Request<pb::StatusRequest>) -> Answer<pb::StatusResponse> {
         let look = self.engine.inspect(|shard| (shard.topic_count(), shard.group_count(), shard.log_time()));
         let (topics, groups, log_time) = look.await.map_err(engine)?;
@@ -190,6 +209,7 @@ impl Admin for AdminService {
             } else {
                 view.config.as_ref().map_or(0, |config| config.min_in_sync.into())
             },
+            flush_mode: convert::flush_mode(view.flush_mode).into(),
             unclean_epoch: view.config.and_then(|config| config.unclean).map_or(0, |epoch| epoch.0),
             idle_groups: self.engine.idle_groups().iter().map(|idle| convert::idle_group(idle)).collect(),
             expired_messages: self.engine.figures().expired_messages,

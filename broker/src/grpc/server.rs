@@ -142,7 +142,7 @@ async fn deposed(mut view: watch::Receiver<ReplicaView>) {
     let became = view.wait_for(ReplicaView::leads).await.is_ok();
     if !became || view.wait_for(|view| !view.leads()).await.is_err() {
         // The engine has ended, and the process is about to.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 use rq_config_files::{ConfigFiles, Written};
 use rq_core::config::{Change, Config, Member, next};
 use rq_core::ids::{Session, StoreId};
+use rq_proto::reliablequeue::admin_client::AdminClient;
 use rq_proto::reliablequeue::replica_client::ReplicaClient;
-use rq_proto::reliablequeue::{DescribeReplicaRequest, HandOverRequest, ReplicaStatus};
+use rq_proto::reliablequeue::{
+    DescribeReplicaRequest, FlushMode, HandOverRequest, ReplicaStatus, SetFlushModeRequest, StatusRequest,
+};
 use rq_proto::rocketmq::Code;
 use rq_proto::rocketmq::messaging_service_client::MessagingServiceClient;
 use tempfile::TempDir;
@@ -228,6 +231,32 @@ async fn calls_are_held_while_there_is_no_master() {
     cluster.stop("r0").await;
     send_all(&client, 0..1).await;
     assert_eq!(waiting.await.unwrap(), expected(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_async_mode_sends_are_answered_before_they_are_flushed_and_in_sync_mode_after() {
+    let cluster = Cluster::start().await;
+    // Any process takes the order.
+    let mut admin = AdminClient::new(cluster.brokers["r1"].channel().await);
+    let mut mode = async |mode: FlushMode| {
+        let request = SetFlushModeRequest { mode: mode.into(), interval_ms: 60_000 };
+        admin.set_flush_mode(request).await.unwrap();
+        let wait = async {
+            while admin.status(StatusRequest {}).await.unwrap().into_inner().flush_mode() != mode {}
+        };
+        tokio::time::timeout(SOON, wait).await.expect("another flush mode");
+    };
+    let client = cluster.client("r0").await;
+    mode(FlushMode::Async).await;
+    send_all(&client, 0..50).await;
+    let master = cluster.describe("r0").await;
+    assert!(master.commit_lsn > master.durable_lsn, "{master:?}");
+    let slave = cluster.describe("r1").await;
+    assert!(slave.end_lsn >= master.commit_lsn && slave.durable_lsn < master.commit_lsn, "{slave:?}");
+    mode(FlushMode::Sync).await;
+    send_all(&client, 50..100).await;
+    cluster.caught_up().await;
+    assert_eq!(take_all(&client, 100).await, expected(100));
 }
 
 /// Brings each new connection to the next of these addresses, the last one again and again; tells how many came.

@@ -92,6 +92,7 @@ impl State {
                 self.duplicates.window_ms = *millis;
                 self.duplicates.window_entries = *entries;
             }
+            Record::FlushMode(policy) => self.flush = *policy,
             Record::TopicPut { id, name, settings } => self.put_topic(*id, name, *settings)?,
             Record::TopicDelete(id) => self.delete_topic(*id)?,
             Record::GroupPut { id, name, settings } => self.put_group(*id, name, settings)?,

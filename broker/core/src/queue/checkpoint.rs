@@ -15,11 +15,14 @@ use crate::ids::{
     AttemptHash, ClientHash, ConnectionId, Epoch, GroupId, Lane, LogTime, Lsn, Nonce, Offset, QueueId,
     TagHash, TopicId,
 };
-use crate::record::{Hold, group_settings, put_group_settings, put_topic_settings, topic_settings};
+use crate::record::{
+    Hold, flush_policy, group_settings, put_flush_policy, put_group_settings, put_topic_settings,
+    topic_settings,
+};
 use crate::replication::{EpochHistory, EpochStart};
 
 /// Version of the whole encoding.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Writes a state.
 pub fn encode(state: &State, out: &mut dyn Write) {
@@ -28,6 +31,7 @@ pub fn encode(state: &State, out: &mut dyn Write) {
     out.put_u64(state.log_time.0);
     put_epochs(out, &state.epochs);
     out.put_u32(state.feature_level);
+    put_flush_policy(out, state.flush);
     out.put_u64(state.log_start.0);
     out.put_u32(state.last_topic.0);
     out.put_u32(state.last_group.0);
@@ -71,6 +75,7 @@ pub fn decode(bytes: &[u8]) -> Result<State, Malformed> {
         log_time: LogTime(r.u64("log time")?),
         epochs: epochs(r)?,
         feature_level: r.u32("feature level")?,
+        flush: flush_policy(r)?,
         log_start: Lsn(r.u64("log start")?),
         last_topic: TopicId(r.u32("last topic")?),
         last_group: GroupId(r.u32("last group")?),

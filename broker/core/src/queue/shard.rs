@@ -20,6 +20,7 @@ use super::idle::IdleGroup;
 use super::polls::Polls;
 use super::request::{Answer, Request};
 use super::state::State;
+use crate::config::FlushPolicy;
 use crate::ids::{Epoch, GroupId, LogTime, Lsn, Offset, QueueId, Ticket, TopicId};
 use crate::record::Record;
 
@@ -193,6 +194,13 @@ impl Shard {
                 },
             );
         }
+    }
+
+    /// From here on records are flushed by this policy.
+    pub fn set_flush_policy(&mut self, policy: FlushPolicy, now: LogTime, log: &mut dyn Append) {
+        let mut answers = Vec::new();
+        let mut step = Step { now, log, answers: &mut answers };
+        self.append(&mut step, &Record::FlushMode(policy));
     }
 
     /// Carries out one request at log time `now`, which must be the time of the frame that the records go into:

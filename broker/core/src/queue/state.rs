@@ -16,6 +16,7 @@ use super::progress::Progress;
 use super::request::{GroupView, Name, TopicView};
 use super::settings::{GroupSettings, TopicSettings};
 use crate::codec::Write;
+use crate::config::FlushPolicy;
 use crate::ids::{AttemptHash, Epoch, GroupId, LogTime, Lsn, Offset, QueueId, TopicId};
 use crate::replication::EpochHistory;
 
@@ -62,6 +63,7 @@ pub struct State {
     /// Where each epoch begins; see [`State::epochs`].
     pub(crate) epochs: EpochHistory,
     pub(crate) feature_level: u32,
+    pub(crate) flush: FlushPolicy,
     /// Messages below are gone.
     pub(crate) log_start: Lsn,
     pub(crate) topics: BTreeMap<TopicId, Arc<Topic>>,
@@ -110,6 +112,11 @@ impl State {
     /// have if that frame had one. Epochs that ended before the log starts are forgotten.
     pub fn epochs(&self) -> &EpochHistory {
         &self.epochs
+    }
+
+    /// How the log is flushed.
+    pub fn flush_policy(&self) -> FlushPolicy {
+        self.flush
     }
 
     /// Messages below this position are gone.

@@ -7,6 +7,7 @@ use super::{
     ChangeInvisible, Fate, Hold, MessageRecord, Pop, PopQueue, Record, Repeat, StoredMessage, VERSION, kind,
 };
 use crate::codec::{Malformed, Reader};
+use crate::config::{FlushMode, FlushPolicy};
 use crate::hash::SendKey;
 use crate::ids::{
     AttemptHash, ClientHash, ConnectionId, Epoch, GroupId, Lane, LogTime, Lsn, Nonce, Offset, QueueId,
@@ -28,6 +29,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
         kind::DUPLICATE_WINDOW => {
             Record::DuplicateWindow { millis: r.u64("window")?, entries: r.u64("window")? }
         }
+        kind::FLUSH_MODE => Record::FlushMode(flush_policy(r)?),
         kind::TOPIC_PUT => Record::TopicPut {
             id: TopicId(r.u32("topic")?),
             name: r.str("topic name")?,
@@ -249,6 +251,15 @@ fn topic_kind(r: &mut Reader<'_>) -> Result<TopicKind, Malformed> {
         5 => Ok(TopicKind::Undecided),
         _ => Err(r.malformed("message type")),
     }
+}
+
+pub(crate) fn flush_policy(r: &mut Reader<'_>) -> Result<FlushPolicy, Malformed> {
+    let mode = match r.u8("flush mode")? {
+        1 => FlushMode::Sync,
+        2 => FlushMode::Async,
+        _ => return Err(r.malformed("flush mode")),
+    };
+    Ok(FlushPolicy { mode, interval_ms: r.u32("flush interval")? })
 }
 
 /// Reads what [`put_topic_settings`] wrote.

@@ -2,6 +2,7 @@
 
 use super::{Hold, MessageRecord, Pop, Record, VERSION, kind};
 use crate::codec::{Write, varint_len};
+use crate::config::{FlushMode, FlushPolicy};
 use crate::ids::{GroupId, LogTime, Lsn, Offset, QueueId, TopicId};
 use crate::queue::settings::{Backoff, GroupSettings, TopicSettings};
 
@@ -24,6 +25,10 @@ pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
             start(kind::DUPLICATE_WINDOW);
             out.put_u64(*millis);
             out.put_u64(*entries);
+        }
+        Record::FlushMode(policy) => {
+            start(kind::FLUSH_MODE);
+            put_flush_policy(out, *policy);
         }
         Record::TopicPut { id, name, settings } => {
             start(kind::TOPIC_PUT);
@@ -246,6 +251,14 @@ fn put_pop(out: &mut Vec<u8>, pop: &Pop) {
             out.put_varint(u64::from(*count));
         }
     }
+}
+
+pub(crate) fn put_flush_policy(out: &mut dyn Write, policy: FlushPolicy) {
+    out.put_u8(match policy.mode {
+        FlushMode::Sync => 1,
+        FlushMode::Async => 2,
+    });
+    out.put_u32(policy.interval_ms);
 }
 
 /// Settings of a topic, as in its record and in the checkpoint.

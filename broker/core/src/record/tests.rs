@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::decode::message;
 use super::*;
 use crate::codec::{Reader, Write as _};
+use crate::config::FlushMode;
 use crate::queue::settings::Backoff;
 
 fn a_message(offset: u64, content: &[u8]) -> MessageRecord<'_> {
@@ -29,6 +30,8 @@ fn one_of_each() -> Vec<Record<'static>> {
         Record::EpochStart { epoch: Epoch(3) },
         Record::FeatureLevel(2),
         Record::DuplicateWindow { millis: 1, entries: 2 },
+        Record::FlushMode(FlushPolicy { mode: FlushMode::Async, interval_ms: 500 }),
+        Record::FlushMode(FlushPolicy::default()),
         Record::TopicPut {
             id: topic,
             name: "orders",

@@ -1,7 +1,7 @@
 //! What a replica wants done.
 
 use super::{Link, Message, ProposalId};
-use crate::config::Config;
+use crate::config::{Config, FlushPolicy};
 use crate::ids::{Epoch, Lsn, StoreId};
 
 /// What is to be done, in this order.
@@ -15,6 +15,8 @@ pub enum Effect {
     Promise(Epoch),
     /// This replica is master: append the first record of the epoch, then [`Input::Appended`].
     Begin(Epoch),
+    /// Append the record that says so; then [`Input::Appended`] and [`Input::FlushMode`].
+    SetFlushPolicy(FlushPolicy),
     /// Connect to the master and say [`Replica::hello`]; drop the link there was.
     Follow(StoreId),
     /// Append the frames that came with the message; then [`Input::Appended`] and, flushed, [`Input::Flushed`].

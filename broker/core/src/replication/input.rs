@@ -1,7 +1,7 @@
 //! What a replica is told: what happened around it, and what it finds on its disk when it starts.
 
 use super::{EpochHistory, EpochStart, Hello, Message, ProposalId};
-use crate::config::{Config, FlushMode};
+use crate::config::{Config, FlushMode, FlushPolicy};
 use crate::ids::{Epoch, Lsn, StoreId};
 
 /// A connection between a slave and its master; numbered by the driver, never the same number twice in one process.
@@ -61,6 +61,8 @@ pub enum Input {
     },
     /// The master shall make a slave of the in-sync set its successor.
     HandOver(StoreId),
+    /// The master shall have records flushed by this policy.
+    SetFlushPolicy(FlushPolicy),
     /// Time has passed: proposals of unknown fate are made again.
     Retry,
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::flushing::Wish;
 use super::{Catchup, Effect, Guards, Hello, Link, Message, Phase, Replica, Role};
 use crate::config::{Change, FlushMode};
 use crate::ids::{Epoch, Lsn, Session, StoreId};
@@ -33,11 +34,13 @@ pub(super) struct Master {
     pub(super) peers: BTreeMap<StoreId, Peer>,
     /// Who shall be master next.
     pub(super) successor: Option<StoreId>,
+    /// How records shall be flushed, until that is so.
+    pub(super) wish: Option<Wish>,
 }
 
 impl Master {
     pub(super) fn new(epoch: Epoch) -> Self {
-        Self { epoch, begun: None, peers: BTreeMap::new(), successor: None }
+        Self { epoch, begun: None, peers: BTreeMap::new(), successor: None, wish: None }
     }
 
     pub(super) fn serves(&self, commit: Lsn) -> bool {
@@ -170,13 +173,6 @@ impl<G: Guards> Replica<G> {
         set
     }
 
-    /// Whether records count when they are written. With one copy they are flushed first, whatever the mode.
-    fn counts_unflushed(&self, set: &[(StoreId, Session)]) -> bool {
-        self.flush_mode == FlushMode::Async
-            && self.config.as_ref().is_some_and(|config| config.flush_mode == FlushMode::Async)
-            && set.len() > 1
-    }
-
     /// Finds out what is committed, and what follows from that.
     pub(super) fn recount(&mut self, effects: &mut Vec<Effect>) {
         let set = self.effective_set();
@@ -199,6 +195,7 @@ impl<G: Guards> Replica<G> {
         }
         self.bring_in(effects);
         self.hand_over(effects);
+        self.settle_flush_mode(effects);
     }
 
     /// Takes a slave that has caught up into the set. It counts from the proposal on.
@@ -211,8 +208,8 @@ impl<G: Guards> Replica<G> {
             config.members.contains_key(store)
                 && !config.in_sync.contains_key(store)
                 && peer.link.is_some()
-                && peer.durable >= self.commit
-                && self.end.0 - peer.durable.0 <= LAG_MAX
+                && self.has_of(peer) >= self.commit
+                && self.end.0 - self.has_of(peer).0 <= LAG_MAX
         };
         let by = (self.store, master.epoch);
         if let Some((store, peer)) = master.peers.iter().find(caught_up) {
@@ -226,7 +223,7 @@ impl<G: Guards> Replica<G> {
         let (Role::Master(master), Some(config)) = (&self.role, &self.config) else { return };
         let Some(to) = master.successor else { return };
         let Some(peer) = master.peers.get(&to) else { return };
-        if self.commit == self.end && peer.durable == self.end && self.proposals.is_empty() {
+        if self.commit == self.end && self.has_of(peer) == self.end && self.proposals.is_empty() {
             let keep = config.in_sync.keys().copied().collect();
             let change = Change::Promote { to, session: peer.session, keep };
             self.propose(&change, effects);

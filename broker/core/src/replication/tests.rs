@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::config::{self, Change, Member};
+use crate::config::{self, Change, FlushPolicy, Member};
 
 pub(super) const A: StoreId = StoreId(1);
 pub(super) const B: StoreId = StoreId(2);
@@ -379,6 +379,42 @@ fn with_too_few_copies_producers_are_refused_and_the_rest_goes_on() {
 }
 
 #[test]
+fn on_the_way_to_async_a_changed_session_matters_before_anything_counts_unflushed() {
+    let policy = FlushPolicy { mode: FlushMode::Async, interval_ms: 500 };
+    let mut a = master_with_slave();
+    a.hears(Input::SetFlushPolicy(policy));
+    let (id, config) = a.proposal();
+    assert_eq!(config.flush_mode, FlushMode::Async);
+    assert!(!a.replica.may_defer_flush());
+    assert_eq!(a.hears(Input::Answered(id, Answer::Done)), [Effect::SetFlushPolicy(policy)]);
+    a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
+    assert!(!a.replica.may_defer_flush(), "the log does not say so yet");
+    a.hears(Input::FlushMode(FlushMode::Async));
+    assert!(a.replica.may_defer_flush());
+    assert_eq!(a.hears(ack(20, 10)), [Effect::Committed(Lsn(20))]);
+    assert_eq!(a.replica.flush_mode(), Some(FlushMode::Async));
+}
+
+#[test]
+fn on_the_way_to_sync_all_is_flushed_everywhere_before_sessions_matter_no_more() {
+    let mut a = master_with_slave();
+    let config = Config { version: 9, flush_mode: FlushMode::Async, ..a.replica.config().unwrap().clone() };
+    a.hears(Input::Config(config));
+    a.hears(Input::FlushMode(FlushMode::Async));
+    a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
+    a.hears(ack(20, 10));
+    let policy = FlushPolicy::default();
+    assert_eq!(a.hears(Input::SetFlushPolicy(policy)), [Effect::SetFlushPolicy(policy)]);
+    a.hears(Input::Appended { end: Lsn(30), begins: vec![] });
+    a.hears(Input::FlushMode(FlushMode::Sync));
+    assert_eq!(a.hears(ack(30, 10)), [], "written is not flushed");
+    assert_eq!(a.hears(Input::Flushed(Lsn(30))), []);
+    assert_eq!(a.hears(ack(30, 30)).first(), Some(&Effect::Committed(Lsn(30))));
+    let (_, config) = a.proposal();
+    assert_eq!(config.flush_mode, FlushMode::Sync);
+}
+
+#[test]
 fn in_async_mode_two_copies_count_when_written_and_one_when_flushed() {
     let mut a = master_with_slave();
     let config = Config { version: 9, flush_mode: FlushMode::Async, ..a.replica.config().unwrap().clone() };
@@ -387,6 +423,7 @@ fn in_async_mode_two_copies_count_when_written_and_one_when_flushed() {
     a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
     assert_eq!(a.hears(ack(20, 10)), [Effect::Committed(Lsn(20))]);
 
+    a.hears(Input::Disconnected(LINK));
     let alone = Config { version: 10, in_sync: BTreeMap::from([(A, S)]), ..config };
     a.hears(Input::Config(alone));
     assert_eq!(a.hears(Input::Appended { end: Lsn(30), begins: vec![] }), []);

@@ -1,5 +1,8 @@
 //! Between the wire types of the Admin service and those of the shard, with the checks of what comes in.
 
+use std::ops::RangeInclusive;
+
+use rq_core::config::{FlushMode, FlushPolicy};
 use rq_core::ids::{Lsn, StoreId};
 use rq_core::queue::idle::IdleGroup;
 use rq_core::queue::request::Name;
@@ -18,6 +21,34 @@ const DELAY_MAX_MS: u64 = 12 * 3_600_000;
 const DELAYS_MAX: usize = 64;
 /// Largest factor between two delays of an exponential retry policy.
 const MULTIPLIER_MAX: f64 = 1000.0;
+
+/// Bounds and default of the time between two flushes, in ms; the default is RocketMQ's.
+const FLUSH_INTERVAL_MS: RangeInclusive<u32> = 10..=60_000;
+const FLUSH_INTERVAL_DEFAULT_MS: u32 = 500;
+
+pub(super) fn flush_policy(request: pb::SetFlushModeRequest) -> Result<FlushPolicy, Status> {
+    let mode = match request.mode() {
+        pb::FlushMode::Sync => return Ok(FlushPolicy::default()),
+        pb::FlushMode::Async => FlushMode::Async,
+        pb::FlushMode::Unspecified => return Err(Status::invalid_argument("name a mode: SYNC or ASYNC")),
+    };
+    let interval_ms = if request.interval_ms == 0 { FLUSH_INTERVAL_DEFAULT_MS } else { request.interval_ms };
+    if !FLUSH_INTERVAL_MS.contains(&interval_ms) {
+        let (min, max) = (FLUSH_INTERVAL_MS.start(), FLUSH_INTERVAL_MS.end());
+        return Err(Status::invalid_argument(format!(
+            "the time between two flushes is {min} to {max} ms, not {interval_ms}"
+        )));
+    }
+    Ok(FlushPolicy { mode, interval_ms })
+}
+
+pub(super) const fn flush_mode(mode: Option<FlushMode>) -> pb::FlushMode {
+    match mode {
+        None => pb::FlushMode::Unspecified,
+        Some(FlushMode::Sync) => pb::FlushMode::Sync,
+        Some(FlushMode::Async) => pb::FlushMode::Async,
+    }
+}
 
 pub(super) fn new_topic(
     request: pb::CreateTopicRequest,
