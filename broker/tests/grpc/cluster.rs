@@ -250,9 +250,9 @@ async fn in_async_mode_sends_are_answered_before_they_are_flushed_and_in_sync_mo
     mode(FlushMode::Async).await;
     send_all(&client, 0..50).await;
     let master = cluster.describe("r0").await;
-    assert!(master.commit_lsn > master.durable_lsn, "{master:?}");
     let slave = cluster.describe("r1").await;
-    assert!(slave.end_lsn >= master.commit_lsn && slave.durable_lsn < master.commit_lsn, "{slave:?}");
+    assert!(master.commit_lsn > master.durable_lsn, "{master:?}");
+    assert!(slave.commit_lsn > slave.durable_lsn, "{slave:?}");
     mode(FlushMode::Sync).await;
     send_all(&client, 50..100).await;
     cluster.caught_up().await;
