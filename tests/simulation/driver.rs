@@ -102,6 +102,7 @@ impl World {
                 }
             }
             Effect::Committed(_) => self.let_out(who),
+            Effect::SetFlushPolicy(_) => unreachable!("nobody wishes for another flush mode here"),
             Effect::StepDown => self.restart(who),
             Effect::HandedOver => {
                 self.let_out(who);
