@@ -1,7 +1,7 @@
 # The commands of the project; CI calls nothing else. `make` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run build release lint test soak bench failover-bench audit fix tools-rust tools-disk tools-clients
+.PHONY: help run build release lint test soak bench failover-bench bench-peers audit fix tools-rust tools-disk tools-clients
 
 # Where the build goes: inside the clone unless said otherwise.
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
@@ -10,6 +10,8 @@ TESTED := $(CARGO_TARGET_DIR)/debug
 RELEASE := $(CARGO_TARGET_DIR)/release
 # Scenarios and options of `make bench`: BENCH="senders-64 --rounds 3", BENCH=--help.
 BENCH ?=
+# Where `make bench-peers` keeps the systems that it measures beside ours.
+PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/reliablequeue/peers
 # What `make run` starts: its port for clients, its replicas, its directory.
 PORT ?= 8081
 REPLICAS ?= 2
@@ -58,6 +60,10 @@ bench: release ## Measure against a server that stores nothing; prints the table
 failover-bench: release ## Measure how long a client waits when the master is killed, frozen, or told to hand over
 	@cargo bench --locked -p rq-tests --bench broker -- failover-kill --rounds 50
 	@cargo bench --locked -p rq-tests --bench broker -- failover-freeze failover-switch --rounds 10
+
+bench-peers: release ## Measure Apache RocketMQ 5 and NATS JetStream beside ours, under the same load
+	@tests/peers/install.sh "$(PEERS)"
+	@cargo bench --locked -p rq-tests --bench broker -- --peers "$(PEERS)" $(BENCH)
 
 audit: tools-rust ## Check licences, sources and advisories of the dependencies (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install --locked cargo-deny"; exit 1; }

@@ -22,6 +22,8 @@ mod idle_topics;
 mod load;
 #[path = "bench/one_sender.rs"]
 mod one_sender;
+#[path = "bench/peers.rs"]
+mod peers;
 #[path = "bench/proc.rs"]
 mod proc;
 #[path = "bench/restart.rs"]
@@ -67,7 +69,14 @@ struct Args {
     /// Size of the log to restart from, in MiB
     #[arg(long, default_value_t = 5 << 10, value_name = "MIB")]
     log_mib: u64,
-    /// Also write the findings as JSON, with the figure of every round [default: bench.json in the build directory]
+    /// Measure Apache RocketMQ and NATS JetStream beside ours instead; DIR is where tests/peers/install.sh put them
+    #[arg(long, conflicts_with = "scenarios", value_name = "DIR")]
+    peers: Option<PathBuf>,
+    /// With --peers: load on each system before its first round, in seconds
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    peers_warm_up: u64,
+    /// Also write the findings as JSON, with the figure of every round [default: bench.json or peers.json in the build
+    /// directory]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Said by cargo
@@ -133,6 +142,15 @@ async fn main() -> Result<()> {
         log_bytes: args.log_mib << 20,
     };
     let session = Session::open(args.data, plan)?;
+    if let Some(peers) = args.peers {
+        let json = args.json.unwrap_or_else(|| session.build().join("peers.json"));
+        let warm_up = Duration::from_secs(args.peers_warm_up);
+        // Ended like this, the servers of others are stopped too.
+        return tokio::select! {
+            outcome = peers::measure(&session, &peers, warm_up, &json) => outcome,
+            _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        };
+    }
     let scenarios = if args.scenarios.is_empty() { Scenario::value_variants() } else { &args.scenarios };
     let mut findings = Vec::new();
     for scenario in scenarios {

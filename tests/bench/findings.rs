@@ -72,7 +72,8 @@ impl Spread {
         Self { median: f64::midpoint(at(last / 2), at(last.div_ceil(2))), min: at(0), max: at(last), rounds }
     }
 
-    fn shown(&self, unit: Unit) -> String {
+    /// The median with the smallest and the largest.
+    pub(crate) fn shown(&self, unit: Unit) -> String {
         let median = unit.show(self.median);
         if self.rounds.len() < 2 {
             return median;
@@ -168,7 +169,7 @@ pub(crate) fn print(findings: &[Finding]) -> Result<()> {
 }
 
 /// Writes all there is into a file.
-pub(crate) fn write_json(file: &Path, findings: &[Finding]) -> Result<()> {
+pub(crate) fn write_json(file: &Path, findings: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec_pretty(findings).context("encode the findings")?;
     std::fs::write(file, text).with_context(|| format!("write {}", file.display()))
 }

@@ -1,8 +1,9 @@
-//! Load on a server by `rq bench`, and what it reports.
+//! Load on a server by `rq bench` or another load generator like it, and what that reports.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use tokio::process::Command;
 
@@ -38,7 +39,7 @@ impl Default for Load {
     }
 }
 
-/// What `rq bench` reports.
+/// What the load generator reports.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Report {
     pub(crate) send: Operation,
@@ -56,17 +57,30 @@ pub(crate) struct Operation {
     unknown: u64,
     pub(crate) per_second: f64,
     latency_us: Latency,
+    /// How often, by name.
+    pub(crate) errors: BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 struct Latency {
     p50: f64,
+    p99: f64,
 }
 
 impl Operation {
+    /// Calls without an OK.
+    fn not_ok(&self) -> u64 {
+        self.failed + self.unknown
+    }
+
     /// Median latency, in microseconds.
     pub(crate) fn p50_us(&self) -> f64 {
         self.latency_us.p50
+    }
+
+    /// What one of a hundred takes longer than, in microseconds.
+    pub(crate) fn p99_us(&self) -> f64 {
+        self.latency_us.p99
     }
 }
 
@@ -80,31 +94,42 @@ impl Report {
 impl Load {
     /// Puts it on a server for one window of the session. An operation that fails makes it no measurement.
     pub(crate) async fn run(&self, session: &Session, on: &Target) -> Result<Report> {
-        let window = session.plan().window;
+        let report = self.run_by(self.rq_bench(session)?, on, WARMUP, session.plan().window).await?;
+        let failed: u64 = [&report.send, &report.receive, &report.ack].map(Operation::not_ok).iter().sum();
+        ensure!(failed == 0, "operations failed under {self:?}; rq bench reports {report:?}");
+        Ok(report)
+    }
+
+    /// `rq bench` as the load generator.
+    pub(crate) fn rq_bench(&self, session: &Session) -> Result<Command> {
         let mut command = Command::new(session.program("rq")?);
-        command.args(["bench", "-o", "json", "--endpoint", &on.address]);
-        for pid in &on.pids {
-            command.args(["--server-pid", &pid.to_string()]);
-        }
-        command.args(["--call", self.call, "--topic", self.topic, "--group", self.topic]);
-        command.args(["--senders", &self.senders.to_string(), "--consumers", &self.consumers.to_string()]);
-        command.args(["--size", &self.body_bytes.to_string()]);
-        command.args(["--duration", &format!("{}ms", window.as_millis())]);
-        command.args(["--warmup", &format!("{}ms", WARMUP.as_millis())]);
+        command.args(["bench", "-o", "json", "--call", self.call, "--group", self.topic]);
+        command.args(["--consumers", &self.consumers.to_string()]);
         if self.drain {
             command.arg("--drain");
         }
-        let output = command.kill_on_drop(true).output().await.context("run rq bench")?;
+        Ok(command)
+    }
+
+    /// By a load generator that takes options and reports as `rq bench` does. What failed stands in its report.
+    pub(crate) async fn run_by(
+        &self,
+        mut generator: Command,
+        on: &Target,
+        warmup: Duration,
+        window: Duration,
+    ) -> Result<Report> {
+        generator.args(["--endpoint", &on.address, "--topic", self.topic]);
+        generator.args(["--senders", &self.senders.to_string(), "--size", &self.body_bytes.to_string()]);
+        generator.args(["--duration", &format!("{}ms", window.as_millis())]);
+        generator.args(["--warmup", &format!("{}ms", warmup.as_millis())]);
+        for pid in &on.pids {
+            generator.args(["--server-pid", &pid.to_string()]);
+        }
+        let output = generator.kill_on_drop(true).output().await.context("run the load generator")?;
         if !output.status.success() {
-            bail!("rq bench failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!("the load generator failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        let report: Report = serde_json::from_slice(&output.stdout).context("read what rq bench reports")?;
-        for operation in [&report.send, &report.receive, &report.ack] {
-            if operation.failed + operation.unknown > 0 {
-                let text = String::from_utf8_lossy(&output.stdout);
-                bail!("operations failed under {self:?}; rq bench reports {text}");
-            }
-        }
-        Ok(report)
+        serde_json::from_slice(&output.stdout).context("read what the load generator reports")
     }
 }

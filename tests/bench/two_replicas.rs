@@ -74,18 +74,23 @@ pub(crate) async fn measure(session: &Session, senders: u32) -> Result<Vec<Findi
     ])
 }
 
-/// Brings both copies to where they stay, as a broker alone is; the master is loaded without the front.
+/// Brings both copies to where they stay, as a broker alone is.
 pub(crate) async fn warm(cluster: &Cluster) -> Result<Target> {
     let client = Client::new(&cluster.endpoint(), "bench")?;
     client.create_topic(WARM_UP.topic, TopicType::Normal, 0).await?;
     WARM_UP.send(&cluster.endpoint()).await.context("warm the cluster up")?;
-    let status = cluster.whole().await?;
-    let mut pids = Vec::new();
-    for replica in &status.replicas {
-        let pid = replica.pid.context("a replica without a process")?;
-        idle(pid).await?;
-        pids.push(pid);
+    let target = master(cluster).await?;
+    for pid in &target.pids {
+        idle(*pid).await?;
     }
+    Ok(target)
+}
+
+/// Where the master is loaded without the front, and the processes of both.
+pub(crate) async fn master(cluster: &Cluster) -> Result<Target> {
+    let status = cluster.whole().await?;
+    let pids: Option<Vec<u32>> = status.replicas.iter().map(|replica| replica.pid).collect();
     let master = status.replicas.iter().find(|replica| Some(&replica.name) == status.master.as_ref());
-    Ok(Target { address: master.context("no master")?.endpoint.clone(), pids })
+    let address = master.context("no master")?.endpoint.clone();
+    Ok(Target { address, pids: pids.context("a replica without a process")? })
 }
