@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 use crate::clients::Clients;
-use crate::engine::{Engine, FLUSH_BUCKETS_US};
+use crate::engine::{Engine, FLUSH_BUCKETS_US, Figures};
 
 const MICROS_A_SECOND: f64 = 1_000_000.0;
 
@@ -28,6 +28,32 @@ impl fmt::Debug for EngineFigures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("EngineFigures")
     }
+}
+
+/// Names, helps and values of what only grows.
+fn counters(figures: &Figures) -> [(&'static str, &'static str, u64); 8] {
+    [
+        (
+            "messages_expired",
+            "Messages that groups gave up because they had not consumed them in time",
+            figures.expired_messages,
+        ),
+        ("log_segments_scrubbed", "Log segments that were read again", figures.scrub.segments),
+        ("log_segments_found_damaged", "Log segments that were found to be damaged", figures.scrub.damaged),
+        (
+            "log_segments_repaired",
+            "Damaged log segments that were replaced by another replica's copy",
+            figures.scrub.repaired,
+        ),
+        ("states_same", "Comparisons that found the master's state here", figures.states_same),
+        (
+            "states_different",
+            "Comparisons that found another state here than the master's",
+            figures.states_different,
+        ),
+        ("engine_batches", "Batches of requests that the log thread worked off", figures.batches),
+        ("engine_requests", "Requests that the log thread worked off", figures.requests),
+    ]
 }
 
 impl Collector for EngineFigures {
@@ -71,33 +97,7 @@ impl Collector for EngineFigures {
                 gauge.encode(family.encode_family(&[("group", idle.group.as_ref())])?)?;
             }
         }
-        let counters: [(&str, &str, u64); 8] = [
-            (
-                "messages_expired",
-                "Messages that groups gave up because they had not consumed them in time",
-                figures.expired_messages,
-            ),
-            ("log_segments_scrubbed", "Log segments that were read again", figures.scrub.segments),
-            (
-                "log_segments_found_damaged",
-                "Log segments that were found to be damaged",
-                figures.scrub.damaged,
-            ),
-            (
-                "log_segments_repaired",
-                "Damaged log segments that were replaced by another replica's copy",
-                figures.scrub.repaired,
-            ),
-            ("states_same", "Comparisons that found the master's state here", figures.states_same),
-            (
-                "states_different",
-                "Comparisons that found another state here than the master's",
-                figures.states_different,
-            ),
-            ("engine_batches", "Batches of requests that the log thread worked off", figures.batches),
-            ("engine_requests", "Requests that the log thread worked off", figures.requests),
-        ];
-        for (name, help, value) in counters {
+        for (name, help, value) in counters(&figures) {
             let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
         }
