@@ -109,10 +109,6 @@ fn every_record_reads_back() {
 /// Each record as it is written today, in hexadecimal digits: a line each.
 const FIXTURE: &str = include_str!("../../fixtures/records-1.txt");
 
-/// What the fixture holds. The hash of the state is not in it yet, for what it says is still to change.
-fn fixed() -> Vec<Record<'static>> {
-    one_of_each().into_iter().filter(|record| !matches!(record, Record::StateHash { .. })).collect()
-}
 
 #[test]
 fn records_have_the_bytes_that_logs_are_full_of() {

@@ -211,6 +211,10 @@ fn handing_over() -> proto::HandOverRequest {
     proto::HandOverRequest { to_store: StoreId(0xB).to_string() }
 }
 
+fn accepting() -> proto::AcceptDataLossRequest {
+    proto::AcceptDataLossRequest { shard: 1, epoch: 2 }
+}
+
 fn part(part: snapshot_part::Part) -> proto::SnapshotPart {
     proto::SnapshotPart { part: Some(part) }
 }
@@ -226,7 +230,7 @@ fn replicas_speak_with_the_bytes_of_their_release() {
     lines.push(hex(&write_snapshot_request(ShardId(1), StoreId(2))));
     lines.push(hex(&part(snapshot_part::Part::Head(write_snapshot_head(head())))));
     lines.push(hex(&part(snapshot_part::Part::Checkpoint(Bytes::from_static(b"state")))));
-    lines.extend([hex(&status()), hex(&vouching()), hex(&handing_over())]);
+    lines.extend([hex(&status()), hex(&vouching()), hex(&handing_over()), hex(&accepting())]);
     let said: String = lines.into_iter().map(|line| line + "\n").collect();
     assert!(said == FIXTURE, "other bytes than a replica of this release expects: now they are\n{said}");
 }
@@ -251,5 +255,6 @@ fn what_replicas_of_a_released_version_say_is_understood() {
     assert_eq!(read::<proto::ReplicaStatus>(line()), status());
     assert_eq!(read::<proto::VouchRequest>(line()), vouching());
     assert_eq!(read::<proto::HandOverRequest>(line()), handing_over());
+    assert_eq!(read::<proto::AcceptDataLossRequest>(line()), accepting());
     assert_eq!(lines.next(), None);
 }
