@@ -23,9 +23,10 @@ const PORTS: std::ops::Range<u16> = 18_500..18_600;
 const START_DEADLINE: Duration = Duration::from_mins(2);
 /// More than the broker keeps of new messages in memory, and less than a segment.
 pub(crate) const WARM_UP: Filling = Filling { topic: "warm-up", messages: 160 << 10, body_bytes: 1024 };
-/// A process is idle that takes no more processor time than this in such a window. Long, for it may wait for the disk.
+/// A process is idle that takes no more processor time than this in such a window. Long, for it may wait for the disk. A
+/// replica looks at its config store and its links meanwhile.
 const IDLE_WINDOW: Duration = Duration::from_secs(3);
-const IDLE_CPU: Duration = Duration::from_millis(10);
+const IDLE_CPU: Duration = Duration::from_millis(75);
 /// `f_type` of tmpfs and ramfs: no disk is below them.
 const MEMORY_FILE_SYSTEMS: [i64; 2] = [0x0102_1994, 0x8584_58f6];
 

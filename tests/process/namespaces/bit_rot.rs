@@ -33,7 +33,6 @@ const GROUP: &str = "kept-group";
 const REPAIR_DEADLINE: Duration = Duration::from_mins(1);
 
 #[test]
-#[ignore = "needs the scrub, and the repair of a segment from the other replica"]
 fn a_flipped_bit_is_never_served_and_is_repaired_from_the_other_replica() -> Result<()> {
     scenario("bit rot", &ROTTING, async |scene| {
         let shard = &scene.shard;
