@@ -109,7 +109,6 @@ fn every_record_reads_back() {
 /// Each record as it is written today, in hexadecimal digits: a line each.
 const FIXTURE: &str = include_str!("../../fixtures/records-1.txt");
 
-
 #[test]
 fn records_have_the_bytes_that_logs_are_full_of() {
     let hex = |record: &Record<'_>| {
