@@ -110,7 +110,7 @@ fn a_frame_that_fills_a_segment_calls_nothing_committed_that_is_only_flushed() {
     master.sync().unwrap();
     while master.end().0 < SEGMENT {
         let mut frame = master.begin(Epoch(1), LogTime(7), 50_000).unwrap();
-        frame.push(&[7; 50_000]);
+        frame.push(&vec![7; 50_000]);
         master.append(frame, committed).unwrap();
         master.sync().unwrap();
     }
