@@ -154,9 +154,9 @@ fn whatever_stops_a_repair_leaves_the_old_segment_or_the_new_one() {
         let repaired = repair(&log, 1, &parts).is_ok();
         drop(log);
         if stop_at % 3 == 0 {
-            disk.kill()
+            disk.kill();
         } else {
-            disk.cut_power()
+            disk.cut_power();
         }
         let bytes = disk.contents(&segment(1)).unwrap();
         match reopen_simulated(&disk) {
@@ -213,7 +213,9 @@ fn of_two_damaged_neighbours_the_later_one_proves_the_earlier_one() {
 fn a_segment_that_was_dropped_meanwhile_does_not_come_back() {
     let ((disk, mut log, _), (_, peer, _)) = (log(1), log(2));
     let mut replacement = log.reader().replace(base(0)).unwrap();
-    frames(&peer, 0).iter().for_each(|part| replacement.write(part).unwrap());
+    for part in &frames(&peer, 0) {
+        replacement.write(part).unwrap();
+    }
     for record in [b"one", b"two"] {
         append(&mut log, record).unwrap();
         let end = log.sync().unwrap();
