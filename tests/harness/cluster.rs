@@ -4,6 +4,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -17,6 +18,8 @@ use crate::broker::{forget_settings, program};
 /// Ports that clusters are given, so many at a time; below the kernel's own choice.
 const PORTS: std::ops::Range<u16> = 18_500..18_900;
 const PORTS_OF_A_CLUSTER: u16 = 10;
+/// How often this process was given some.
+static GIVEN: AtomicU16 = AtomicU16::new(0);
 /// Until a cluster is whole again. Generous: the machine may be busy.
 const WHOLE_DEADLINE: Duration = Duration::from_mins(1);
 /// Between two looks at it.
@@ -184,9 +187,10 @@ impl Drop for Cluster {
 
 /// Ports that nobody listens on.
 fn free_ports() -> Result<u16> {
-    // Begin elsewhere in each process: several test programs may run at a time.
+    // Begin elsewhere in each process, and for each cluster of one: several may be about to start at a time.
     let blocks = (PORTS.end - PORTS.start) / PORTS_OF_A_CLUSTER;
-    let first = std::process::id() as u16 % blocks;
+    let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+    let first = (std::process::id() as u16).wrapping_mul(7).wrapping_add(given) % blocks;
     let bases = (0..blocks).map(|block| PORTS.start + (first + block) % blocks * PORTS_OF_A_CLUSTER);
     let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let mut free = bases.filter(|base| (*base..base + PORTS_OF_A_CLUSTER).all(is_free));

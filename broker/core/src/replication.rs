@@ -279,8 +279,10 @@ impl<G: Guards> Replica<G> {
     fn follow_config(&mut self, effects: &mut Vec<Effect>) {
         let Some(config) = &self.config else { return };
         let (epoch, master) = (config.epoch, config.master);
-        if let Role::Master(leading) = &self.role {
+        if let Role::Master(leading) = &mut self.role {
             if (leading.epoch, self.store) == (epoch, master) {
+                // Nobody outside the set can be promoted: whoever waits for that would wait for ever.
+                leading.successor.take_if(|to| !config.in_sync.contains_key(to));
                 return self.recount(effects);
             }
             if !self.is_all_committed() {

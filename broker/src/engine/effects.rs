@@ -239,6 +239,8 @@ impl LogThread {
     pub(super) fn reopen(mut self, reopening: Reopening) -> Result<Self, WriteError> {
         let began = Instant::now();
         self.refuse_waiting();
+        // What waits there holds the log, and with it the lock of its directory.
+        self.flushed_gate.clear().for_each(drop);
         self.member.publish_reader(None);
         let Self {
             inbox, limits, frames, mut member, published, chores, checkpoints, waiting, releases, ..

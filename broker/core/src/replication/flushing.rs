@@ -69,20 +69,31 @@ impl<G: Guards> Replica<G> {
         }
         let (stored, mode) = (config.flush_mode, wish.policy.mode);
         let change = Change::SetFlushMode { by: (self.store, master.epoch), mode };
-        match (mode, wish.written) {
-            (FlushMode::Async, _) if stored == FlushMode::Sync => self.propose(&change, effects),
-            (_, None) => {
+        match (mode, wish.written, self.in_another_session()) {
+            (FlushMode::Async, ..) if stored == FlushMode::Sync => self.propose(&change, effects),
+            (FlushMode::Async, None, Some(stale)) => self.take_out(stale, effects),
+            (_, None, _) => {
                 self.wish(Some(Wish { written: Some(self.end), ..wish }));
                 effects.push(Effect::SetFlushPolicy(wish.policy));
             }
-            (FlushMode::Sync, Some(before)) if stored == FlushMode::Async => {
+            (FlushMode::Sync, Some(before), _) if stored == FlushMode::Async => {
                 // All before the record is flushed everywhere, and what comes after it counts only then.
                 if self.flush_mode == FlushMode::Sync && self.commit > before {
                     self.propose(&change, effects);
                 }
             }
-            (_, Some(_)) => self.wish(None),
+            (_, Some(_), _) => self.wish(None),
         }
+    }
+
+    /// A slave of the set that is in it with an earlier session, as may be in Sync. In Async it would count for nothing: it
+    /// comes back with its present one.
+    fn in_another_session(&self) -> Option<StoreId> {
+        let Role::Master(master) = &self.role else { return None };
+        let in_set = |store: &StoreId| self.config.as_ref()?.in_sync.get(store).copied();
+        let stale =
+            master.peers.iter().find(|(store, peer)| in_set(store).is_some_and(|set| set != peer.session));
+        stale.map(|(store, _)| *store)
     }
 
     fn wish(&mut self, wish: Option<Wish>) {

@@ -138,7 +138,7 @@ impl<G: Guards> Replica<G> {
     }
 
     /// Takes a slave out of the set; counts it until that is stored for certain.
-    fn take_out(&mut self, peer: StoreId, effects: &mut Vec<Effect>) {
+    pub(super) fn take_out(&mut self, peer: StoreId, effects: &mut Vec<Effect>) {
         let Some(config) = &self.config else { return };
         let by = (self.store, config.epoch);
         if config.in_sync.contains_key(&peer) {

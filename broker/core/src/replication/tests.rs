@@ -162,6 +162,39 @@ fn data_loss_is_accepted_of_the_newest_epoch_alone_and_makes_a_master_of_what_th
 }
 
 #[test]
+fn a_master_whose_successor_left_the_set_serves_again() {
+    let mut a = master_with_slave();
+    a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
+    a.hears(Input::Flushed(Lsn(20)));
+    a.hears(Input::HandOver(B));
+    a.hears(ack(20, 20));
+    let (id, _) = a.proposal();
+    a.hears(Input::Answered(id, Answer::Unknown));
+    a.hears(Input::Silent(B));
+    let config = a.replica.config().unwrap().clone();
+    let by = (A, config.epoch);
+    let shrunk = config::next(&config, &Change::Shrink { by, remove: B }).unwrap();
+    a.hears(Input::Config(shrunk));
+    assert_eq!(a.replica.serving(), Some(Epoch(1)));
+}
+
+#[test]
+fn on_the_way_to_async_a_slave_of_an_earlier_session_leaves_the_set_first() {
+    let policy = FlushPolicy { mode: FlushMode::Async, interval_ms: 500 };
+    let mut a = master_with_slave();
+    let mut config = a.replica.config().unwrap().clone();
+    config.version += 1;
+    config.in_sync.insert(B, Session(9));
+    a.hears(Input::Config(config));
+    a.hears(Input::SetFlushPolicy(policy));
+    let (id, _) = a.proposal();
+    a.hears(Input::Answered(id, Answer::Done));
+    let (_, config) = a.proposal();
+    assert!(!config.in_sync.contains_key(&B), "{config:?}");
+    assert_eq!(a.replica.flush_mode(), None, "the log does not say so before");
+}
+
+#[test]
 fn a_hand_over_ends_service_and_waits_for_the_whole_log() {
     let mut a = master_with_slave();
     a.hears(Input::Appended { end: Lsn(20), begins: vec![] });

@@ -67,7 +67,8 @@ impl Timers {
     }
 
     fn lags<G: Guards>(&mut self, slave: StoreId, now: u64, replica: &Replica<G>) -> bool {
-        let has = replica.peers().find(|(store, _)| *store == slave).map_or(Lsn(0), |(_, peer)| peer.durable);
+        let peer = replica.peers().find(|(store, _)| *store == slave);
+        let has = peer.map_or(Lsn(0), |(_, peer)| replica.has_of(peer));
         let (owed, since) = *self.owed.entry(slave).or_insert((replica.end(), now));
         if has >= owed {
             self.owed.insert(slave, (replica.end(), now));
