@@ -29,6 +29,15 @@ const ANY_FILESYSTEM: &str = "--allow-unsafe-filesystem";
 const RESTLESS: [&str; 8] =
     ["--segment", "4MiB", "--checkpoint-size", "8MiB", "--checkpoint-interval", "2s", "--keep", "5s"];
 
+/// The same for brokers that others start, as their environment.
+const RESTLESS_REPLICAS: [(&str, &str); 5] = [
+    ("RQ_SEGMENT", "4MiB"),
+    ("RQ_CHECKPOINT_SIZE", "8MiB"),
+    ("RQ_CHECKPOINT_INTERVAL", "2s"),
+    ("RQ_KEEP", "5s"),
+    ("RQ_LOG", "info"),
+];
+
 /// [`RESTLESS`], on [`ANY_FILESYSTEM`].
 const RESTLESS_ANYWHERE: [&str; 9] = [
     ANY_FILESYSTEM,

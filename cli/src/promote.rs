@@ -64,12 +64,29 @@ impl FromStr for Ending {
     }
 }
 
+/// What a promotion came to.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Promoted<'a> {
+pub(crate) struct Promoted<'a> {
     master: &'a str,
     epoch: u32,
     took_ms: u64,
+}
+
+impl<'a> Promoted<'a> {
+    /// Of a promotion that began then.
+    pub(crate) fn since(began: Instant, master: &'a str, epoch: u32) -> Self {
+        Self { master, epoch, took_ms: began.elapsed().as_millis() as u64 }
+    }
+
+    /// Says who is master now.
+    pub(crate) fn print(&self, global: &Global) -> Result<(), Failure> {
+        let Self { master, epoch, took_ms } = self;
+        match global.output {
+            Output::Json => output::json(self),
+            Output::Table => output::line(&format!("{master} is master, epoch {epoch}, after {took_ms} ms")),
+        }
+    }
 }
 
 /// Runs the command.
@@ -79,16 +96,7 @@ pub(crate) async fn run(global: &Global, promote: Promote) -> Result<(), Failure
         None => hand_over(global, name).await?,
         Some(ending) => accept_data_loss(global, name, ending).await?,
     };
-    told(global, &Promoted { master: name, epoch, took_ms: began.elapsed().as_millis() as u64 })
-}
-
-/// Says who is master now.
-fn told(global: &Global, promoted: &Promoted<'_>) -> Result<(), Failure> {
-    let Promoted { master, epoch, took_ms } = promoted;
-    match global.output {
-        Output::Json => output::json(promoted),
-        Output::Table => output::line(&format!("{master} is master, epoch {epoch}, after {took_ms} ms")),
-    }
+    Promoted::since(began, name, epoch).print(global)
 }
 
 /// Through whatever process answers there.

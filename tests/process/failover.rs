@@ -12,18 +12,10 @@ use rq_tests::cluster::Cluster;
 use rq_tests::run::{histories, randomness, rounds};
 use rq_tests::workload::{Load, Plan, judge};
 
-use crate::BACK_DEADLINE;
+use crate::{BACK_DEADLINE, RESTLESS_REPLICAS as RESTLESS};
 
 /// Faults of one history; the next ones begin with empty directories.
 const ROUNDS_OF_A_HISTORY: u32 = 10;
-/// Everything happens often, as with a broker alone.
-const RESTLESS: [(&str, &str); 5] = [
-    ("RQ_SEGMENT", "4MiB"),
-    ("RQ_CHECKPOINT_SIZE", "8MiB"),
-    ("RQ_CHECKPOINT_INTERVAL", "2s"),
-    ("RQ_KEEP", "5s"),
-    ("RQ_LOG", "info"),
-];
 /// Longer than everybody's patience with a silent master.
 const FROZEN: Duration = Duration::from_secs(6);
 

@@ -26,17 +26,9 @@ use rq_tests::run::{randomness, rounds, seed};
 use rq_tests::shard::Shard;
 use rq_tests::workload::{Load, Plan, judge};
 
-use crate::BACK_DEADLINE;
+use crate::{BACK_DEADLINE, RESTLESS_REPLICAS as RESTLESS};
 
 const NEEDS: [Requirement; 3] = [Requirement::Root, Requirement::LoopDevice, Requirement::Namespaces];
-/// Everything happens often, as with a broker alone.
-const RESTLESS: [(&str, &str); 5] = [
-    ("RQ_SEGMENT", "4MiB"),
-    ("RQ_CHECKPOINT_SIZE", "8MiB"),
-    ("RQ_CHECKPOINT_INTERVAL", "2s"),
-    ("RQ_KEEP", "5s"),
-    ("RQ_LOG", "info"),
-];
 const DISK_MIB: u64 = 512;
 /// Further acknowledged messages that show that sends go on.
 const GOING_ON: usize = 20;

@@ -12,9 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use rq_core::config::{Config, Member};
 use rq_core::hash;
-use rq_core::ids::{Epoch, Lane, LogTime, Lsn, Session, StoreId, TagHash};
+use rq_core::ids::{ConnectionId, Epoch, Lane, LogTime, Lsn, Nonce, Session, StoreId, TagHash};
 use rq_core::message::MessageContent;
-use rq_core::queue::request::{CreateTopic, NewMessage, Send};
+use rq_core::queue::request::{CreateTopic, Delivery, Filter, NewMessage, Receive, Send};
 use rq_core::queue::settings::{TopicKind, TopicSettings};
 use rq_core::replication::{Answer, Catchup, Halt, Link, Message};
 use rq_log::StdDisk;
@@ -46,6 +46,24 @@ struct Broker {
 }
 
 impl Broker {
+    /// What the group `g` gets of a topic at once.
+    async fn receive(&self, topic: &str) -> Vec<Delivery> {
+        let receive = Receive {
+            group: "g".into(),
+            topic: topic.into(),
+            filter: Filter::All,
+            batch: 32,
+            invisible_ms: 60_000,
+            auto_renew: false,
+            attempt: None,
+            client: hash::client("client"),
+            connection: ConnectionId(1),
+            nonce: Nonce(1),
+            wait_ms: 0,
+        };
+        self.engine.receive(receive).await.unwrap().unwrap()
+    }
+
     async fn start(stored: &Stored, options: EngineOptions) -> Self {
         Self::start_on(tempfile::tempdir().unwrap(), stored, options).await
     }

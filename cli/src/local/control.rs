@@ -15,6 +15,7 @@ use super::{Directory, Kill, Promote, Signal, supervise};
 use crate::args::Global;
 use crate::failure::Failure;
 use crate::output::{self, Output};
+use crate::promote::Promoted;
 
 /// How often a switch is looked at.
 const POLL: Duration = Duration::from_millis(20);
@@ -73,14 +74,6 @@ async fn target<'f>(
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Promoted<'a> {
-    master: &'a str,
-    epoch: u32,
-    took_ms: u64,
-}
-
 /// `rq local promote`.
 pub(super) async fn promote(global: &Global, promote: Promote) -> Result<(), Failure> {
     let (layout, file) = opened(&promote.directory)?;
@@ -101,24 +94,13 @@ pub(super) async fn promote(global: &Global, promote: Promote) -> Result<(), Fai
         let serves = Shown::gather(&layout, &file).await?.serves(name);
         let epoch = view::config(&layout)?.map(|config| config.epoch.0);
         if let Some(epoch) = epoch.filter(|_| serves) {
-            return told(
-                global,
-                &Promoted { master: name, epoch, took_ms: began.elapsed().as_millis() as u64 },
-            );
+            return Promoted::since(began, name, epoch).print(global);
         }
         if began.elapsed() >= global.timeout {
             let waited = humantime::format_duration(global.timeout).to_string();
             return Err(LocalError::NotPromoted { name: name.clone(), waited }.into());
         }
         tokio::time::sleep(POLL).await;
-    }
-}
-
-fn told(global: &Global, promoted: &Promoted<'_>) -> Result<(), Failure> {
-    let Promoted { master, epoch, took_ms } = promoted;
-    match global.output {
-        Output::Json => output::json(promoted),
-        Output::Table => output::line(&format!("{master} is master, epoch {epoch}, after {took_ms} ms")),
     }
 }
 

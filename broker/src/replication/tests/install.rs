@@ -2,9 +2,8 @@
 
 use std::convert::Infallible;
 
-use rq_core::hash;
-use rq_core::ids::{ConnectionId, Lsn, Nonce};
-use rq_core::queue::request::{CreateGroup, Filter, Receive, Subscribe};
+use rq_core::ids::Lsn;
+use rq_core::queue::request::{CreateGroup, Subscribe};
 use rq_core::queue::settings::GroupSettings;
 use rq_core::queue::{State, checkpoint};
 use rq_log::{OpenError, Recovery, Snapshot, StdDisk};
@@ -55,21 +54,8 @@ impl Broker {
 
     /// The bodies that the group gets.
     async fn receive_what_is_kept(&self) -> Vec<usize> {
-        let receive = Receive {
-            group: "g".into(),
-            topic: "kept".into(),
-            filter: Filter::All,
-            batch: 32,
-            invisible_ms: 60_000,
-            auto_renew: false,
-            attempt: None,
-            client: hash::client("client"),
-            connection: ConnectionId(1),
-            nonce: Nonce(1),
-            wait_ms: 0,
-        };
         let mut bodies = Vec::new();
-        for delivery in self.engine.receive(receive).await.unwrap().unwrap() {
+        for delivery in self.receive("kept").await {
             let stored = self.engine.read(delivery.lsn).await.unwrap();
             bodies.push(MessageContent::decode(&stored.content).unwrap().body.len());
         }

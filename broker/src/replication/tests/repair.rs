@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use rq_core::hash;
-use rq_core::ids::{ConnectionId, Lsn, Nonce};
-use rq_core::queue::request::{CreateGroup, Delivery, Filter, Receive, Subscribe};
+use rq_core::ids::Lsn;
+use rq_core::queue::request::{CreateGroup, Delivery, Subscribe};
 use rq_core::queue::settings::GroupSettings;
 
 use super::*;
@@ -68,20 +67,7 @@ impl Broker {
     }
 
     async fn deliveries(&self) -> Vec<Delivery> {
-        let receive = Receive {
-            group: "g".into(),
-            topic: "t".into(),
-            filter: Filter::All,
-            batch: 32,
-            invisible_ms: 60_000,
-            auto_renew: false,
-            attempt: None,
-            client: hash::client("client"),
-            connection: ConnectionId(1),
-            nonce: Nonce(1),
-            wait_ms: 0,
-        };
-        self.engine.receive(receive).await.unwrap().unwrap()
+        self.receive("t").await
     }
 }
 
