@@ -1,7 +1,6 @@
 //! The way to the config store: one thread that reads what changed, and stores what the replica proposes. It decides
 //! nothing; what it cannot reach stays unknown.
 
-use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -29,18 +28,14 @@ pub fn session() -> Session {
     Session(number.unwrap_or_else(rand::random))
 }
 
-/// Opens the store, making its directory if need be.
-pub fn open(dir: &Path) -> Result<ConfigFiles, StoreError> {
-    ConfigFiles::open(dir)
-}
-
 /// Starts the thread. It ends with the engine, whose requests it takes.
 pub fn start(
     files: ConfigFiles,
     requests: Receiver<ConfigRequest>,
     engine: Engine,
 ) -> std::io::Result<thread::JoinHandle<()>> {
-    let watch = Watch { files, engine, seen: None, away: false, gone: false };
+    let watch =
+        Watch { files, engine, seen: None, reads: Reach::default(), writes: Reach::default(), gone: false };
     thread::Builder::new().name("rq-config".to_owned()).spawn(move || watch.run(&requests))
 }
 
@@ -49,8 +44,9 @@ struct Watch {
     engine: Engine,
     /// The newest version that was told.
     seen: Option<u64>,
-    /// The store does not answer; said once.
-    away: bool,
+    /// It cannot be read, or cannot be written; each said once.
+    reads: Reach,
+    writes: Reach,
     /// The store is empty although this replica has been a member; said once.
     gone: bool,
 }
@@ -76,7 +72,7 @@ impl Watch {
 
     fn changed(&mut self) -> bool {
         let newest = self.files.newest();
-        let Some(newest) = self.reached(newest) else { return false };
+        let Some(newest) = self.reads.told(newest, "read") else { return false };
         self.say_whether_gone(newest);
         newest.is_some_and(|version| self.seen.is_none_or(|seen| version > seen))
     }
@@ -98,7 +94,7 @@ impl Watch {
     /// A configuration that is not there is none that could be told: unknown, never empty.
     fn read(&mut self) {
         let read = self.files.read();
-        if let Some(config) = self.reached(read).flatten() {
+        if let Some(config) = self.reads.told(read, "read").flatten() {
             self.seen = Some(config.version);
             self.engine.tell(News::Config(config));
         }
@@ -106,7 +102,7 @@ impl Watch {
 
     fn propose(&mut self, config: &Config) -> Answer {
         let written = self.files.compare_and_set(config);
-        match self.reached(written) {
+        match self.writes.told(written, "written") {
             Some(Written::Done) => {
                 tracing::info!(
                     version = config.version,
@@ -120,18 +116,31 @@ impl Watch {
             None => Answer::Unknown,
         }
     }
+}
 
-    fn reached<T>(&mut self, result: Result<T, StoreError>) -> Option<T> {
+/// Whether the store answered the last time.
+#[derive(Default)]
+struct Reach {
+    lost: bool,
+}
+
+impl Reach {
+    /// What it answered, if it did. Says to people when that changes.
+    fn told<T>(&mut self, result: Result<T, StoreError>, what: &str) -> Option<T> {
         match result {
             Ok(value) => {
-                if std::mem::take(&mut self.away) {
-                    tracing::info!("the config store answers again");
+                if std::mem::take(&mut self.lost) {
+                    tracing::info!("the config store can be {what} again");
                 }
                 Some(value)
             }
             Err(error) => {
-                if !std::mem::replace(&mut self.away, true) {
-                    tracing::warn!(%error, "the config store cannot be used: whatever is decided there must wait");
+                if !std::mem::replace(&mut self.lost, true) {
+                    let error: &(dyn std::error::Error + 'static) = &error;
+                    tracing::warn!(
+                        error,
+                        "the config store cannot be {what}: whatever is decided there must wait"
+                    );
                 }
                 None
             }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rq_config_files::{ConfigFiles, StoreError};
+use rq_config_files::ConfigFiles;
 use rq_core::ids::{Lsn, Session};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -45,9 +45,6 @@ pub enum RunError {
     /// The engine did not start.
     #[error("the broker did not start")]
     Start(#[from] StartError),
-    /// The config store cannot be opened.
-    #[error("the configuration of the cluster cannot be used")]
-    ConfigStore(#[from] StoreError),
     /// A socket failed.
     #[error("a listening socket failed")]
     Socket(#[from] std::io::Error),
@@ -169,8 +166,9 @@ async fn start(options: &EngineOptions, store: Option<&Path>, session: Session) 
     };
     let mut mended = BTreeSet::new();
     loop {
-        let (files, options) = (config_store::open(store)?, options.clone());
-        let config = files.read()?;
+        let (files, options) = (ConfigFiles::at(store), options.clone());
+        // For a repair alone. Where it cannot be read now, the replica starts all the same and waits for it.
+        let config = files.read().unwrap_or_default();
         let (data, shard) = (options.data.clone(), options.log.shard);
         let started = tokio::task::spawn_blocking(move || join(&options, files, session)).await?;
         let damaged = started.as_ref().err().and_then(damaged_segment);

@@ -164,7 +164,7 @@ fn of_three_replicas_two_must_have_what_is_acknowledged() {
     });
     let refused = cluster.run(&["produce", "orders", "--body", "of one"]);
     assert_ne!(refused.code, Some(0), "{refused:#?}");
-    assert!(refused.err.contains("HA_NOT_AVAILABLE"), "{refused:#?}");
+    assert!(refused.err.contains("minInSync"), "{refused:#?}");
 
     for name in stopped {
         cluster.local(&["kill", name, "--signal", "CONT"]).succeeds();
@@ -200,8 +200,7 @@ fn a_lost_configuration_is_never_written_anew() {
     std::fs::rename(&config, &away).unwrap();
     let refused = cluster.up().ends_with(1);
     assert!(refused.err.contains("the configuration is gone"), "{refused:#?}");
-    assert_eq!(std::fs::read_dir(&config).unwrap().count(), 0);
-    std::fs::remove_dir(&config).unwrap();
+    assert!(!config.exists());
     std::fs::rename(&away, &config).unwrap();
     cluster.up().succeeds();
 }
@@ -215,7 +214,8 @@ fn what_a_lost_master_alone_had_is_given_up_by_name_and_not_otherwise() {
     cluster.wait("the frozen one out", |status| status["inSync"] == serde_json::json!(["r0"]));
     cluster.run(&["produce", "orders", "--body", "on r0 alone"]).succeeds();
     std::fs::remove_dir_all(cluster.data().join("r0")).unwrap();
-    cluster.local(&["kill", "r0"]).succeeds();
+    // Perhaps it has noticed by itself that its directory is gone.
+    cluster.local(&["kill", "r0"]);
     cluster.local(&["kill", "r1", "--signal", "CONT"]).succeeds();
     cluster.wait("the trouble told", |status| {
         status["trouble"].as_str().is_some_and(|trouble| trouble.contains("the only copy"))

@@ -133,9 +133,15 @@ impl Cluster {
         }
     }
 
-    /// Stops it, and compares what both copies hold, frame by frame, as far as both hold it.
+    /// Stops it, and compares what both copies hold, frame by frame, as far as both hold it. No broker may have ended by
+    /// itself.
     pub async fn finish(mut self) -> Result<()> {
         self.rq(&["down"]).await?;
+        let log = std::fs::read_to_string(self.home.path().join("supervisor.log"))?;
+        let was_told = |line: &str| line.contains("SIGKILL") || line.contains("exit status: 0");
+        let failed: Vec<_> =
+            log.lines().filter(|line| line.contains(" ended: ") && !was_told(line)).collect();
+        ensure!(failed.is_empty(), "a broker ended by itself: {failed:#?}");
         compare_copies(&self.home.path().join("r0"), &self.home.path().join("r1"))?;
         self.content = true;
         Ok(())

@@ -2,8 +2,9 @@
 //! is always killed by its own process id and never outlives its value.
 
 use std::fs::OpenOptions;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -38,6 +39,10 @@ struct Shared {
     pid: Option<u32>,
     /// How often it ended.
     ended: u32,
+    /// How it ended by itself.
+    failures: Vec<String>,
+    /// Its machine fails it.
+    may_fail: bool,
 }
 
 impl Pod {
@@ -59,6 +64,17 @@ impl Pod {
     #[must_use]
     pub fn ended(&self) -> u32 {
         lock(&self.shared).ended
+    }
+
+    /// How it ended by itself so far: neither killed nor asked to stop.
+    #[must_use]
+    pub fn failures(&self) -> Vec<String> {
+        lock(&self.shared).failures.clone()
+    }
+
+    /// From here on it may end by itself: something under it fails.
+    pub fn may_fail(&self) {
+        lock(&self.shared).may_fail = true;
     }
 
     /// All that it ever logged.
@@ -153,15 +169,24 @@ impl Kubelet {
 
     /// Until the process has ended.
     fn watch(&self, mut child: Child) {
-        while matches!(child.try_wait(), Ok(None)) {
+        let status = loop {
+            match child.try_wait() {
+                Ok(None) => {}
+                ended => break ended.ok().flatten(),
+            }
             if self.is_over() {
                 let _ = child.kill();
             }
             thread::sleep(LOOK_EVERY);
-        }
+        };
         let mut shared = lock(&self.shared);
         shared.pid = None;
         shared.ended += 1;
+        let was_told =
+            |status: &ExitStatus| status.success() || status.signal() == Some(Signal::KILL.as_raw());
+        if !shared.may_fail && !status.as_ref().is_some_and(was_told) {
+            shared.failures.push(status.map_or_else(|| "unknown".to_owned(), |status| status.to_string()));
+        }
     }
 
     fn pause(&self) {

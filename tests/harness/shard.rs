@@ -73,7 +73,7 @@ impl Shard {
     /// variables, with values. Returns when both copies are in sync. To be called in the clients' namespace.
     pub async fn start(network: Network, mebibytes: u64, settings: &[(&str, &str)]) -> Result<Self> {
         let home = tempfile::Builder::new().prefix("rq-shard-").tempdir().context("make a directory")?;
-        let config = ConfigFiles::open(&home.path().join("config"))?;
+        let config = ConfigFiles::make(&home.path().join("config"))?;
         let disks: Vec<LoopDisk> = NAMES.iter().map(|_| LoopDisk::new(mebibytes)).collect::<Result<_>>()?;
         let listener = TcpListener::bind(network.clients().port(PORT)).await.context("listen for clients")?;
         let replicas = (0..).zip(NAMES).map(|(nth, name)| Seen::new(name, network.replica(nth).port(PORT)));
@@ -241,11 +241,15 @@ impl Shard {
         Ok(())
     }
 
-    /// Stops it, slave first, and compares what both copies hold, frame by frame, as far as both hold it.
+    /// Stops it, slave first, and compares what both copies hold, frame by frame, as far as both hold it. No broker may
+    /// have ended by itself, unless its pod was told that it may.
     pub async fn finish(mut self) -> Result<()> {
         let view = self.whole().await?;
         self.pods[view.slave()].stop().await?;
         self.pods[view.master].stop().await?;
+        for (pod, name) in self.pods.iter().zip(NAMES) {
+            ensure!(pod.failures().is_empty(), "{name} ended by itself: {:?}", pod.failures());
+        }
         compare_copies(&self.data(0), &self.data(1))?;
         self.content = true;
         Ok(())

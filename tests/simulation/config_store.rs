@@ -39,6 +39,7 @@ impl World {
     /// What the supervisor of a local cluster does: promotions, and who is a member.
     pub(crate) fn supervise(&mut self) {
         self.after(2 * TICK, Event::Supervise);
+        self.change_flush_mode_if_due();
         let now = self.now;
         let answers = |machine: &&Machine| {
             machine.process.is_some() && machine.paused_until <= now && machine.reaches_store

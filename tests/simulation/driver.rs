@@ -6,6 +6,7 @@ use rq_core::replication::timers::HEARTBEAT_MS;
 use rq_core::replication::{Effect, Input};
 use rq_log::WriteError;
 
+use crate::faults::FLUSH_INTERVAL;
 use crate::process::Process;
 use crate::world::{Event, TICK, Who, World};
 
@@ -41,6 +42,7 @@ impl World {
     }
 
     pub(crate) fn cut_power(&mut self, who: Who) {
+        assert!(self.may_lose_power(who), "what nobody has flushed would be gone");
         self.machines[who].disk.cut_power();
         self.machines[who].session.0 += 1;
         self.end(who);
@@ -89,22 +91,39 @@ impl World {
                 self.after(delay, Event::Connect(who, life, order, master));
             }
             Effect::Store => match process.store(frames) {
-                Ok(begins) => self.appended(who, begins),
+                Ok((begins, mode)) => {
+                    self.appended(who, begins);
+                    if let Some(mode) = mode
+                        && self.is(who, life)
+                    {
+                        self.step(who, Input::FlushMode(mode));
+                    }
+                }
                 Err(error) => self.write_failed(who, &error),
             },
             Effect::Truncate(to) => {
                 let Some(process) = self.machines[who].process.take() else { return };
                 self.machines[who].process = process.truncate(&self.machines[who].disk, to, now);
-                if self.machines[who].process.is_some() {
+                if let Some(process) = &self.machines[who].process {
+                    let mode = process.state().flush_policy().mode;
+                    self.step(who, Input::FlushMode(mode));
                     self.step(who, Input::Truncated(to));
                 } else {
                     self.log_failed(who);
                 }
             }
             Effect::Committed(_) => self.let_out(who),
-            Effect::SetFlushPolicy(_) => unreachable!("nobody wishes for another flush mode here"),
+            Effect::SetFlushPolicy(policy) => match process.set_flush_policy(policy, now) {
+                Ok(()) => {
+                    self.modes += 1;
+                    self.appended(who, Vec::new());
+                    self.step(who, Input::FlushMode(policy.mode));
+                }
+                Err(error) => self.write_failed(who, &error),
+            },
             Effect::StepDown => self.restart(who),
             Effect::HandedOver => {
+                self.switches += 1;
                 self.let_out(who);
                 if let Some(process) = &mut self.machines[who].process {
                     process.hand_over();
@@ -133,7 +152,7 @@ impl World {
 
     /// The first failure ends the process, or it was the machine that failed.
     pub(crate) fn log_failed(&mut self, who: Who) {
-        if self.random.random_bool(0.5) {
+        if self.random.random_bool(0.5) || !self.may_lose_power(who) {
             self.kill(who);
         } else {
             self.cut_power(who);
@@ -141,7 +160,9 @@ impl World {
     }
 
     pub(crate) fn appended(&mut self, who: Who, begins: Vec<rq_core::replication::EpochStart>) {
-        let delay = self.jitter(0, 4);
+        let Some(process) = &self.machines[who].process else { return };
+        let latest = if process.replica.may_defer_flush() { FLUSH_INTERVAL.into() } else { 4 };
+        let delay = self.jitter(0, latest);
         let Some(process) = &mut self.machines[who].process else { return };
         let (end, life) = (process.log.end(), process.life);
         if !std::mem::replace(&mut process.flush_due, true) {

@@ -45,7 +45,7 @@ impl World {
             process.last_chore = now;
             let state = process.state().clone();
             let chore = Chore { state, now: process.clock.advance(reading(now)), checkpoint };
-            process.gate.wait(end, false, Held::Chore(Box::new(chore)));
+            process.flushed_gate.wait(end, false, Held::Chore(Box::new(chore)));
             self.let_out(who);
         }
     }

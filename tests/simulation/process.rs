@@ -5,6 +5,7 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use rq_core::clock::{LogClock, Reading};
+use rq_core::config::{FlushMode, FlushPolicy};
 use rq_core::failover::MasterWatch;
 use rq_core::ids::{Epoch, LogTime, Lsn, Session, Ticket};
 use rq_core::queue::request::{Answer, Request};
@@ -47,6 +48,8 @@ pub(crate) struct Process {
     pub(crate) replica: Replica,
     pub(crate) timers: Timers,
     pub(crate) gate: Gate<Held>,
+    /// What waits for the flush here as well.
+    pub(crate) flushed_gate: Gate<Held>,
     pub(crate) clock: LogClock,
     /// Where the next frames for each slave start.
     pub(crate) ships: BTreeMap<Link, Lsn>,
@@ -87,6 +90,7 @@ impl Process {
             replica,
             timers: Timers::default(),
             gate: Gate::default(),
+            flushed_gate: Gate::default(),
             clock,
             ships: BTreeMap::new(),
             snapshots: BTreeMap::new(),
@@ -133,6 +137,7 @@ impl Process {
             replica,
             timers,
             gate: Gate::default(),
+            flushed_gate: Gate::default(),
             ships: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             fetched: None,
@@ -168,7 +173,7 @@ impl Process {
         if let Queues::Master(shard) = &self.queues {
             self.queues = Queues::Slave(Box::new(shard.state().clone()));
         }
-        self.gate.clear().for_each(drop);
+        self.gate.clear().chain(self.flushed_gate.clear()).for_each(drop);
         self.timers = Timers::default();
         self.ships.clear();
         self.snapshots.clear();
@@ -189,11 +194,13 @@ impl Process {
         shard.applied_up_to(self.log.end());
         for (ticket, answer) in answers {
             let delivery = matches!(answer, Answer::Receive(_));
-            let held = match answer {
-                Answer::Retain(retained) => Held::Drop(retained.log_start),
-                answer => Held::Answer(ticket, answer),
-            };
-            self.gate.wait(self.log.end(), delivery, held);
+            let end = self.log.end();
+            match answer {
+                Answer::Retain(retained) => {
+                    self.flushed_gate.wait(end, delivery, Held::Drop(retained.log_start));
+                }
+                answer => self.gate.wait(end, delivery, Held::Answer(ticket, answer)),
+            }
         }
         Ok(true)
     }
@@ -209,10 +216,26 @@ impl Process {
         frame.finish(&mut self.log, self.replica.commit())
     }
 
-    /// Stores frames of the master. The epochs that began in them.
-    pub(crate) fn store(&mut self, bytes: &Bytes) -> Result<Vec<EpochStart>, WriteError> {
+    /// Changes how the log is flushed.
+    pub(crate) fn set_flush_policy(&mut self, policy: FlushPolicy, now: u64) -> Result<(), WriteError> {
+        let time = self.clock.advance(reading(now));
+        let Queues::Master(shard) = &mut self.queues else { unreachable!("a slave changes no mode") };
+        let epoch = self.replica.leading().expect("a master");
+        let mut frame = Frame::begin(&mut self.log, epoch, time)?;
+        shard.set_flush_policy(policy, time, &mut frame);
+        frame.finish(&mut self.log, self.replica.commit())?;
+        shard.applied_up_to(self.log.end());
+        Ok(())
+    }
+
+    /// Stores frames of the master. The epochs that began in them, and how the log is flushed if that changed.
+    pub(crate) fn store(
+        &mut self,
+        bytes: &Bytes,
+    ) -> Result<(Vec<EpochStart>, Option<FlushMode>), WriteError> {
         let Queues::Slave(state) = &mut self.queues else { unreachable!("a master stores nobody's frames") };
         let (known, kept) = (self.replica.history().last_epoch(), state.log_start());
+        let flushed = state.flush_policy().mode;
         let stored = self.log.copy(bytes, |frame| {
             apply(state, &frame);
             Ok::<_, Infallible>(())
@@ -220,9 +243,10 @@ impl Process {
         match stored {
             Ok(end) => {
                 if state.log_start() > kept {
-                    self.gate.wait(end, false, Held::Drop(state.log_start()));
+                    self.flushed_gate.wait(end, false, Held::Drop(state.log_start()));
                 }
-                Ok(begins_after(known, state))
+                let mode = Some(state.flush_policy().mode).filter(|mode| *mode != flushed);
+                Ok((begins_after(known, state), mode))
             }
             Err(rq_log::CopyError::Write(error)) => Err(error),
             Err(error) => panic!("{error}"),

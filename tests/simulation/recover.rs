@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use rq_core::config::FlushMode;
 use rq_core::ids::{Lsn, ShardId, StoreId};
 use rq_core::queue::{State, checkpoint};
 use rq_core::replication::{Durable, EpochHistory, EpochStart};
@@ -80,7 +79,7 @@ impl Recovered {
             end: self.log.end(),
             flushed: self.log.durable(),
             commit: self.commit,
-            flush_mode: FlushMode::Sync,
+            flush_mode: self.state.flush_policy().mode,
         }
     }
 }

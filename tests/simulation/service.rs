@@ -55,12 +55,13 @@ impl World {
         }
     }
 
-    /// Lets out what is committed, and flushed here: a slave that is not counted hears of commits before its own disk has
-    /// them.
+    /// Lets out what is committed; what touches the log itself, once it is flushed here too: a slave that is not counted
+    /// hears of commits before its own disk has them.
     pub(crate) fn let_out(&mut self, who: Who) {
         while let Some(process) = &mut self.machines[who].process
-            && let passes = process.replica.commit().min(process.log.durable())
-            && let Some(held) = process.gate.pass(passes)
+            && let commit = process.replica.commit()
+            && let flushed = commit.min(process.log.durable())
+            && let Some(held) = process.gate.pass(commit).or_else(|| process.flushed_gate.pass(flushed))
         {
             let (life, opened) = (process.life, process.opened);
             match held {

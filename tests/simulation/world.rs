@@ -68,6 +68,9 @@ pub(crate) struct World {
     pub(crate) cut: BTreeSet<(Who, Who)>,
     pub(crate) clients: Clients,
     pub(crate) faults_until: u64,
+    /// The flush mode goes from Sync to Async and back; then no copy may lose its power while another one lacks something.
+    pub(crate) changes_flush_mode: bool,
+    pub(crate) asked_for_mode: u64,
     /// Since when the supervisor gets no answer from the master.
     pub(crate) supervisor_silent_since: Option<u64>,
     /// Everything that happened, as a number: the same seed gives the same.
@@ -77,6 +80,9 @@ pub(crate) struct World {
     pub(crate) dropped: u64,
     pub(crate) installed: u32,
     pub(crate) disks_lost: u32,
+    /// How often a master began to hand over, and the log another flush mode.
+    pub(crate) switches: u32,
+    pub(crate) modes: u32,
 }
 
 fn machine(random: &mut StdRng) -> Machine {
@@ -100,7 +106,7 @@ pub(crate) fn member(who: Who) -> Member {
 
 impl World {
     /// With two replicas or three, as the seed is even or odd, of which two must be in sync for producers if there are
-    /// three.
+    /// three. With two seeds of eight the flush mode changes.
     pub(crate) fn new(seed: u64, faults_until: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let (replicas, min_in_sync) = if seed.is_multiple_of(2) { (2, 1) } else { (3, 2) };
@@ -120,12 +126,16 @@ impl World {
             cut: BTreeSet::new(),
             clients: Clients::new(replicas),
             faults_until,
+            changes_flush_mode: seed % 8 >= 6,
+            asked_for_mode: 0,
             supervisor_silent_since: None,
             trace: 0,
             promotions: 0,
             dropped: 0,
             installed: 0,
             disks_lost: 0,
+            switches: 0,
+            modes: 0,
         };
         for who in 0..replicas {
             world.after(0, Event::Start(who));

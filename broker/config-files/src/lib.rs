@@ -8,6 +8,7 @@ mod json;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rq_core::config::{self, Config, Illegal};
@@ -44,6 +45,13 @@ pub enum StoreError {
     Illegal(#[from] Illegal),
 }
 
+impl StoreError {
+    /// Whether the directory is not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Io { op: "list", source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// What became of a compare-and-set.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Written {
@@ -57,17 +65,40 @@ pub enum Written {
 #[derive(Clone, Debug)]
 pub struct ConfigFiles {
     dir: PathBuf,
+    /// The directory was flushed when this version was in it.
+    flushed: Arc<AtomicU64>,
 }
 
 impl ConfigFiles {
-    /// Opens the directory, making it if it is not there.
-    pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        fs::create_dir_all(dir).map_err(failed("make", dir))?;
-        Ok(Self { dir: dir.to_path_buf() })
+    /// The versions in this directory. It need not be there yet: what is not there is an error of each call, never empty.
+    #[must_use]
+    pub fn at(dir: &Path) -> Self {
+        Self { dir: dir.to_path_buf(), flushed: Arc::default() }
     }
 
-    /// The newest version; none if there never was one. A directory that cannot be read is an error, never "none".
+    /// As [`at`](Self::at), after making the directory. Only for whoever forms the shard: a replica that made it would
+    /// hide that it was lost.
+    pub fn make(dir: &Path) -> Result<Self, StoreError> {
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let flush_parent = || File::open(parent.unwrap_or(Path::new(".")))?.sync_all();
+        fs::create_dir_all(dir).and_then(|()| flush_parent()).map_err(failed("make", dir))?;
+        Ok(Self::at(dir))
+    }
+
+    /// The newest version; none if there never was one. A directory that cannot be read is an error, never "none". No
+    /// power loss takes back what this returned: whoever linked it may have been stopped before it flushed the link.
     pub fn read(&self) -> Result<Option<Config>, StoreError> {
+        let config = self.read_newest()?;
+        if let Some(config) = &config
+            && self.flushed.load(Ordering::Acquire) < config.version
+        {
+            self.flush()?;
+            self.flushed.fetch_max(config.version, Ordering::AcqRel);
+        }
+        Ok(config)
+    }
+
+    fn read_newest(&self) -> Result<Option<Config>, StoreError> {
         // A version may be removed between the list and the read, if newer ones were written meanwhile.
         loop {
             let Some(version) = self.newest()? else { return Ok(None) };
@@ -110,8 +141,8 @@ impl ConfigFiles {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             linked => linked.map_err(failed("link", &path))?,
         }
-        self.flush()?;
-        // Whoever was stopped before the link may have linked a version that was removed long ago: only the newest counts.
+        // This flushes the link. Whoever was stopped before it may have linked a version that was removed long ago: only
+        // the newest counts.
         match self.read()? {
             Some(newest) if newest == *new => {
                 self.remove_old(new.version);
@@ -196,19 +227,19 @@ mod tests {
     #[test]
     fn a_configuration_is_read_back_as_it_was_written() {
         let dir = tempfile::tempdir().unwrap();
-        let files = ConfigFiles::open(dir.path()).unwrap();
+        let files = ConfigFiles::make(dir.path()).unwrap();
         assert_eq!(files.read().unwrap(), None);
         assert_eq!(files.compare_and_set(&formed()).unwrap(), Written::Done);
         let by = (A, Epoch(1));
         let async_mode = next(&formed(), &Change::SetFlushMode { by, mode: FlushMode::Async }).unwrap();
         assert_eq!(files.compare_and_set(&async_mode).unwrap(), Written::Done);
-        assert_eq!(ConfigFiles::open(dir.path()).unwrap().read().unwrap(), Some(async_mode));
+        assert_eq!(ConfigFiles::make(dir.path()).unwrap().read().unwrap(), Some(async_mode));
     }
 
     #[test]
     fn a_version_is_written_once_and_only_by_the_rules() {
         let dir = tempfile::tempdir().unwrap();
-        let files = ConfigFiles::open(dir.path()).unwrap();
+        let files = ConfigFiles::make(dir.path()).unwrap();
         files.compare_and_set(&formed()).unwrap();
         let one = Config { min_in_sync: 2, ..touched(&formed()) };
         let other = touched(&formed());
@@ -223,7 +254,7 @@ mod tests {
     #[test]
     fn of_many_writers_one_wins_each_version() {
         let dir = tempfile::tempdir().unwrap();
-        let files = ConfigFiles::open(dir.path()).unwrap();
+        let files = ConfigFiles::make(dir.path()).unwrap();
         files.compare_and_set(&formed()).unwrap();
         let write = |copies: u8| {
             let files = files.clone();
@@ -247,9 +278,19 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_is_gone_is_an_error_and_is_not_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let lost = dir.path().join("config");
+        let files = ConfigFiles::at(&lost);
+        assert!(files.read().unwrap_err().is_missing());
+        assert!(files.compare_and_set(&formed()).unwrap_err().is_missing());
+        assert!(!lost.exists());
+    }
+
+    #[test]
     fn what_is_no_configuration_is_an_error_and_never_none() {
         let dir = tempfile::tempdir().unwrap();
-        let files = ConfigFiles::open(dir.path()).unwrap();
+        let files = ConfigFiles::make(dir.path()).unwrap();
         fs::write(files.path(1), b"{}").unwrap();
         let error = files.read().unwrap_err().to_string();
         assert!(error.contains("config-00000000000000000001 is no configuration"), "{error}");

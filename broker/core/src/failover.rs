@@ -127,10 +127,12 @@ fn death(observed: &Observed<'_>) -> Death {
             [refused, after(silent_since, SLAVE_SILENCE_MS)].into_iter().flatten().min()
         }
         Observer::Supervisor => {
-            // Its own view is not enough: perhaps only its way to the master is cut.
-            let slaves =
-                observed.slaves.iter().filter(|(store, _)| observed.config.in_sync.contains_key(store));
-            let slave = slaves.filter_map(|(_, slave)| slave.master_silent_since).min();
+            // Its own view is not enough: perhaps only its way to the master is cut. A slave that nobody can promote
+            // confirms it where no other one could, so that people are told.
+            let (config, in_sync) = (observed.config, |store| is_slave_in_sync(observed.config, store));
+            let alone = !config.in_sync.keys().any(in_sync);
+            let asked = observed.slaves.iter().filter(|(store, _)| alone || in_sync(store));
+            let slave = asked.filter_map(|(_, slave)| slave.master_silent_since).min();
             let (own, slave) = (after(silent_since, DETECT_TIMEOUT_MS), after(slave, DETECT_TIMEOUT_MS));
             own.zip(slave).map(|(own, slave)| own.max(slave))
         }
@@ -138,9 +140,13 @@ fn death(observed: &Observed<'_>) -> Death {
     time.map_or(Death::No, Death::At)
 }
 
+fn is_slave_in_sync(config: &Config, store: &StoreId) -> bool {
+    *store != config.master && config.in_sync.contains_key(store)
+}
+
 fn promote(observed: &Observed<'_>) -> Decision {
     let config = observed.config;
-    let is_slave = |store: &StoreId| *store != config.master && config.in_sync.contains_key(store);
+    let is_slave = |store: &StoreId| is_slave_in_sync(config, store);
     if !config.in_sync.keys().any(is_slave) {
         return Decision::Stalled(Stalled::OnlyCopy);
     }
@@ -232,6 +238,17 @@ mod tests {
         seen.slaves.get_mut(&B).unwrap().master_silent_since = Some(1_400);
         assert_eq!(decide(&seen, 3_399), Decision::Wait(Some(3_400)));
         assert_eq!(promoted(&decide(&seen, 3_400)), Some(B));
+    }
+
+    #[test]
+    fn of_a_silent_master_with_the_only_copy_in_sync_people_are_told() {
+        let config = config(&[]);
+        let mut seen = observed(&config, Observer::Supervisor, &[(B, slave(5))]);
+        seen.master.silent_since = Some(1_000);
+        assert_eq!(decide(&seen, 99_999), Decision::Wait(None), "the slave hears it");
+        seen.slaves.get_mut(&B).unwrap().master_silent_since = Some(1_000);
+        assert_eq!(decide(&seen, 2_999), Decision::Wait(Some(3_000)));
+        assert_eq!(decide(&seen, 3_000), Decision::Stalled(Stalled::OnlyCopy));
     }
 
     #[test]

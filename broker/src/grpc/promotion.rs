@@ -32,21 +32,28 @@ pub(super) fn hand_over(engine: &Engine, to: StoreId) -> Result<(), Status> {
 pub(super) fn promote(engine: &Engine, name: &str) -> Result<(), Status> {
     let config = engine.view().borrow().config.clone();
     let config = config.ok_or_else(|| Status::failed_precondition("there is no configuration yet: wait"))?;
-    let (store, _) = config.members.iter().find(|(_, member)| member.name == name).ok_or_else(|| {
+    let store = named(&config, name).ok_or_else(|| {
         let names = names(config.members.values());
         Status::not_found(format!("there is no replica {name:?}: the replicas are {names}"))
     })?;
-    if *store == config.master {
+    if store == config.master {
         return Ok(());
     }
-    if !config.in_sync.contains_key(store) {
+    if !config.in_sync.contains_key(&store) {
         let in_sync = names(config.in_sync.keys().filter_map(|store| config.members.get(store)));
         return Err(Status::failed_precondition(format!(
             "{name} is not in sync, so that it may lack acknowledged messages: wait until `rq status` shows it in \
              sync ({in_sync} now)"
         )));
     }
-    hand_over(engine, *store)
+    hand_over(engine, store)
+}
+
+/// The store of this name. A new disk is another store of the same name until the old one is removed: the one in sync is
+/// meant then.
+fn named(config: &Config, name: &str) -> Option<StoreId> {
+    let named = config.members.iter().filter(|(_, member)| member.name == name).map(|(store, _)| *store);
+    named.max_by_key(|store| config.in_sync.contains_key(store))
 }
 
 fn names<'a>(members: impl Iterator<Item = &'a Member>) -> String {
@@ -151,6 +158,18 @@ mod tests {
 
     fn asked(view: &ReplicaView, shard: u32, epoch: u32) -> Result<(), String> {
         may_accept(view, (ShardId(0), SLAVE, SESSION), shard, Epoch(epoch))
+    }
+
+    #[test]
+    fn of_two_stores_of_one_name_the_one_in_sync_is_meant() {
+        for in_sync in [SLAVE, StoreId(3)] {
+            let named_alike = |store| (store, Member { name: "r1".to_owned(), ..Member::default() });
+            let members = BTreeMap::from([named_alike(SLAVE), named_alike(StoreId(3))]);
+            let mut config = Config::form(MASTER, SESSION, members, 1);
+            config.in_sync.insert(in_sync, SESSION);
+            assert_eq!(named(&config, "r1"), Some(in_sync));
+            assert_eq!(named(&config, "r7"), None);
+        }
     }
 
     #[test]

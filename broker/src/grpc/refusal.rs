@@ -74,11 +74,13 @@ impl Refusal {
             // Surely nothing was done: clients back off and try again, and keep the endpoint.
             Self::DiskFull(_)
             | Self::TooMany(_)
-            | Self::Engine(EngineError::Overloaded | EngineError::NotMaster | EngineError::Stopping) => {
-                Code::TooManyRequests
-            }
+            | Self::Engine(
+                EngineError::Overloaded
+                | EngineError::NotMaster
+                | EngineError::TooFewInSync
+                | EngineError::Stopping,
+            ) => Code::TooManyRequests,
             Self::Engine(EngineError::TooLarge { .. }) => Code::PayloadTooLarge,
-            Self::Engine(EngineError::TooFewInSync) => Code::HaNotAvailable,
             Self::Engine(EngineError::Unknown) => Code::InternalServerError,
             Self::SendUnknown => Code::MasterPersistenceTimeout,
             Self::NothingFound => Code::MessageNotFound,
@@ -167,6 +169,7 @@ mod tests {
             (ChangeInvisibleError::from(StaleHandle).into(), Code::InvalidReceiptHandle),
             (EngineError::Overloaded.into(), Code::TooManyRequests),
             (EngineError::Stopping.into(), Code::TooManyRequests),
+            (EngineError::TooFewInSync.into(), Code::TooManyRequests),
             (EngineError::TooLarge { bytes: 2, limit: 1 }.into(), Code::PayloadTooLarge),
             (EngineError::Unknown.into(), Code::InternalServerError),
             (Refusal::of_send(EngineError::Unknown), Code::MasterPersistenceTimeout),

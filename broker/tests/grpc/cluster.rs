@@ -35,7 +35,7 @@ impl Cluster {
     /// Two replicas that were never used form a cluster; the first is its master.
     async fn start() -> Self {
         let dir = TempDir::new().unwrap();
-        let files = ConfigFiles::open(&dir.path().join("config")).unwrap();
+        let files = ConfigFiles::make(&dir.path().join("config")).unwrap();
         let mut cluster = Self { dir, files, brokers: BTreeMap::new() };
         for name in NAMES {
             cluster.start_broker(name).await;

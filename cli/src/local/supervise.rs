@@ -73,7 +73,12 @@ pub(super) async fn run(cluster: &Cluster, stop: impl Future<Output = ()>) -> Re
     let before = layout.read()?;
     let mut file = ClusterFile::planned(before.as_ref(), cluster)?;
     end_leftovers(before.as_ref()).await?;
-    let files = ConfigFiles::open(&layout.config())?;
+    // Made once: a directory that was lost must not come back empty.
+    let files = if before.is_some() {
+        ConfigFiles::at(&layout.config())
+    } else {
+        ConfigFiles::make(&layout.config())?
+    };
     let endpoint = file.endpoint();
     let listener = TcpListener::bind(&endpoint).await;
     let listener = listener.map_err(|source| LocalError::Listen { endpoint, source })?;
@@ -329,7 +334,11 @@ fn look(files: &ConfigFiles, seen: &[Seen], now: u64) -> Looked {
 /// Makes one change, if there is one to make. True: look again.
 fn change(files: &ConfigFiles, seen: &[Seen], now: u64, looked: &mut Looked) -> Result<bool, Trouble> {
     let store = |error: rq_config_files::StoreError| Trouble::Store(error.to_string());
-    let (new, did) = match files.read().map_err(store)? {
+    let read = match files.read() {
+        Err(error) if error.is_missing() => None,
+        read => read.map_err(store)?,
+    };
+    let (new, did) = match read {
         None => match decide::first(seen)? {
             First::Wait => return Ok(false),
             First::Form(config) => {

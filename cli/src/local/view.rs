@@ -85,11 +85,10 @@ pub(super) async fn run(global: &Global, directory: &Directory) -> Result<(), Fa
 
 /// The newest configuration; none if there never was one.
 pub(super) fn config(layout: &Layout) -> Result<Option<Config>, LocalError> {
-    // Opening makes the directory, and one that is gone must not come back empty.
     if !layout.config().is_dir() {
         return Ok(None);
     }
-    Ok(ConfigFiles::open(&layout.config())?.read()?)
+    Ok(ConfigFiles::at(&layout.config()).read()?)
 }
 
 impl Shown {

@@ -88,7 +88,7 @@ impl<G: Guards> Replica<G> {
 
     /// A slave of the set that is in it with an earlier session, as may be in Sync. In Async it would count for nothing: it
     /// comes back with its present one.
-    fn in_another_session(&self) -> Option<StoreId> {
+    pub(super) fn in_another_session(&self) -> Option<StoreId> {
         let Role::Master(master) = &self.role else { return None };
         let in_set = |store: &StoreId| self.config.as_ref()?.in_sync.get(store).copied();
         let stale =

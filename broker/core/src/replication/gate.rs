@@ -24,14 +24,17 @@ impl<T, G: Guards> Gate<T, G> {
     /// delivery from the rest, for the model alone.
     pub fn wait(&mut self, end: Lsn, delivery: bool, answer: T) {
         let waits = if delivery { G::POPS_WAIT } else { G::ANSWERS_WAIT };
-        self.waiting.push_back((if waits { end } else { Lsn(0) }, answer));
+        if waits {
+            self.waiting.push_back((end, answer));
+        } else {
+            self.waiting.push_front((Lsn(0), answer));
+        }
     }
 
     /// Takes out one answer that may leave.
     pub fn pass(&mut self, commit: Lsn) -> Option<T> {
-        let first = self.waiting.iter().position(|(end, _)| *end <= commit)?;
-        // In the order of the log, so it is the front one, but where the model let one pass.
-        self.waiting.remove(first).map(|(_, answer)| answer)
+        let (_, answer) = self.waiting.pop_front_if(|(end, _)| *end <= commit)?;
+        Some(answer)
     }
 
     /// Takes out all: their fate is unknown to a master that was deposed.

@@ -76,15 +76,19 @@ impl<G: Guards> Replica<G> {
         if phase == Phase::Following {
             effects.push(Effect::Ship(link, hello.end));
         }
-        let in_set = self.config.as_ref().is_some_and(|config| config.in_sync.contains_key(&hello.store));
-        if in_set && !self.may_lead(hello.store, hello.session) {
-            // It comes back as a new replica.
-            self.take_out(hello.store, effects);
-        }
+        self.take_out_of_other_session(effects);
     }
 
-    fn may_lead(&self, store: StoreId, session: Session) -> bool {
-        !G::SESSIONS || self.config.as_ref().is_some_and(|config| config.may_lead(store, session))
+    /// In Async a slave that is back in another session is a new replica. It may have come while a proposal was under way.
+    fn take_out_of_other_session(&mut self, effects: &mut Vec<Effect>) {
+        let sessions_count = self.config.as_ref().is_some_and(|config| config.flush_mode == FlushMode::Async);
+        if G::SESSIONS
+            && sessions_count
+            && self.proposals.is_empty()
+            && let Some(stale) = self.in_another_session()
+        {
+            self.take_out(stale, effects);
+        }
     }
 
     pub(super) fn on_message(&mut self, link: Link, message: &Message, effects: &mut Vec<Effect>) {
@@ -151,9 +155,12 @@ impl<G: Guards> Replica<G> {
 
     pub(super) fn on_hand_over(&mut self, to: StoreId, effects: &mut Vec<Effect>) {
         let in_set = self.config.as_ref().is_some_and(|config| config.in_sync.contains_key(&to));
+        // Where the config store does not answer, the switch would wait for it, and everybody for the switch.
+        let settled = self.is_settled();
         if let Role::Master(master) = &mut self.role
             && to != self.store
             && in_set
+            && settled
         {
             master.successor = Some(to);
             self.recount(effects);
@@ -193,6 +200,7 @@ impl<G: Guards> Replica<G> {
         if everywhere >= begun {
             self.committed_up_to(everywhere, effects);
         }
+        self.take_out_of_other_session(effects);
         self.bring_in(effects);
         self.hand_over(effects);
         self.settle_flush_mode(effects);

@@ -62,14 +62,27 @@ impl<G: Guards> Replica<G> {
             }
             // Settled if it shows a newer version; else its fate is as unknown as before.
             Answer::Conflict(config) => self.on_config(config, effects),
-            Answer::Unknown => effects.push(Effect::ReadConfig),
+            Answer::Unknown => {
+                // A switch that may take for ever is none: it serves on, and commits nothing if it was deposed.
+                if let Role::Master(master) = &mut self.role {
+                    master.successor = None;
+                }
+                effects.push(Effect::ReadConfig);
+            }
         }
     }
 
-    /// Makes a proposal of unknown fate again: only a newer write settles it, this one or another's.
+    /// Makes a proposal of unknown fate again: only a newer write settles it, this one or another's. A switch is not made
+    /// again, for its time is over: a write of the configuration as it is finds out whether it was stored.
     pub(super) fn on_retry(&mut self, effects: &mut Vec<Effect>) {
         if self.proposals.iter().any(|proposal| proposal.under_way) {
             return;
+        }
+        let newest = self.proposals.last().map(|proposal| proposal.config.master);
+        if let Some(epoch) = self.leading()
+            && newest.is_some_and(|master| master != self.store)
+        {
+            return self.propose(&Change::Touch { by: (self.store, epoch) }, effects);
         }
         if let Some(proposal) = self.proposals.last_mut() {
             proposal.id = ProposalId(self.next_proposal);

@@ -11,6 +11,7 @@ const S: Session = Session(0);
 const LINK: Link = Link(1);
 
 /// A replica, and what it said last.
+#[derive(Clone)]
 pub(super) struct Subject {
     pub(super) replica: Replica,
     said: Vec<Effect>,
@@ -168,14 +169,36 @@ fn a_master_whose_successor_left_the_set_serves_again() {
     a.hears(Input::Flushed(Lsn(20)));
     a.hears(Input::HandOver(B));
     a.hears(ack(20, 20));
-    let (id, _) = a.proposal();
-    a.hears(Input::Answered(id, Answer::Unknown));
     a.hears(Input::Silent(B));
     let config = a.replica.config().unwrap().clone();
     let by = (A, config.epoch);
     let shrunk = config::next(&config, &Change::Shrink { by, remove: B }).unwrap();
     a.hears(Input::Config(shrunk));
     assert_eq!(a.replica.serving(), Some(Epoch(1)));
+}
+
+#[test]
+fn a_switch_that_cannot_be_stored_ends_and_is_never_made_again() {
+    let mut a = master_with_slave();
+    a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
+    a.hears(Input::Flushed(Lsn(20)));
+    a.hears(Input::HandOver(B));
+    a.hears(ack(20, 20));
+    let (id, switched) = a.proposal();
+    assert_eq!(a.hears(Input::Answered(id, Answer::Unknown)), [Effect::ReadConfig]);
+    assert_eq!(a.replica.serving(), Some(Epoch(1)), "it serves on");
+    a.hears(Input::HandOver(B));
+    assert_eq!(a.replica.serving(), Some(Epoch(1)), "no other switch before the first one's fate is known");
+
+    a.hears(Input::Retry);
+    let (id, touched) = a.proposal();
+    assert_eq!((touched.version, touched.master), (switched.version, A), "a write in its place");
+    let mut deposed = a.clone();
+    a.hears(Input::Answered(id, Answer::Done));
+    assert!(a.replica.is_settled());
+    assert_eq!(a.replica.serving(), Some(Epoch(1)));
+    deposed.hears(Input::Answered(id, Answer::Conflict(switched)));
+    assert_eq!(deposed.replica.leading(), None, "it was stored after all");
 }
 
 #[test]
