@@ -28,7 +28,9 @@ fn power_lost_under_one_replica_or_both_loses_nothing() -> Result<()> {
 
 async fn lose_power(scene: &mut Scene, replicas: &[usize]) -> Result<()> {
     let shard = &scene.shard;
-    replicas.iter().for_each(|nth| shard.replica(*nth).may_fail());
+    for nth in replicas {
+        shard.replica(*nth).may_fail();
+    }
     replicas.iter().try_for_each(|nth| shard.disk(*nth).cut_power())?;
     // They may run on for a moment with dead disks: what they promise then is held against them as well.
     tokio::time::sleep(Duration::from_millis(scene.random.random_range(0..300))).await;
