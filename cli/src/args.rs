@@ -52,7 +52,7 @@ pub(crate) struct Global {
     /// Tables for people, or JSON for programs
     #[arg(short, long, global = true, value_enum, default_value_t)]
     pub(crate) output: Output,
-    /// Longest wait for the broker's answer to one call
+    /// Longest wait for the broker's answer to one call; of `produce` for each message, all attempts together
     #[arg(long, global = true, default_value = "10s", value_parser = duration, value_name = "DURATION")]
     pub(crate) timeout: Duration,
 }

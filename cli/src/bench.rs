@@ -8,6 +8,8 @@
 mod consumers;
 mod cpu;
 mod history;
+mod ledger;
+mod master;
 pub(crate) mod null;
 mod prebuilt;
 mod report;
@@ -27,6 +29,7 @@ use crate::admin::{Admin, call};
 use crate::args::{Global, duration};
 use crate::bench::cpu::Cpu;
 use crate::bench::history::History;
+use crate::bench::master::Master;
 use crate::bench::report::Report;
 use crate::bench::run::Run;
 use crate::client::Client;
@@ -39,6 +42,10 @@ const TICK: Duration = Duration::from_millis(200);
 const AFTER_HELP: &str = "\
 The topic and the consumer group are created unless they exist. A send that fails for the moment is repeated with
 the same message id until the end of the run.
+
+At the end it says what came of the messages, those of the warm-up included. With consumers it goes on until every
+message that was acknowledged is received, or the consumer group has nothing left; what is missing then is lost, and
+the exit code 1. Nobody else may receive for that group meanwhile. Ctrl-C ends the load, and once more the wait.
 
 --history writes one JSON object a line for every attempt of an operation:
   op           send | receive | ack
@@ -54,6 +61,7 @@ Examples:
   rq bench --senders 64 --duration 30s
   rq bench --rate 5000 --size 4096 -o json
   rq bench --senders 64 --consumers 8 --inflight 64
+  rq bench --rate 500 --consumers 2 --duration 30s     while you run `rq local kill master`
   rq bench --call empty --senders 1
   rq bench --senders 16 --consumers 4 --count 100000 --drain --history ops.jsonl";
 
@@ -97,7 +105,7 @@ pub(crate) struct Bench {
     /// How long a received message is hidden from others
     #[arg(long, default_value = "60s", value_parser = duration, value_name = "DURATION")]
     pub(crate) invisible: Duration,
-    /// Consumers go on after the last send until the consumer group has nothing left
+    /// Consumers go on after the last send until the consumer group has nothing left, whoever sent it
     #[arg(long)]
     pub(crate) drain: bool,
     /// Spread the messages over so many message groups (topic and consumer group of type fifo)
@@ -146,6 +154,7 @@ pub(crate) async fn run(global: &Global, bench: Bench) -> Result<(), Failure> {
     if bench.call == Call::Send {
         create(global, &bench).await?;
     }
+    let before = Master::of(global).await;
     let history = History::open(bench.history.as_deref())?;
     let connect = bench.consumers.min(1) * bench.connections;
     let sending = connections(global, bench.connections).await?;
@@ -167,7 +176,14 @@ pub(crate) async fn run(global: &Global, bench: Bench) -> Result<(), Failure> {
     let outcome = drive(global, &bench, &run, &mut tasks, &mut consumers).await;
     // Also of a run that failed: its history tells why.
     history.close(&run)?;
-    Report::new(&bench, &run, &outcome?).print(global.output)
+    let measured = outcome?;
+    let change = Master::change(before, Master::of(global).await);
+    let report = Report::new(&bench, &run, &measured, change);
+    report.print(global.output)?;
+    match report.lost() {
+        0 => Ok(()),
+        lost => Err(Failure::Lost { lost, group: bench.group }),
+    }
 }
 
 /// Waits for the end of the measurement, then of the senders, then of the consumers.
@@ -179,10 +195,10 @@ async fn drive(
     consumers: &mut JoinSet<Result<(), Failure>>,
 ) -> Result<Measured, Failure> {
     let work = async {
-        let measured = measure(bench, run, senders).await?;
+        let mut measured = measure(bench, run, senders).await?;
         finish(senders).await?;
-        if bench.drain {
-            drain(global, bench, run).await?;
+        if bench.drain || (bench.consumers > 0 && bench.senders > 0) {
+            measured.drained = drain(global, bench, run).await?;
         }
         Ok::<_, Failure>(measured)
     };
@@ -195,25 +211,31 @@ async fn drive(
     Ok(measured)
 }
 
-/// Waits until the consumer group has nothing of the topic left: what is leased to somebody may still come back.
-async fn drain(global: &Global, bench: &Bench, run: &Run) -> Result<(), Failure> {
+/// Waits until every acknowledged message is received, or the consumer group has nothing of the topic left: what is leased to
+/// somebody may still come back. False if that was not waited for to the end.
+async fn drain(global: &Global, bench: &Bench, run: &Run) -> Result<bool, Failure> {
     let bar = output::progress(None, "acknowledged by consumers, waiting for the last");
     let interrupt = tokio::signal::ctrl_c();
     tokio::pin!(interrupt);
-    loop {
+    let drained = loop {
+        if !bench.drain && run.ledger.account().missing() == 0 {
+            break true;
+        }
         // A broker that is away for the moment comes back.
         match owed(global, bench).await {
-            Ok(0) => break,
+            Ok(0) => break true,
+            // Another kind of broker does not say.
+            Err(failure) if !bench.drain && failure.is_no_admin() => break false,
             Err(failure) if !failure.is_temporary() => return Err(failure),
             _ => bar.set_position(run.acks.ok()),
         }
         tokio::select! {
             () = tokio::time::sleep(TICK) => {}
-            _ = &mut interrupt => break,
+            _ = &mut interrupt => break false,
         }
-    }
+    };
     bar.finish_and_clear();
-    Ok(())
+    Ok(drained)
 }
 
 /// Messages of the topic that the consumer group has not acknowledged.
@@ -229,6 +251,8 @@ pub(crate) struct Measured {
     pub(crate) seconds: f64,
     pub(crate) driver_cpu: Option<Duration>,
     pub(crate) server_cpu: Option<Duration>,
+    /// Consumers have got all there is for them.
+    pub(crate) drained: bool,
 }
 
 /// Waits for the end of the measurement, moving the progress bar, and stops the senders.
@@ -262,6 +286,7 @@ async fn measure(
         seconds,
         driver_cpu: spent(before.0, Cpu::of_self()),
         server_cpu: spent(before.1, Cpu::of_all(&bench.server_pid)),
+        drained: false,
     })
 }
 

@@ -155,11 +155,12 @@ impl Client {
         request
     }
 
-    /// Sends one message and waits until it is safe. Returns its offset in its queue.
-    pub(crate) async fn send(&self, message: pb::Message) -> Result<i64, CallError> {
-        let request = self.request(pb::SendMessageRequest { messages: vec![message] });
+    /// Sends one message and waits, at most for `patience`, until it is safe. Returns its offset in its queue.
+    pub(crate) async fn send(&self, message: pb::Message, patience: Duration) -> Result<i64, CallError> {
+        let mut request = self.request(pb::SendMessageRequest { messages: vec![message] });
+        request.set_timeout(patience);
         let mut rpc = self.rpc.clone();
-        let answer = in_time(self.timeout, rpc.send_message(request)).await?.into_inner();
+        let answer = in_time(patience, rpc.send_message(request)).await?.into_inner();
         sent(answer)
     }
 

@@ -77,6 +77,7 @@ enum Ack {
 
 /// A message as it is shown.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Shown {
     message_id: String,
     queue: i32,
@@ -99,7 +100,7 @@ pub(crate) enum Body {
     #[serde(rename = "body")]
     Text(String),
     /// Anything else.
-    #[serde(rename = "body_base64")]
+    #[serde(rename = "bodyBase64")]
     Binary(String),
 }
 

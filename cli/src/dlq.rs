@@ -56,6 +56,7 @@ pub(crate) struct List {
 
 /// A dead letter as it is shown.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Shown {
     offset: i64,
     message_id: String,

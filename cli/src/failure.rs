@@ -53,8 +53,14 @@ pub(crate) enum Failure {
     /// The log has a damaged place.
     #[error("{file} is damaged at log position {lsn}: {reason}; restore it from a backup or a replica")]
     DamagedLog { file: PathBuf, lsn: u64, reason: String },
+    /// Acknowledged, and never received.
+    #[error(
+        "{lost} acknowledged {} never received, and the consumer group {group} has nothing left: lost, unless somebody else received for that group",
+        if *lost == 1 { "message was" } else { "messages were" }
+    )]
+    Lost { lost: u64, group: String },
     /// The copies of a cluster are not all whole and the same.
-    #[error("{troubles} findings: the copies are not all whole and the same, or could not all be read")]
+    #[error("{troubles} {}: the copies are not all whole and the same, or could not all be read", if *troubles == 1 { "finding" } else { "findings" })]
     CopiesDiffer { troubles: usize },
     /// Some dead letters could not be listed.
     #[error(
@@ -116,6 +122,11 @@ impl Failure {
             Self::Unreachable { .. } => true,
             _ => false,
         }
+    }
+
+    /// What answers there has no Admin service.
+    pub(crate) fn is_no_admin(&self) -> bool {
+        matches!(self, Self::Admin(status) if status.code() == tonic::Code::Unimplemented)
     }
 
     /// In words for a command that deletes: what is not there is not to be made first.

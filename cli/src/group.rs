@@ -76,6 +76,7 @@ enum Start {
 
 /// A group as it is shown.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Shown {
     name: String,
     fifo: bool,
@@ -92,6 +93,7 @@ struct Shown {
 
 /// What keeps the log from being dropped: a group that owes messages and does not consume them.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Idle {
     group: String,
     topic: String,
@@ -100,13 +102,14 @@ pub(crate) struct Idle {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", rename_all_fields = "camelCase")]
 enum Retry {
     Exponential { initial_ms: u64, max_ms: u64, multiplier: f64 },
     Customized { delays_ms: Vec<u64> },
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Progress {
     topic: String,
     queue: u32,

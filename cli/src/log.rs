@@ -54,6 +54,7 @@ impl Directory {
 
 /// All that is shown.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Shown {
     cluster: String,
     shard: u16,
@@ -78,6 +79,7 @@ struct Shown {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct ShownCheckpoint {
     lsn: u64,
     state_bytes: u64,
@@ -87,6 +89,7 @@ struct ShownCheckpoint {
 
 /// A mastership, as far as the log still has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct ShownEpoch {
     epoch: u32,
     start_lsn: u64,
@@ -94,6 +97,7 @@ struct ShownEpoch {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct ShownSegment {
     base_lsn: u64,
     end_lsn: u64,
@@ -105,12 +109,14 @@ struct ShownSegment {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Mark {
     epoch: u32,
     log_time_ms: u64,
 }
 
 #[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct ShownDamage {
     file: PathBuf,
     lsn: u64,

@@ -42,6 +42,12 @@ impl MessageIds {
         hex(sequence, self.next.fetch_add(1, Ordering::Relaxed));
     }
 
+    /// Which one of the ids made here this is; none if it is another's.
+    pub(crate) fn number(&self, id: &[u8]) -> Option<u32> {
+        let sequence = id.strip_prefix(&self.prefix).filter(|rest| rest.len() == SEQUENCE_DIGITS)?;
+        u32::from_str_radix(std::str::from_utf8(sequence).ok()?, 16).ok()
+    }
+
     /// The next id.
     pub(crate) fn next(&self) -> String {
         let mut id = [0; LEN];
@@ -68,6 +74,15 @@ mod tests {
         let ids = MessageIds::with([0xAB, 0xCD, 0xEF, 0, 1, 2], 0x1234, 0x0102_0304);
         assert_eq!(ids.next(), "01ABCDEF0001021234010203040000 0000".replace(' ', ""));
         assert_eq!(ids.next(), "01ABCDEF00010212340102030400000001");
+    }
+
+    #[test]
+    fn an_id_tells_its_number_to_its_maker_only() {
+        let ids = MessageIds::new();
+        let made = [ids.next(), ids.next()];
+        assert_eq!(made.map(|id| ids.number(id.as_bytes())), [Some(0), Some(1)]);
+        assert_eq!(ids.number(MessageIds::new().next().as_bytes()), None);
+        assert_eq!(ids.number(b""), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the commands print: tables for people, JSON for programs. The only place that writes to standard output.
 
+use std::cmp::Ordering;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
@@ -91,6 +92,15 @@ pub(crate) fn waiting(what: &'static str) -> ProgressBar {
     bar
 }
 
+/// The order of names that end in a number: `r2` before `r10`.
+pub(crate) fn by_name(one: &str, other: &str) -> Ordering {
+    let key = |name: &str| {
+        let stem = name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+        (name[..stem].to_owned(), name[stem..].parse::<u64>().ok())
+    };
+    key(one).cmp(&key(other)).then_with(|| one.cmp(other))
+}
+
 /// Bytes as people read them.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -145,6 +155,13 @@ mod tests {
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(5 << 30), "5.0 GiB");
         assert_eq!(bytes(u64::MAX), "16777216.0 TiB");
+    }
+
+    #[test]
+    fn names_are_in_the_order_of_their_numbers() {
+        let mut names = ["r10", "r2", "a", "r", "b-1-0", "r1"];
+        names.sort_by(|one, other| by_name(one, other));
+        assert_eq!(names, ["a", "b-1-0", "r", "r1", "r2", "r10"]);
     }
 
     #[test]

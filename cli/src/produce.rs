@@ -22,7 +22,7 @@ use crate::failure::Failure;
 use crate::message_id::MessageIds;
 use crate::output::{self, Output};
 
-/// Attempts of one send, the first included.
+/// Attempts of one send, the first included; fewer if the time is up.
 const ATTEMPTS: u32 = 4;
 /// Pause before the second attempt; doubles for each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -32,6 +32,8 @@ const LINES_AHEAD: usize = 1024;
 const AFTER_HELP: &str = "\
 Without --body and --file each line of standard input is a message. Empty lines are skipped
 and counted: RocketMQ knows no message without a body.
+
+--timeout is for each message: all attempts to send it, together.
 
 Examples:
   rq produce orders --body 'hello' --tag new --key order-17
@@ -80,6 +82,7 @@ fn property(text: &str) -> Result<(String, String), &'static str> {
 
 /// A message that is safe.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Sent {
     message_id: String,
     offset: i64,
@@ -102,7 +105,7 @@ pub(crate) async fn run(global: &Global, produce: Produce) -> Result<(), Failure
     let mut stop = Some(stop);
     let sends = bodies.take_until(stopped).map(|body| {
         let message = body.map(|body| message(&template, &ids, body));
-        async { Ok::<_, Failure>(deliver(message?, &client).await) }
+        async { Ok::<_, Failure>(deliver(message?, &client, global.timeout).await) }
     });
     let mut outcomes = pin!(sends.buffered(produce.concurrency.into()));
     while let Some(outcome) = outcomes.next().await {
@@ -126,12 +129,15 @@ pub(crate) async fn run(global: &Global, produce: Produce) -> Result<(), Failure
 
 type Outcome = Result<Sent, (CallError, Fate)>;
 
-/// Sends one message, again where that may help. The fate of the whole is unknown if that of any attempt was.
-async fn deliver(message: pb::Message, client: &Client) -> Outcome {
+/// Sends one message, again where that may help and `patience` allows. The fate of the whole is unknown if that of any
+/// attempt was.
+async fn deliver(message: pb::Message, client: &Client, patience: Duration) -> Outcome {
+    let began = Instant::now();
     let mut fate = Fate::NotDone;
     let mut pause = FIRST_PAUSE;
     for attempt in 1.. {
-        match client.send(message.clone()).await {
+        let left = patience.saturating_sub(began.elapsed());
+        match client.send(message.clone(), left).await {
             Ok(offset) => {
                 let message_id = message.system_properties.unwrap_or_default().message_id;
                 return Ok(Sent { message_id, offset });
@@ -140,8 +146,11 @@ async fn deliver(message: pb::Message, client: &Client) -> Outcome {
                 if error.fate() == Fate::Unknown {
                     fate = Fate::Unknown;
                 }
-                if attempt == ATTEMPTS || !error.is_temporary() {
-                    return Err((error, fate));
+                let late = began.elapsed() + pause >= patience;
+                if late || attempt == ATTEMPTS || !error.is_temporary() {
+                    // All attempts had that time together.
+                    let silent = matches!(error, CallError::NoAnswer(_));
+                    return Err((if silent { CallError::NoAnswer(patience) } else { error }, fate));
                 }
                 tokio::time::sleep(pause).await;
                 pause *= 2;

@@ -1,5 +1,6 @@
 //! `rq status`: the state of the broker.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use rq_proto::reliablequeue as pb;
@@ -14,10 +15,12 @@ use crate::output::{self, Output};
 
 /// The state as it is shown.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Shown {
     version: String,
     cluster: String,
-    shard: String,
+    /// None if the broker names it otherwise than by a number.
+    shard: Option<u16>,
     store_id: String,
     epoch: u32,
     accepts_messages: bool,
@@ -38,12 +41,13 @@ struct Shown {
     members: Vec<Member>,
     min_in_sync: u32,
     flush_mode: &'static str,
-    /// The newest epoch that began with accepted data loss; 0 if none did.
-    unclean_epoch: u32,
+    /// The newest epoch that began with accepted data loss, if one did.
+    unclean_epoch: Option<NonZeroU32>,
 }
 
 /// A replica.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Member {
     name: String,
     store_id: String,
@@ -52,14 +56,14 @@ struct Member {
     in_sync: bool,
     connected: bool,
     durable_lsn: u64,
-    /// Bytes that it has not flushed of what the master has.
-    lag_bytes: u64,
+    /// Bytes that it has not flushed of what the master has; none of a replica that is not connected.
+    lag_bytes: Option<u64>,
 }
 
 impl Member {
     fn new(member: pb::Member, end: u64) -> Self {
         let pb::Member { name, store_id, address, master, in_sync, connected, durable_lsn } = member;
-        let lag_bytes = end.saturating_sub(durable_lsn);
+        let lag_bytes = (master || connected).then(|| end.saturating_sub(durable_lsn));
         Self { name, store_id, address, master, in_sync, connected, durable_lsn, lag_bytes }
     }
 
@@ -67,11 +71,8 @@ impl Member {
         let role = if self.master { "master" } else { "slave" };
         let sync = if self.in_sync { "in sync" } else { "NOT in sync" };
         let away = if self.connected { "" } else { ", not connected" };
-        let lag = if self.lag_bytes > 0 {
-            format!(", {} behind", output::bytes(self.lag_bytes))
-        } else {
-            String::new()
-        };
+        let lag = self.lag_bytes.filter(|lag| *lag > 0);
+        let lag = lag.map_or_else(String::new, |lag| format!(", {} behind", output::bytes(lag)));
         format!("{} at {}: {role}, {sync}{away}{lag}", self.name, self.address)
     }
 }
@@ -87,12 +88,13 @@ pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
     let uptime = Duration::from_secs(status.uptime_ms / 1000);
     let (free, total) = (output::bytes(status.disk_free_bytes), output::bytes(status.disk_total_bytes));
     let log = output::bytes(status.durable_lsn.saturating_sub(status.log_start_lsn));
+    let shard = status.shard.map_or_else(String::new, |shard| format!("{shard}, "));
     let idle = status.idle_groups.iter().map(Idle::told);
     let idle: Vec<_> = idle.map(|idle| ("idle group", idle)).collect();
     let mut fields = vec![
         ("broker", format!("{} ({})", global.endpoint, status.version)),
         ("cluster", status.cluster),
-        ("shard", format!("{}, epoch {}, store {}", status.shard, status.epoch, status.store_id)),
+        ("shard", format!("{shard}epoch {}, store {}", status.epoch, status.store_id)),
         ("accepts messages", accepts.to_owned()),
         ("log", format!("{log}, {} to {}", status.log_start_lsn, status.durable_lsn)),
         ("committed", status.commit_lsn.to_string()),
@@ -113,8 +115,8 @@ pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
         fields.push(("flush mode", status.flush_mode.to_owned()));
         fields.push(("copies in sync", format!("{copies}, producers need {}", status.min_in_sync)));
     }
-    if status.unclean_epoch > 0 {
-        fields.push(("data loss", format!("accepted at the beginning of epoch {}", status.unclean_epoch)));
+    if let Some(epoch) = status.unclean_epoch {
+        fields.push(("data loss", format!("accepted at the beginning of epoch {epoch}")));
     }
     output::fields(&fields)
 }
@@ -122,10 +124,13 @@ pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
 impl From<pb::StatusResponse> for Shown {
     fn from(status: pb::StatusResponse) -> Self {
         let flush_mode = flush_mode::told(status.flush_mode());
+        let mut members: Vec<_> =
+            status.members.into_iter().map(|member| Member::new(member, status.durable_lsn)).collect();
+        members.sort_by(|one, other| output::by_name(&one.name, &other.name));
         Self {
             version: status.version,
             cluster: status.cluster,
-            shard: status.shard,
+            shard: status.shard.parse().ok(),
             store_id: status.store_id,
             epoch: status.epoch,
             accepts_messages: status.accepts_messages,
@@ -143,14 +148,10 @@ impl From<pb::StatusResponse> for Shown {
             data_dir: status.data_dir,
             idle_groups: status.idle_groups.into_iter().map(Idle::from).collect(),
             expired_messages: status.expired_messages,
-            members: status
-                .members
-                .into_iter()
-                .map(|member| Member::new(member, status.durable_lsn))
-                .collect(),
+            members,
             min_in_sync: status.min_in_sync,
             flush_mode,
-            unclean_epoch: status.unclean_epoch,
+            unclean_epoch: NonZeroU32::new(status.unclean_epoch),
         }
     }
 }

@@ -74,6 +74,7 @@ enum Kind {
 
 /// A topic as it is shown.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Shown {
     name: String,
     r#type: Kind,
@@ -84,6 +85,7 @@ struct Shown {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct ShownQueue {
     id: u32,
     min_offset: i64,

@@ -80,8 +80,8 @@ fn a_group_is_created_listed_described_and_deleted() {
     let create = ["group", "create", "billing", "--fifo", "--max-attempts", "5", "--retry-delay", "3s"];
     rq(&create).succeeds();
     let group = rq(&["group", "describe", "billing", "-o", "json"]).succeeds().json();
-    assert_eq!((&group["fifo"], &group["max_attempts"]), (&true.into(), &5.into()));
-    assert_eq!(group["retry"]["customized"]["delays_ms"], serde_json::json!([3000]));
+    assert_eq!((&group["fifo"], &group["maxAttempts"]), (&true.into(), &5.into()));
+    assert_eq!(group["retry"]["customized"]["delaysMs"], serde_json::json!([3000]));
     assert_eq!(group["start"], "earliest");
 
     rq(&["group", "create", "audit", "--start", "latest"]).succeeds();
@@ -109,7 +109,7 @@ fn lines_of_standard_input_are_sent_in_order_and_received_once() {
     let consume = ["consume", "orders", "--group", "billing", "-o", "json"];
     let received = rq(&consume).succeeds().json_lines();
     assert_eq!(bodies(&received), ["one", "two", "three"]);
-    let id = |messages: &[Value]| messages.iter().map(|one| one["message_id"].clone()).collect::<Vec<_>>();
+    let id = |messages: &[Value]| messages.iter().map(|one| one["messageId"].clone()).collect::<Vec<_>>();
     assert_eq!(id(&received), id(&sent));
     assert!(rq(&consume).succeeds().out.is_empty(), "acknowledged messages do not come back");
 }
@@ -160,7 +160,7 @@ fn a_message_carries_what_it_was_given() {
 
     let all = rq(&["consume", "orders", "--group", "billing", "-o", "json"]).succeeds().json_lines();
     let binary = all.iter().find(|message| message["tag"] == "b").unwrap();
-    assert_eq!(binary["body_base64"], "AJ+Slg==");
+    assert_eq!(binary["bodyBase64"], "AJ+Slg==");
     assert_eq!(binary["keys"], serde_json::json!(["k1", "k2"]));
     assert_eq!(binary["properties"]["x"], "1=2");
 
@@ -244,15 +244,15 @@ fn status_and_the_log_tell_the_same_of_a_broker() {
     rq(broker.endpoint(), &["produce", "orders", "--body", "x", "--repeat", "100", "--concurrency", "8"])
         .succeeds();
     let status = rq(broker.endpoint(), &["status", "-o", "json"]).succeeds().json();
-    assert_eq!((&status["topics"], &status["accepts_messages"]), (&1.into(), &true.into()));
+    assert_eq!((&status["topics"], &status["acceptsMessages"]), (&1.into(), &true.into()));
     assert!(rq(broker.endpoint(), &["status"]).succeeds().out.contains("accepts messages  yes"));
 
     let data = broker.data_dir();
     broker.stop();
     let log = rq("a:1", &["log", "inspect", &data, "-o", "json"]).succeeds().json();
-    assert_eq!(log["store_id"], status["store_id"]);
-    assert!(log["closed_cleanly"].as_bool().unwrap());
-    assert!(log["log_end_lsn"].as_u64() >= status["durable_lsn"].as_u64(), "{log:#}");
+    assert_eq!(log["storeId"], status["storeId"]);
+    assert!(log["closedCleanly"].as_bool().unwrap());
+    assert!(log["logEndLsn"].as_u64() >= status["durableLsn"].as_u64(), "{log:#}");
     assert!(log["records"].as_u64().unwrap() > 100 && log["damage"].is_null(), "{log:#}");
     let records = rq("a:1", &["log", "records", &data, "--limit", "200"]).succeeds().out;
     assert!(records.contains("TopicPut") && records.contains("body: 1 B"), "{records}");
@@ -267,7 +267,7 @@ fn status_and_the_log_tell_the_same_of_a_broker() {
     let damaged = rq("a:1", &["log", "inspect", &data]).ends_with(1);
     assert!(damaged.err.contains("is damaged at log position 0"), "{}", damaged.err);
     // What the checkpoint stands for is not gone from the log, and a broker starts on it.
-    assert!(damaged.out.contains(&format!(" to {}\n", log["log_end_lsn"])), "{}", damaged.out);
+    assert!(damaged.out.contains(&format!(" to {}\n", log["logEndLsn"])), "{}", damaged.out);
     broker.start_again();
     rq(broker.endpoint(), &["produce", "orders", "--body", "after"]).succeeds();
     let elsewhere = tempfile::tempdir().unwrap();
@@ -283,10 +283,15 @@ fn a_bench_accounts_for_every_message() {
     let mut args = vec!["bench", "--senders", "8", "--consumers", "2", "--inflight", "16", "--count", "500"];
     args.extend(["--drain", "-o", "json", "--message-groups", "20", "--history", history.to_str().unwrap()]);
     let report = rq(broker.endpoint(), &args).succeeds().json();
+    assert_eq!(
+        report["messages"],
+        serde_json::json!({"acknowledged": 500, "unknown": 0, "received": 500, "lost": 0}),
+        "{report:#}"
+    );
     for operation in ["send", "receive", "ack"] {
         let figures = &report[operation];
         assert_eq!((&figures["ok"], &figures["failed"]), (&500.into(), &0.into()), "{operation}: {report:#}");
-        assert!(figures["latency_us"]["p50"].as_f64().unwrap() > 0.0, "{report:#}");
+        assert!(figures["latencyUs"]["p50"].as_f64().unwrap() > 0.0, "{report:#}");
     }
     let events: Vec<Value> = std::fs::read_to_string(&history)
         .unwrap()
@@ -304,11 +309,41 @@ fn a_bench_accounts_for_every_message() {
 }
 
 #[test]
+fn a_bench_tells_of_its_messages_by_itself() {
+    let broker = Broker::start();
+    let rq = |args: &[&str]| rq(broker.endpoint(), args);
+    let senders = ["bench", "--senders", "4", "--count", "300"];
+    let alone = rq(&senders).succeeds().out;
+    assert!(alone.contains("messages: acknowledged 300, unknown 0\n"), "{alone}");
+    // The consumers have to go through those of the run before as well.
+    let both = rq(&[&senders[..], &["--consumers", "2"]].concat()).succeeds().out;
+    assert!(both.contains("messages: acknowledged 300, received 300, lost 0\n"), "{both}");
+    assert!(both.contains("longest time without an acknowledged send"), "{both}");
+}
+
+#[test]
+fn a_message_that_a_bench_never_gets_back_is_a_loss() {
+    let broker = Broker::start();
+    rq(broker.endpoint(), &["topic", "create", "bench"]).succeeds();
+    rq(broker.endpoint(), &["group", "create", "bench"]).succeeds();
+    // Somebody else receives for the same group.
+    let mut thief = Command::new(env!("CARGO_BIN_EXE_rq"));
+    thief.args(["consume", "bench", "--group", "bench", "--follow", "--count", "5", "-o", "json"]);
+    let thief = thief.env("RQ_ENDPOINT", broker.endpoint()).stdout(Stdio::piped()).spawn().unwrap();
+    let bench = ["bench", "--rate", "200", "--count", "1000", "--consumers", "1", "-o", "json"];
+    let robbed = rq(broker.endpoint(), &bench).ends_with(1);
+    let stolen = thief.wait_with_output().unwrap().stdout;
+    let stolen = String::from_utf8(stolen).unwrap().lines().count();
+    assert_eq!((stolen, &robbed.json()["messages"]["lost"]), (5, &5.into()), "{robbed:#?}");
+    assert!(robbed.err.contains("5 acknowledged messages were never received"), "{}", robbed.err);
+}
+
+#[test]
 fn an_open_loop_keeps_its_rate_and_an_empty_call_needs_no_topic() {
     let broker = Broker::start();
     let open =
         rq(broker.endpoint(), &["bench", "--rate", "50", "--duration", "2s", "-o", "json"]).succeeds().json();
-    let rate = open["send"]["per_second"].as_f64().unwrap();
+    let rate = open["send"]["perSecond"].as_f64().unwrap();
     assert!((40.0..=60.0).contains(&rate), "{open:#}");
     let empty = ["bench", "--call", "empty", "--senders", "1", "--duration", "1s", "-o", "json"];
     assert!(rq(broker.endpoint(), &empty).succeeds().json()["send"]["ok"].as_u64().unwrap() > 10);

@@ -242,7 +242,7 @@ fn what_a_lost_master_alone_had_is_given_up_by_name_and_not_otherwise() {
     assert_eq!(promoted["epoch"], epoch + 1);
     cluster.wait("the new disk in sync", is_whole);
     let status = cluster.run(&["status", "-o", "json"]).succeeds().json();
-    assert_eq!(status["unclean_epoch"], epoch + 1);
+    assert_eq!(status["uncleanEpoch"], epoch + 1);
     let consumed = cluster.run(&["consume", "orders", "--group", "readers", "--count", "1"]).succeeds();
     assert!(consumed.out.contains("on both"), "{consumed:#?}");
     cluster.run(&["promote", "r0"]).succeeds();
@@ -305,7 +305,7 @@ fn verify_names_the_damaged_copy_of_a_segment_which_is_repaired() {
     let slave = &found["replicas"][1];
     assert_eq!((&slave["name"], &slave["damaged"][0]["lsn"]), (&"r1".into(), &(1 << 20).into()), "{found:#}");
     assert_eq!(
-        (&found["replicas"][0]["damaged"], &slave["same_state"]),
+        (&found["replicas"][0]["damaged"], &slave["sameState"]),
         (&serde_json::json!([]), &true.into())
     );
     let told = cluster.run(&["verify"]).ends_with(1);

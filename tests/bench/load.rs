@@ -41,6 +41,7 @@ impl Default for Load {
 
 /// What the load generator reports.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Report {
     pub(crate) send: Operation,
     pub(crate) receive: Operation,
@@ -51,6 +52,7 @@ pub(crate) struct Report {
 
 /// One kind of call.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Operation {
     pub(crate) ok: u64,
     failed: u64,

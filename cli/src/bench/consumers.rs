@@ -89,6 +89,9 @@ fn note(
     invisible: Duration,
 ) {
     run.history.record(|| Event::receive(run, index, message, (invoked, now), invisible));
+    if let Some(system) = &message.system_properties {
+        run.ledger.receive(system.message_id.as_bytes());
+    }
     if run.counts(now) {
         run.receives.succeed(now, now - invoked);
         let since = stamp(&message.body).map(|sent| run.nanos(now).saturating_sub(sent));

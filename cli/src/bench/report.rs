@@ -6,6 +6,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::bench::ledger::Account;
+use crate::bench::master::Promotion;
 use crate::bench::run::{Run, Tally};
 use crate::bench::{Bench, Call, Measured};
 use crate::failure::Failure;
@@ -17,6 +19,7 @@ const LATE_SHOWN: u64 = 100;
 
 /// All figures of a run.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Report {
     call: &'static str,
     r#loop: &'static str,
@@ -29,6 +32,9 @@ pub(super) struct Report {
     seconds: f64,
     /// Open loop: sends that were due and never began.
     late: u64,
+    messages: Messages,
+    longest_gap: Option<Gap>,
+    promotion: Option<Promotion>,
     send: Operation,
     receive: Operation,
     ack: Operation,
@@ -38,7 +44,30 @@ pub(super) struct Report {
     server_cpu_us_per_message: Option<f64>,
 }
 
+/// What came of the messages of the whole run.
+#[derive(PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Messages {
+    acknowledged: u64,
+    /// Neither acknowledged nor surely refused: they may be stored.
+    unknown: u64,
+    /// Of the acknowledged ones; none without consumers.
+    received: Option<u64>,
+    /// Acknowledged and not received though nothing is left to receive; none where that was not waited for.
+    lost: Option<u64>,
+}
+
+/// The longest time without a successful send.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Gap {
+    ms: f64,
+    /// When it began, from the beginning of the measurement on.
+    from_seconds: f64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Operation {
     ok: u64,
     failed: u64,
@@ -49,6 +78,7 @@ struct Operation {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Latency {
     min: f64,
     mean: f64,
@@ -60,7 +90,7 @@ struct Latency {
 }
 
 impl Report {
-    pub(super) fn new(bench: &Bench, run: &Run, measured: &Measured) -> Self {
+    pub(super) fn new(bench: &Bench, run: &Run, measured: &Measured, promotion: Option<Promotion>) -> Self {
         let operation = |tally: &Tally| Operation::of(tally, run.seconds(tally));
         let (send, receive, ack) = (operation(&run.sends), operation(&run.receives), operation(&run.acks));
         let messages = if bench.senders > 0 { send.ok } else { ack.ok };
@@ -76,6 +106,12 @@ impl Report {
             connections: bench.connections,
             seconds: measured.seconds,
             late: run.late(),
+            messages: Messages::of(run.ledger.account(), bench.consumers > 0, measured.drained),
+            longest_gap: run.gap().map(|(length, from)| Gap {
+                ms: micros(length.as_nanos() as f64) / 1000.0,
+                from_seconds: from.as_secs_f64(),
+            }),
+            promotion,
             send,
             receive,
             ack,
@@ -107,6 +143,9 @@ impl Report {
                 .collect()
         });
         output::table(&header, rows.chain(last))?;
+        if self.call == "send" && self.senders > 0 {
+            self.print_outcome()?;
+        }
         for (name, operation, _) in lines {
             for (error, count) in &operation.errors {
                 output::line(&format!("{name}: {count} times {error}"))?;
@@ -126,6 +165,52 @@ impl Report {
             }
         }
         Ok(())
+    }
+
+    /// Acknowledged messages that are gone.
+    pub(super) fn lost(&self) -> u64 {
+        self.messages.lost.unwrap_or(0)
+    }
+
+    fn print_outcome(&self) -> Result<(), Failure> {
+        output::line(&format!("messages: {}", self.messages.told()))?;
+        if let Some(Gap { ms, from_seconds }) = self.longest_gap {
+            let length = shown(ms * 1000.0);
+            output::line(&format!(
+                "longest time without an acknowledged send: {length}, from second {from_seconds:.1} on"
+            ))?;
+        }
+        if let Some(Promotion { from, to }) = &self.promotion {
+            output::line(&format!(
+                "meanwhile {} was promoted: epoch {}, after {} in epoch {}",
+                to.name, to.epoch, from.name, from.epoch
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+impl Messages {
+    fn of(account: Account, consumers: bool, drained: bool) -> Self {
+        Self {
+            acknowledged: account.acknowledged,
+            unknown: account.unknown,
+            received: consumers.then_some(account.received),
+            lost: (consumers && drained).then_some(account.missing()),
+        }
+    }
+
+    fn told(&self) -> String {
+        let Self { acknowledged, unknown, .. } = self;
+        let mut text = format!("acknowledged {acknowledged}");
+        match (self.received, self.lost) {
+            (Some(received), Some(lost)) => text += &format!(", received {received}, lost {lost}"),
+            (Some(received), None) => {
+                text += &format!(", received {received}, not received yet {}", acknowledged - received);
+            }
+            (None, _) => return format!("{text}, unknown {unknown}"),
+        }
+        if *unknown > 0 { format!("{text}, unknown {unknown}") } else { text }
     }
 }
 
@@ -190,6 +275,18 @@ mod tests {
         assert_eq!(shown(999.4), "999 µs");
         assert_eq!(shown(1500.0), "1.50 ms");
         assert_eq!(shown(2_500_000.0), "2.50 s");
+    }
+
+    #[test]
+    fn what_came_of_the_messages_is_told_as_far_as_it_is_known() {
+        let told = |unknown, consumers, drained| {
+            let account = Account { acknowledged: 500, unknown, received: 498 };
+            Messages::of(account, consumers, drained).told()
+        };
+        assert_eq!(told(0, true, true), "acknowledged 500, received 498, lost 2");
+        assert_eq!(told(3, true, true), "acknowledged 500, received 498, lost 2, unknown 3");
+        assert_eq!(told(0, true, false), "acknowledged 500, received 498, not received yet 2");
+        assert_eq!(told(3, false, false), "acknowledged 500, unknown 3");
     }
 
     #[test]

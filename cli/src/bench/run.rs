@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::bench::Bench;
 use crate::bench::history::Recorder;
+use crate::bench::ledger::Ledger;
 use crate::client::{CallError, Fate};
 use crate::failure::Failure;
 
@@ -35,6 +36,7 @@ pub(super) struct Run {
     /// From the send of a message to its receipt.
     pub(super) end_to_end: Tally,
     pub(super) history: Recorder,
+    pub(super) ledger: Ledger,
 }
 
 /// Permits to begin a send.
@@ -67,6 +69,7 @@ impl Run {
             acks: Tally::new()?,
             end_to_end: Tally::new()?,
             history,
+            ledger: Ledger::new(),
         })
     }
 
@@ -131,6 +134,12 @@ impl Run {
         end.saturating_duration_since(self.from)
     }
 
+    /// The longest time of the window without a successful send: how long, and when it began, from the opening on.
+    pub(super) fn gap(&self) -> Option<(Duration, Duration)> {
+        let gap = self.sends.gap(self.from + self.end())?;
+        Some((gap.length, gap.from.saturating_duration_since(self.from)))
+    }
+
     /// Seconds in which the counted operations were done: the window, or what consumers needed beyond one that ended
     /// with the last send.
     pub(super) fn seconds(&self, tally: &Tally) -> f64 {
@@ -175,6 +184,14 @@ struct Latency {
     nanos: Histogram<u64>,
     /// When the newest success was.
     last: Option<Instant>,
+    gap: Option<Gap>,
+}
+
+/// A time without a success: from one to the next one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Gap {
+    pub(super) from: Instant,
+    pub(super) length: Duration,
 }
 
 /// Outcomes and latencies of one kind of operation within the window.
@@ -193,7 +210,7 @@ impl Tally {
             ok: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
-            latency: Mutex::new(Latency { nanos, last: None }),
+            latency: Mutex::new(Latency { nanos, last: None, gap: None }),
             errors: Mutex::new(BTreeMap::new()),
         })
     }
@@ -203,7 +220,10 @@ impl Tally {
         self.ok.fetch_add(1, Ordering::Relaxed);
         let mut tally = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
         tally.nanos.saturating_record(latency.as_nanos() as u64);
-        tally.last = Some(now);
+        let gap = tally.last.map(|last| Gap { from: last, length: now.saturating_duration_since(last) });
+        tally.gap =
+            gap.filter(|gap| tally.gap.is_none_or(|longest| gap.length > longest.length)).or(tally.gap);
+        tally.last = tally.last.max(Some(now));
     }
 
     /// Counts a failure.
@@ -232,6 +252,13 @@ impl Tally {
     /// When the newest success was.
     fn last(&self) -> Option<Instant> {
         self.latency.lock().unwrap_or_else(PoisonError::into_inner).last
+    }
+
+    /// The longest time between two successes, or after the last one until `end`.
+    pub(super) fn gap(&self, end: Instant) -> Option<Gap> {
+        let tally = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = tally.last.map(|last| Gap { from: last, length: end.saturating_duration_since(last) });
+        tally.gap.into_iter().chain(last).max_by_key(|gap| gap.length)
     }
 
     pub(super) fn errors(&self) -> BTreeMap<String, u64> {

@@ -14,9 +14,8 @@ use crate::bench::history::Event;
 use crate::bench::prebuilt::{Filled, SendCodec, Template};
 use crate::bench::run::Run;
 use crate::bench::{Bench, Call};
-use crate::client::{CallError, Client, headers, in_time, sent};
+use crate::client::{CallError, Client, Fate, headers, in_time, sent};
 use crate::failure::Failure;
-use crate::message_id::{self, MessageIds};
 
 /// Pauses between the attempts of a send: the first one, doubling up to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
@@ -25,7 +24,6 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_m
 pub(super) struct Plan {
     call: Call,
     templates: Arc<Templates>,
-    ids: Arc<MessageIds>,
     timeout: Duration,
 }
 
@@ -43,7 +41,7 @@ impl Plan {
             groups => (0..groups).map(|group| template(Some(format!("group-{group}")))).collect(),
         };
         let templates = Arc::new(Templates { all, next: AtomicUsize::new(0) });
-        Self { call: bench.call, templates, ids: Arc::new(MessageIds::new()), timeout }
+        Self { call: bench.call, templates, timeout }
     }
 
     /// One sender.
@@ -55,7 +53,6 @@ impl Plan {
             grpc: Grpc::new(channel),
             headers: headers(index as usize, self.timeout),
             templates: self.templates.clone(),
-            ids: self.ids.clone(),
             timeout: self.timeout,
             run: run.clone(),
         }
@@ -70,7 +67,6 @@ pub(super) struct Sender {
     grpc: Grpc<Channel>,
     headers: MetadataMap,
     templates: Arc<Templates>,
-    ids: Arc<MessageIds>,
     timeout: Duration,
     run: Arc<Run>,
 }
@@ -97,12 +93,12 @@ impl Sender {
     }
 
     async fn send(&mut self, due: Instant) -> Result<(), Failure> {
-        let mut id = [0; message_id::LEN];
-        self.ids.write(&mut id);
+        let id = self.run.ledger.next_id();
         let number = self.templates.next.fetch_add(1, Ordering::Relaxed) % self.templates.all.len();
         let template = self.templates.all[number].clone();
         let stamp = self.run.nanos(due);
         let mut pause = PAUSES.0;
+        let mut fate = Fate::NotDone;
         loop {
             let invoked = Instant::now();
             let outcome = self.attempt(Filled { template: template.clone(), id, stamp }).await;
@@ -112,6 +108,7 @@ impl Sender {
                 .record(|| Event::send(&self.run, self.index, &id, (invoked, now), outcome.as_ref().err()));
             let counts = self.run.counts(now);
             let Err(error) = outcome else {
+                self.run.ledger.acknowledge(&id);
                 if counts {
                     self.run.sends.succeed(now, now - due);
                 }
@@ -123,7 +120,13 @@ impl Sender {
             if !error.is_temporary() {
                 return Err(error.into());
             }
+            if error.fate() == Fate::Unknown {
+                fate = Fate::Unknown;
+            }
             if self.run.is_over() {
+                if fate == Fate::Unknown {
+                    self.run.ledger.doubt(&id);
+                }
                 return Ok(());
             }
             tokio::time::sleep(pause).await;

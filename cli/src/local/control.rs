@@ -30,6 +30,7 @@ pub(super) fn opened(directory: &Directory) -> Result<(Layout, ClusterFile), Loc
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Signalled<'a> {
     name: &'a str,
     pid: u32,
@@ -115,6 +116,7 @@ fn candidate(config: &Config, name: &str) -> Result<StoreId, LocalError> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Down {
     running: bool,
 }

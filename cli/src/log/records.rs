@@ -25,6 +25,7 @@ pub(crate) struct Records {
 
 /// A record as it is shown.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Shown {
     lsn: u64,
     epoch: u32,

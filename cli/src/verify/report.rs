@@ -42,6 +42,7 @@ impl Copy {
 
 /// The comparison.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Report {
     /// All copies were read, are whole and the same.
     same: bool,
@@ -52,6 +53,7 @@ pub(super) struct Report {
 
 /// One replica.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Shown {
     name: String,
     store_id: String,
@@ -73,9 +75,21 @@ struct Shown {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Damaged {
     lsn: u64,
+    #[serde(skip)]
+    end: u64,
     reason: String,
+}
+
+/// Segments in a row of which the same is to be said.
+#[derive(PartialEq, Eq, Debug)]
+struct Range<'r> {
+    from: u64,
+    to: u64,
+    segments: usize,
+    reason: &'r str,
 }
 
 impl Report {
@@ -85,7 +99,7 @@ impl Report {
             master.map(|master| (master.sums(), master.state_hash.clone())).unwrap_or_default();
         let mut replicas: Vec<_> =
             copies.into_iter().map(|copy| Shown::of(copy, &sums, hash.as_ref())).collect();
-        replicas.sort_by(|one, other| one.name.cmp(&other.name));
+        replicas.sort_by(|one, other| output::by_name(&one.name, &other.name));
         let same = !replicas.is_empty() && replicas.iter().all(|replica| replica.troubles().is_empty());
         Self { same, mark_lsn, replicas }
     }
@@ -131,7 +145,11 @@ impl Shown {
             start_lsn: copy.segments.first().map(|segment| segment.base),
             end_lsn: copy.segments.last().map(|segment| segment.end),
             damaged: damaged
-                .map(|segment| Damaged { lsn: segment.base, reason: segment.damage.clone() })
+                .map(|segment| Damaged {
+                    lsn: segment.base,
+                    end: segment.end,
+                    reason: segment.damage.clone(),
+                })
                 .collect(),
             different,
             same_state: hash.zip(copy.state_hash.as_ref()).map(|(master, own)| master == own),
@@ -145,9 +163,8 @@ impl Shown {
     }
 
     fn troubles(&self) -> Vec<String> {
-        let damaged = self.damaged.iter();
-        let damaged =
-            damaged.map(|damaged| format!("the segment at {} is damaged: {}", damaged.lsn, damaged.reason));
+        let ranges = ranges(&self.damaged);
+        let damaged = ranges.iter().map(Range::told);
         let different = self.different.iter();
         let different = different.map(|base| format!("the segment at {base} is whole and not the master's"));
         let state = (self.same_state == Some(false)).then(|| "its state is not the master's".to_owned());
@@ -173,6 +190,28 @@ impl Shown {
             self.different.len().to_string(),
             state.to_owned(),
         ]
+    }
+}
+
+/// What is damaged alike and lies together; in the order of the log, as the segments are.
+fn ranges(damaged: &[Damaged]) -> Vec<Range<'_>> {
+    let mut ranges: Vec<Range<'_>> = Vec::new();
+    for Damaged { lsn, end, reason } in damaged {
+        match ranges.last_mut().filter(|range| range.to == *lsn && range.reason == reason) {
+            Some(range) => (range.to, range.segments) = (*end, range.segments + 1),
+            None => ranges.push(Range { from: *lsn, to: *end, segments: 1, reason }),
+        }
+    }
+    ranges
+}
+
+impl Range<'_> {
+    fn told(&self) -> String {
+        let Self { from, to, segments, reason } = self;
+        match segments {
+            1 => format!("the segment at {from} is damaged: {reason}"),
+            _ => format!("{segments} segments from {from} to {to} are damaged: {reason}"),
+        }
     }
 }
 
@@ -210,6 +249,10 @@ mod tests {
             ["the segment at 100 is whole and not the master's"]
         );
         assert_eq!(troubles(copy("r1", &[1, 0, 3], "h")), ["the segment at 100 is damaged: bad"]);
+        assert_eq!(
+            troubles(copy("r1", &[0, 2, 0, 0, 0], "h")),
+            ["the segment at 0 is damaged: bad", "3 segments from 200 to 500 are damaged: bad"]
+        );
         assert_eq!(troubles(copy("r1", &[1, 2, 3], "other")), ["its state is not the master's"]);
         let silent = Copy { error: Some("no answer".to_owned()), state_hash: None, ..copy("r1", &[], "") };
         assert_eq!(troubles(silent), ["not compared: no answer"]);

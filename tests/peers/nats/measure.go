@@ -28,16 +28,16 @@ type report struct {
 	Send      operation `json:"send"`
 	Receive   operation `json:"receive"`
 	Ack       operation `json:"ack"`
-	DriverCPU float64   `json:"driver_cpu_us_per_message"`
-	ServerCPU *float64  `json:"server_cpu_us_per_message"`
+	DriverCPU float64   `json:"driverCpuUsPerMessage"`
+	ServerCPU *float64  `json:"serverCpuUsPerMessage"`
 }
 
 type operation struct {
 	OK        int            `json:"ok"`
 	Failed    int            `json:"failed"`
 	Unknown   int            `json:"unknown"`
-	PerSecond float64        `json:"per_second"`
-	Latency   latency        `json:"latency_us"`
+	PerSecond float64        `json:"perSecond"`
+	Latency   latency        `json:"latencyUs"`
 	Errors    map[string]int `json:"errors"`
 }
 
@@ -47,7 +47,7 @@ type latency struct {
 	P50  float64 `json:"p50"`
 	P90  float64 `json:"p90"`
 	P99  float64 `json:"p99"`
-	P999 float64 `json:"p99_9"`
+	P999 float64 `json:"p999"`
 	Max  float64 `json:"max"`
 }
 
