@@ -38,7 +38,7 @@ pub(crate) struct Args {
 }
 
 /// Options of every command.
-#[derive(clap::Args)]
+#[derive(clap::Args, Clone)]
 pub(crate) struct Global {
     /// Address of the broker
     #[arg(

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use rq_proto::rocketmq::Code;
 use thiserror::Error;
@@ -53,6 +54,11 @@ pub(crate) enum Failure {
     /// The log has a damaged place.
     #[error("{file} is damaged at log position {lsn}: {reason}; restore it from a backup or a replica")]
     DamagedLog { file: PathBuf, lsn: u64, reason: String },
+    /// Nobody can hand over.
+    #[error(
+        "the master does not answer: {asked} has heard nothing of it for {}; a slave in sync takes over by itself, see `rq status` and `rq local status`; if nobody does, wake or start the master", humantime::format_duration(*.silent)
+    )]
+    MasterSilent { silent: Duration, asked: String },
     /// Acknowledged, and never received.
     #[error(
         "{lost} acknowledged {} never received, and the consumer group {group} has nothing left: lost, unless somebody else received for that group",
@@ -93,7 +99,7 @@ impl Failure {
         const UNREACHABLE: u8 = 4;
         const TOO_FEW: u8 = 5;
         ExitCode::from(match self {
-            Self::Unreachable { .. } => UNREACHABLE,
+            Self::Unreachable { .. } | Self::MasterSilent { .. } => UNREACHABLE,
             Self::Usage(_) => USAGE,
             Self::TooFew { .. } => TOO_FEW,
             Self::NothingToDelete { .. } => NOT_FOUND,
@@ -117,7 +123,7 @@ impl Failure {
     /// May the same call of the Admin service succeed later?
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
-            Self::Admin(status) => is_transport(status) || status.code() == tonic::Code::Unavailable,
+            Self::Admin(status) => is_transport(status) || is_unanswered(status.code()),
             Self::Call(error) => error.is_temporary(),
             Self::Unreachable { .. } => true,
             _ => false,
@@ -173,6 +179,11 @@ fn is_not_found(code: i32) -> bool {
         Code::try_from(code),
         Ok(Code::NotFound | Code::TopicNotFound | Code::ConsumerGroupNotFound | Code::MessageNotFound)
     )
+}
+
+/// Did the master not answer whoever forwards to it, or not in time?
+const fn is_unanswered(code: tonic::Code) -> bool {
+    matches!(code, tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::DeadlineExceeded)
 }
 
 /// Did the connection fail, rather than the broker answer?

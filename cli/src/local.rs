@@ -41,7 +41,8 @@ Examples:
   rq local up --foreground
 
 Data, configuration, the log of each broker and supervisor.log are in the directory; `rq local down` stops
-what `up` left running.";
+what `up` left running. A cluster that was stopped starts again as it was; options change what they name.
+One that runs is reported, and left alone: options that would make another one of it are refused.";
 
 /// `rq local …`.
 #[derive(Subcommand)]
@@ -92,15 +93,15 @@ pub(crate) struct Cluster {
     /// Port for clients; the replicas have those above it [default: as before, or 8081]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..), value_name = "PORT")]
     base_port: Option<u16>,
-    /// The program of a broker [default: rq-broker beside rq, or on the PATH]
+    /// The program of a broker [default: as before, or rq-broker beside rq, or on the PATH]
     #[arg(long, value_name = "FILE")]
     broker: Option<PathBuf>,
-    /// Make topics and consumer groups on first use
-    #[arg(long)]
-    auto_create: bool,
-    /// Use a file system that may lose what was flushed to it (overlay, tmpfs, NFS)
-    #[arg(long)]
-    allow_unsafe_filesystem: bool,
+    /// Make topics and consumer groups on first use [default: as before, or false]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    auto_create: Option<bool>,
+    /// Use a file system that may lose what was flushed to it: overlay, tmpfs, NFS [default: as before, or false]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    allow_unsafe_filesystem: Option<bool>,
 }
 
 /// `rq local kill`.

@@ -20,6 +20,11 @@ use crate::output::{self, Output};
 /// How often it is looked whether the new master serves.
 const POLL: Duration = Duration::from_millis(20);
 
+/// A replica has so long to say what it knows of its master.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A master of whom a slave has heard nothing for so long does not answer.
+const SILENT: Duration = Duration::from_secs(1);
+
 const AFTER_HELP: &str = "\
 Only a replica in the in-sync set can be promoted: it holds everything that was acknowledged. `rq status` shows them.
 
@@ -67,7 +72,7 @@ impl FromStr for Ending {
 /// What a promotion came to.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Promoted<'a> {
+struct Promoted<'a> {
     master: &'a str,
     epoch: u32,
     took_ms: u64,
@@ -75,12 +80,12 @@ pub(crate) struct Promoted<'a> {
 
 impl<'a> Promoted<'a> {
     /// Of a promotion that began then.
-    pub(crate) fn since(began: Instant, master: &'a str, epoch: u32) -> Self {
+    fn since(began: Instant, master: &'a str, epoch: u32) -> Self {
         Self { master, epoch, took_ms: began.elapsed().as_millis() as u64 }
     }
 
     /// Says who is master now.
-    pub(crate) fn print(&self, global: &Global) -> Result<(), Failure> {
+    fn print(&self, global: &Global) -> Result<(), Failure> {
         let Self { master, epoch, took_ms } = self;
         match global.output {
             Output::Json => output::json(self),
@@ -92,15 +97,38 @@ impl<'a> Promoted<'a> {
 /// Runs the command.
 pub(crate) async fn run(global: &Global, promote: Promote) -> Result<(), Failure> {
     let (name, began) = (promote.name.as_str(), Instant::now());
-    let epoch = match promote.accept_data_loss {
-        None => hand_over(global, name).await?,
-        Some(ending) => accept_data_loss(global, name, ending).await?,
+    match promote.accept_data_loss {
+        None => hand_over(global, name).await,
+        Some(ending) => {
+            let epoch = accept_data_loss(global, name, ending).await?;
+            Promoted::since(began, name, epoch).print(global)
+        }
+    }
+}
+
+/// Without a failure, through whatever process answers there; says who is master then.
+pub(crate) async fn hand_over(global: &Global, name: &str) -> Result<(), Failure> {
+    let began = Instant::now();
+    let epoch = match switch(global, name).await {
+        Err(failure) if failure.is_temporary() => {
+            return Err(master_silent(global).await.unwrap_or(failure));
+        }
+        switched => switched?,
     };
     Promoted::since(began, name, epoch).print(global)
 }
 
-/// Through whatever process answers there.
-async fn hand_over(global: &Global, name: &str) -> Result<u32, Failure> {
+/// What the replica there knows of a master that does not answer; none if it hears of it, or does not answer itself.
+async fn master_silent(global: &Global) -> Option<Failure> {
+    let global = Global { timeout: PATIENCE.min(global.timeout), ..global.clone() };
+    let mut replica = ReplicaClient::new(global.endpoint.connect(global.timeout).await.ok()?);
+    let status = describe(&global, &mut replica).await.ok()?;
+    let silent = Duration::from_millis(status.master_silent_ms?);
+    (silent >= SILENT)
+        .then(|| Failure::MasterSilent { silent: Duration::from_secs(silent.as_secs()), asked: status.name })
+}
+
+async fn switch(global: &Global, name: &str) -> Result<u32, Failure> {
     let admin = Admin::connect(global).await?;
     call!(admin.promote(pb::PromoteRequest { replica: name.to_owned() }))?;
     until(global, name, async || {

@@ -77,6 +77,17 @@ impl Cluster {
         self.local(&["status", "-o", "json"]).succeeds().json()
     }
 
+    /// Waits for a line of supervisor.log with these words, which is the only one.
+    #[track_caller]
+    fn supervisor_says(&self, words: &str) {
+        let began = Instant::now();
+        let log = || std::fs::read_to_string(self.data().join("supervisor.log")).unwrap();
+        while log().matches(words).count() != 1 {
+            assert!(began.elapsed() < DEADLINE, "not once: {words}: {}", log());
+            std::thread::sleep(POLL);
+        }
+    }
+
     #[track_caller]
     fn wait(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let began = Instant::now();
@@ -125,17 +136,25 @@ fn a_cluster_is_started_broken_switched_and_stopped() {
 
     cluster.local(&["promote", "r0"]).succeeds();
     assert_eq!(cluster.status()["master"], "r0", "promote waits for that");
+    cluster.local(&["promote", "r7"]).ends_with(3);
+    cluster.supervisor_says("r1 promoted in place of r0, epoch 2");
+    cluster.supervisor_says("r0 promoted in place of r1, which handed over, epoch 3");
     let consumed = cluster.run(&["consume", "orders", "--group", "readers", "--count", "2"]).succeeds();
     assert!(consumed.out.contains("before") && consumed.out.contains("after"), "{consumed:#?}");
 
     let pids = [0, 1].map(|replica| pid(&cluster.status(), replica));
+    for other in [["--replicas", "3"], ["--base-port", "9"], ["--broker", "/bin/true"]] {
+        let refused = cluster.local(&[&["up"], &other[..]].concat()).ends_with(1);
+        assert!(refused.err.contains(other[0]) && refused.err.contains("rq local down"), "{refused:#?}");
+    }
     cluster.up().succeeds();
     assert_eq!([0, 1].map(|replica| pid(&cluster.status(), replica)), pids, "it runs already");
     cluster.local(&["down"]).succeeds();
     assert_eq!([0, 1].map(|replica| pid(&cluster.status(), replica)), [None, None]);
     cluster.local(&["promote", "r1"]).ends_with(4);
-    cluster.up().succeeds();
-    assert!(is_whole(&cluster.status()), "it starts again from its data");
+    cluster.local(&["up"]).succeeds();
+    assert!(is_whole(&cluster.status()), "it starts again from its data, on its ports");
+    cluster.run(&["produce", "made-on-first-use", "--body", "as before"]).succeeds();
 }
 
 #[test]
@@ -242,13 +261,90 @@ fn what_a_lost_master_alone_had_is_given_up_by_name_and_not_otherwise() {
     assert_eq!(promoted["epoch"], epoch + 1);
     cluster.wait("the new disk in sync", is_whole);
     let status = cluster.run(&["status", "-o", "json"]).succeeds().json();
-    assert_eq!(status["uncleanEpoch"], epoch + 1);
+    assert_eq!((&status["uncleanEpoch"], &status["shard"]), (&(epoch + 1).into(), &0.into()));
+    cluster.supervisor_says("r1 promoted in place of r0, DATA LOSS ACCEPTED");
     let consumed = cluster.run(&["consume", "orders", "--group", "readers", "--count", "1"]).succeeds();
     assert!(consumed.out.contains("on both"), "{consumed:#?}");
     cluster.run(&["promote", "r0"]).succeeds();
     assert_eq!(cluster.status()["master"], "r0");
     let refused = promote(&format!("0@{}", epoch + 2)).ends_with(1);
     assert!(refused.err.contains("takes over by itself"), "{refused:#?}");
+}
+
+#[test]
+fn a_bench_over_a_killed_master_shows_the_promotion_and_that_nothing_is_lost() {
+    let cluster = Cluster::new();
+    cluster.up().succeeds();
+    let bench = ["bench", "--senders", "8", "--consumers", "2", "--duration", "6s", "-o", "json"];
+    let report = std::thread::scope(|scope| {
+        let load = scope.spawn(|| cluster.run(&bench).succeeds().json());
+        cluster.wait("load", |status| status["replicas"][0]["commitLsn"].as_u64() > Some(1 << 20));
+        cluster.local(&["kill", "master"]).succeeds();
+        load.join().unwrap()
+    });
+    let master = |name: &str, epoch: u32| serde_json::json!({"name": name, "epoch": epoch});
+    assert_eq!(report["promotion"]["from"], master("r0", 1), "{report:#}");
+    assert_eq!(report["promotion"]["to"]["name"], "r1", "{report:#}");
+    let messages = &report["messages"];
+    assert!(messages["acknowledged"].as_u64() > Some(100), "{report:#}");
+    assert_eq!((&messages["received"], &messages["lost"]), (&messages["acknowledged"], &0.into()));
+    let longest = report["longestGap"]["ms"].as_f64().unwrap();
+    assert!(longest > 1.0 && longest <= 6_000.0, "{report:#}");
+}
+
+#[test]
+fn brokers_whose_supervisor_was_killed_are_told_of_and_taken_over() {
+    let cluster = Cluster::new();
+    cluster.up().succeeds();
+    cluster.run(&["produce", "orders", "--body", "kept"]).succeeds();
+    let file = std::fs::read(cluster.data().join("cluster.json")).unwrap();
+    let file: Value = serde_json::from_slice(&file).unwrap();
+    let supervisor = file["supervisor"]["pid"].to_string();
+    assert!(Command::new("kill").args(["-KILL", &supervisor]).status().unwrap().success());
+    let began = Instant::now();
+    while !cluster.local(&["status"]).succeeds().out.contains("the supervisor is gone") {
+        assert!(began.elapsed() < DEADLINE);
+        std::thread::sleep(POLL);
+    }
+    let left = pid(&cluster.status(), 0);
+    assert!(left.is_some(), "its brokers run on");
+    cluster.local(&["up"]).succeeds();
+    assert!(pid(&cluster.status(), 0) != left && is_whole(&cluster.status()));
+    let consumed = cluster.run(&["consume", "orders", "--group", "readers", "--count", "1"]).succeeds();
+    assert!(consumed.out.contains("kept"), "{consumed:#?}");
+}
+
+#[test]
+fn a_configuration_that_is_moved_away_while_the_cluster_runs_is_missed() {
+    let cluster = Cluster::new();
+    cluster.up().succeeds();
+    let (config, away) = (cluster.data().join("config"), cluster.data().join("away"));
+    std::fs::rename(&config, &away).unwrap();
+    cluster.wait("the trouble told", |status| {
+        status["trouble"].as_str().is_some_and(|trouble| trouble.contains("config is gone: bring it back"))
+    });
+    std::fs::rename(&away, &config).unwrap();
+    cluster.wait("the end of the trouble", |status| status["trouble"].is_null() && is_whole(status));
+}
+
+#[test]
+fn who_wants_another_master_is_told_that_this_one_does_not_answer() {
+    let cluster = Cluster::new();
+    cluster.up().succeeds();
+    cluster.local(&["kill", "r1", "--signal", "STOP"]).succeeds();
+    cluster.wait("the frozen one out", |status| status["inSync"] == serde_json::json!(["r0"]));
+    cluster.local(&["kill", "r0", "--signal", "STOP"]).succeeds();
+    cluster.local(&["kill", "r1", "--signal", "CONT"]).succeeds();
+    cluster.wait("the other one answering", |status| status["replicas"][1]["role"] == "slave");
+    let endpoint = cluster.status()["replicas"][1]["endpoint"].as_str().unwrap().to_owned();
+    let promote = ["promote", "r1", "--endpoint", &endpoint, "--timeout", "4s"];
+    let refused = cluster.run(&promote).ends_with(4);
+    assert!(
+        refused.err.contains("the master does not answer: r1 has heard nothing of it for"),
+        "{refused:#?}"
+    );
+    cluster.local(&["kill", "r0", "--signal", "CONT"]).succeeds();
+    cluster.wait("both in sync", is_whole);
 }
 
 #[test]

@@ -2,11 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use rq_core::config::Config;
-use rq_core::ids::StoreId;
 use serde::Serialize;
 
-use super::describe::Replica;
 use super::failure::LocalError;
 use super::layout::{ClusterFile, Layout, ReplicaFile};
 use super::process::Process;
@@ -15,10 +12,8 @@ use super::{Directory, Kill, Promote, Signal, supervise};
 use crate::args::Global;
 use crate::failure::Failure;
 use crate::output::{self, Output};
-use crate::promote::Promoted;
+use crate::promote;
 
-/// How often a switch is looked at.
-const POLL: Duration = Duration::from_millis(20);
 /// The supervisor ends its brokers by force before this.
 const DOWN_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -77,42 +72,13 @@ async fn target<'f>(
 
 /// `rq local promote`.
 pub(super) async fn promote(global: &Global, promote: Promote) -> Result<(), Failure> {
-    let (layout, file) = opened(&promote.directory)?;
+    let (_, file) = opened(&promote.directory)?;
     if file.running().is_none() {
         return Err(LocalError::NotRunning(promote.directory.data).into());
     }
-    let name = &file.named(&promote.name)?.name;
-    let config = view::config(&layout)?.ok_or(LocalError::NoConfig)?;
-    let store = candidate(&config, name)?;
-    let began = Instant::now();
-    if store != config.master {
-        let master = config.members.get(&config.master).ok_or(LocalError::NobodyIs("master"))?;
-        let mut master = Replica::at(&master.name, &master.address)?;
-        master.hand_over(store.to_string(), global.timeout).await?;
-    }
-    loop {
-        // Asked first: what is read after that is no older.
-        let serves = Shown::gather(&layout, &file).await?.serves(name);
-        let epoch = view::config(&layout)?.map(|config| config.epoch.0);
-        if let Some(epoch) = epoch.filter(|_| serves) {
-            return Promoted::since(began, name, epoch).print(global);
-        }
-        if began.elapsed() >= global.timeout {
-            let waited = humantime::format_duration(global.timeout).to_string();
-            return Err(LocalError::NotPromoted { name: name.clone(), waited }.into());
-        }
-        tokio::time::sleep(POLL).await;
-    }
-}
-
-/// The store of this replica that may become master, or is it.
-fn candidate(config: &Config, name: &str) -> Result<StoreId, LocalError> {
-    let called = |store: &&StoreId| config.members.get(*store).is_some_and(|member| member.name == name);
-    config.in_sync.keys().find(called).copied().ok_or_else(|| {
-        let names = config.in_sync.keys().filter_map(|store| config.members.get(store));
-        let names: Vec<&str> = names.map(|member| member.name.as_str()).collect();
-        LocalError::NotInSync { name: name.to_owned(), in_sync: names.join(", ") }
-    })
+    let endpoint = file.endpoint();
+    let at = endpoint.parse().map_err(|reason| LocalError::Endpoint { endpoint, reason })?;
+    promote::hand_over(&Global { endpoint: at, ..global.clone() }, &promote.name).await
 }
 
 #[derive(Serialize)]

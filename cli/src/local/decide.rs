@@ -2,6 +2,7 @@
 //! register and to remove, where clients go. Nothing here reads a clock, a file or a socket.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use rq_core::config::{Change, Config, Member};
 use rq_core::failover::{
@@ -56,6 +57,11 @@ pub(super) enum Trouble {
         "the configuration is gone, and the store of {0} has been used: bring back the directory `config`, or begin a new cluster in an empty directory"
     )]
     ConfigLost(String),
+    /// The directory is not there.
+    #[error(
+        "{} is gone: bring it back as it was, without it no replica can be promoted or taken into the in-sync set", .0.display()
+    )]
+    ConfigGone(PathBuf),
     /// A store has seen what the configuration does not know.
     #[error(
         "the configuration is of epoch {epoch}, and {name} has promised epoch {promised}: bring back the newest directory `config`"

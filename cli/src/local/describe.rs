@@ -1,4 +1,4 @@
-//! Questions to one replica, over a connection that stays: what it says of itself, and the order to hand over.
+//! Questions to one replica, over a connection that stays: what it says of itself.
 
 use std::time::Duration;
 
@@ -38,12 +38,5 @@ impl Replica {
         } else {
             Err(Status::not_found(format!("the broker there is {} of {}", status.name, status.cluster)))
         }
-    }
-
-    /// Tells it, the master, to make this store its successor.
-    pub(super) async fn hand_over(&mut self, to_store: String, patience: Duration) -> Result<(), Status> {
-        let asked = self.client.hand_over(pb::HandOverRequest { to_store });
-        let answered = tokio::time::timeout(patience, asked).await;
-        answered.map_err(|_| Status::deadline_exceeded("no answer"))?.map(|_| ())
     }
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use rq_config_files::StoreError;
 use thiserror::Error;
 
+use crate::endpoint::EndpointError;
+
 /// The end of a command that did not do what it was asked for.
 #[derive(Debug, Error)]
 pub(crate) enum LocalError {
@@ -28,6 +30,11 @@ pub(crate) enum LocalError {
         "the cluster has {has} replicas, and {asked} are asked for: a replica is not taken away by `up`; leave --replicas out"
     )]
     Fewer { has: u16, asked: u16 },
+    /// It runs, and otherwise.
+    #[error(
+        "the cluster runs with {option} {is}, and {option} {asked} is asked for: stop it with `rq local down` and start it again, its data stays; or leave {option} out"
+    )]
+    Differs { option: &'static str, is: String, asked: String },
     /// The ports would not fit.
     #[error("{replicas} replicas need {needed} ports from --base-port on, and {base} is too high for that")]
     Ports { base: u16, replicas: u16, needed: u16 },
@@ -59,14 +66,9 @@ pub(crate) enum LocalError {
     /// The process of a replica is gone.
     #[error("{0} has no process now: it is started again within a second or two, see `rq local status`")]
     NoProcess(String),
-    /// Not a candidate.
-    #[error(
-        "{name} is not in sync, so that it may lack acknowledged messages: wait until `rq local status` shows it in sync ({in_sync} now)"
-    )]
-    NotInSync { name: String, in_sync: String },
-    /// The switch was begun and is not done.
-    #[error("{name} is not serving as master after {waited}: see `rq local status`")]
-    NotPromoted { name: String, waited: String },
+    /// What the endpoint of a cluster is written down as.
+    #[error("cannot ask the cluster at {endpoint}: {reason}")]
+    Endpoint { endpoint: String, reason: EndpointError },
     /// The cluster has no configuration yet.
     #[error("the cluster has no configuration yet: wait until `rq local status` shows a master")]
     NoConfig,

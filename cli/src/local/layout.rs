@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::broker::program;
 use super::failure::LocalError;
 use super::process::Process;
 use super::{Cluster, Directory};
@@ -119,6 +120,15 @@ impl Layout {
 pub(super) struct ClusterFile {
     /// The port that clients use.
     pub(super) base_port: u16,
+    /// The program of a broker, if one was named.
+    #[serde(default)]
+    pub(super) broker: Option<PathBuf>,
+    /// Topics and consumer groups are made on first use.
+    #[serde(default)]
+    pub(super) auto_create: bool,
+    /// The file system may be one that loses what was flushed to it.
+    #[serde(default)]
+    pub(super) allow_unsafe_filesystem: bool,
     /// Who watches; none when it has ended in order.
     pub(super) supervisor: Option<Process>,
     /// The replicas, by their number.
@@ -178,12 +188,46 @@ impl ClusterFile {
             ended: 0,
             how: None,
         };
+        let broker =
+            asked.broker.as_deref().map(|named| std::path::absolute(named).unwrap_or(named.to_owned()));
+        let flag = |asked: Option<bool>, before: Option<bool>| asked.or(before).unwrap_or(false);
         Ok(Self {
             base_port,
+            broker: broker.or_else(|| before?.broker.clone()),
+            auto_create: flag(asked.auto_create, before.map(|before| before.auto_create)),
+            allow_unsafe_filesystem: flag(
+                asked.allow_unsafe_filesystem,
+                before.map(|before| before.allow_unsafe_filesystem),
+            ),
             supervisor: None,
             replicas: (0..replicas).map(replica).collect(),
             trouble: None,
         })
+    }
+
+    /// What is asked for otherwise than this cluster, which runs, has it; nothing if it is the same.
+    pub(super) fn differs(&self, asked: &Cluster) -> Result<(), LocalError> {
+        let differs = |option, is: String, asked: String| {
+            if is == asked { Ok(()) } else { Err(LocalError::Differs { option, is, asked }) }
+        };
+        let flags = [
+            ("--auto-create", self.auto_create, asked.auto_create),
+            ("--allow-unsafe-filesystem", self.allow_unsafe_filesystem, asked.allow_unsafe_filesystem),
+        ];
+        if let Some(replicas) = asked.replicas {
+            differs("--replicas", self.replicas.len().to_string(), replicas.to_string())?;
+        }
+        if let Some(port) = asked.base_port {
+            differs("--base-port", self.base_port.to_string(), port.to_string())?;
+        }
+        if let Some(named) = &asked.broker {
+            let path = |named| Ok::<_, LocalError>(program(named)?.display().to_string());
+            differs("--broker", path(self.broker.as_deref())?, path(Some(named))?)?;
+        }
+        for (option, is, asked) in flags {
+            differs(option, is.to_string(), asked.unwrap_or(is).to_string())?;
+        }
+        Ok(())
     }
 
     /// The one address for clients.
@@ -215,8 +259,8 @@ mod tests {
             replicas,
             base_port,
             broker: None,
-            auto_create: false,
-            allow_unsafe_filesystem: false,
+            auto_create: None,
+            allow_unsafe_filesystem: None,
         }
     }
 
@@ -237,6 +281,38 @@ mod tests {
         assert_eq!(ClusterFile::planned(Some(&before), &asked(Some(4), None)).unwrap().replicas.len(), 4);
         let fewer = ClusterFile::planned(Some(&before), &asked(Some(2), None));
         assert!(matches!(fewer, Err(LocalError::Fewer { has: 3, asked: 2 })));
+    }
+
+    #[test]
+    fn a_cluster_remembers_its_options_until_they_are_given_anew() {
+        let options = Cluster {
+            broker: Some(PathBuf::from("/opt/rq-broker")),
+            auto_create: Some(true),
+            allow_unsafe_filesystem: Some(true),
+            ..asked(None, None)
+        };
+        let before = ClusterFile::planned(None, &options).unwrap();
+        assert_eq!(ClusterFile::planned(Some(&before), &asked(None, None)).unwrap(), before);
+        let without = Cluster { auto_create: Some(false), ..asked(None, None) };
+        let without = ClusterFile::planned(Some(&before), &without).unwrap();
+        assert_eq!(without, ClusterFile { auto_create: false, ..before.clone() });
+    }
+
+    #[test]
+    fn a_cluster_that_runs_is_no_other_than_it_is() {
+        let runs = ClusterFile::planned(None, &asked(Some(2), Some(9000))).unwrap();
+        assert!(runs.differs(&asked(None, None)).is_ok());
+        assert!(runs.differs(&asked(Some(2), Some(9000))).is_ok());
+        let refused = |asked: &Cluster| runs.differs(asked).unwrap_err().to_string();
+        assert!(refused(&asked(Some(3), None)).contains("with --replicas 2, and --replicas 3 is asked for"));
+        assert!(refused(&asked(None, Some(9001))).contains("--base-port 9001"));
+        let broker = Some(std::env::current_exe().unwrap());
+        let other = Cluster { broker, auto_create: None, ..asked(None, None) };
+        // Where nothing is built beside the test there is no broker to compare with.
+        assert!(runs.differs(&other).is_err());
+        assert!(
+            refused(&Cluster { auto_create: Some(true), ..asked(None, None) }).contains("--auto-create true")
+        );
     }
 
     #[test]

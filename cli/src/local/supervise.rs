@@ -2,10 +2,10 @@
 //! tells the front where to go. Takes one event after another, so that no decision is made from half of what is known.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::time::{Duration, Instant};
 
-use rq_config_files::{ConfigFiles, Written};
+use rq_config_files::{ConfigFiles, StoreError, Written};
 use rq_core::config::{self, Change, Config};
 use rq_core::failover::Decision;
 use rq_core::ids::StoreId;
@@ -65,13 +65,13 @@ pub(super) fn told_to_stop() -> Result<impl Future<Output = ()>, Failure> {
 pub(super) async fn run(cluster: &Cluster, stop: impl Future<Output = ()>) -> Result<(), LocalError> {
     let layout = Layout::made(&cluster.directory)?;
     let _lock = lock(&layout).await?;
-    let launch = Launch {
-        program: broker::program(cluster.broker.as_deref())?,
-        auto_create: cluster.auto_create,
-        allow_unsafe_filesystem: cluster.allow_unsafe_filesystem,
-    };
     let before = layout.read()?;
     let mut file = ClusterFile::planned(before.as_ref(), cluster)?;
+    let launch = Launch {
+        program: broker::program(file.broker.as_deref())?,
+        auto_create: file.auto_create,
+        allow_unsafe_filesystem: file.allow_unsafe_filesystem,
+    };
     end_leftovers(before.as_ref()).await?;
     // Made once: a directory that was lost must not come back empty.
     let files = if before.is_some() {
@@ -142,8 +142,10 @@ fn say(text: &str) {
 
 /// What came of a look at the configuration.
 struct Looked {
+    /// As last read.
     config: Option<Config>,
-    did: Vec<String>,
+    /// What was done, and what others did.
+    news: Vec<String>,
     trouble: Option<Trouble>,
 }
 
@@ -243,13 +245,14 @@ impl Supervisor {
             return;
         }
         let (files, seen, now) = (self.files.clone(), self.seen.clone(), self.now());
+        let config = self.config.clone();
         // It waits for the disk, and connections must not.
-        let looked = tokio::task::spawn_blocking(move || look(&files, &seen, now)).await;
-        let Ok(Looked { config, did, trouble }) = looked else { return };
-        for done in did {
-            say(&done);
+        let looked = tokio::task::spawn_blocking(move || look(&files, &seen, now, config)).await;
+        let Ok(Looked { config, news, trouble }) = looked else { return };
+        for news in news {
+            say(&news);
         }
-        self.config = config.or(self.config.take());
+        self.config = config;
         let backends = decide::backends(&self.seen, now);
         self.backends.send_if_modified(|told| {
             let changed = *told != backends;
@@ -316,8 +319,8 @@ impl Supervisor {
 }
 
 /// Reads the configuration, and changes it until all is as it should be.
-fn look(files: &ConfigFiles, seen: &[Seen], now: u64) -> Looked {
-    let mut looked = Looked { config: None, did: Vec::new(), trouble: None };
+fn look(files: &ConfigFiles, seen: &[Seen], now: u64, known: Option<Config>) -> Looked {
+    let mut looked = Looked { config: known, news: Vec::new(), trouble: None };
     for _ in 0..CHANGES_MAX {
         match change(files, seen, now, &mut looked) {
             Ok(true) => {}
@@ -333,27 +336,29 @@ fn look(files: &ConfigFiles, seen: &[Seen], now: u64) -> Looked {
 
 /// Makes one change, if there is one to make. True: look again.
 fn change(files: &ConfigFiles, seen: &[Seen], now: u64, looked: &mut Looked) -> Result<bool, Trouble> {
-    let store = |error: rq_config_files::StoreError| Trouble::Store(error.to_string());
-    let read = match files.read() {
-        Err(error) if error.is_missing() => None,
-        read => read.map_err(store)?,
+    let store = |error: StoreError| match error {
+        StoreError::Io { path, source, .. } if source.kind() == ErrorKind::NotFound => {
+            Trouble::ConfigGone(path)
+        }
+        error => Trouble::Store(error.to_string()),
     };
-    let (new, did) = match read {
+    let (new, did) = match files.read().map_err(store)? {
         None => match decide::first(seen)? {
             First::Wait => return Ok(false),
             First::Form(config) => {
                 let did = format!("cluster formed, {} is master", called(&config, config.master));
-                (config, did)
+                (config, Some(did))
             }
         },
         Some(config) => {
-            looked.config = Some(config.clone());
+            let before = looked.config.replace(config.clone());
+            looked.news.extend(before.and_then(|before| promoted(&before, &config)));
             decide::is_newest(&config, seen)?;
             match next(&config, seen, now)? {
                 Some(change) => {
                     let new = config::next(&config, &change);
                     let new = new.map_err(|illegal| Trouble::Store(illegal.to_string()))?;
-                    let did = told(&config, &new, &change);
+                    let did = told(&config, &change);
                     (new, did)
                 }
                 None => return Ok(false),
@@ -361,7 +366,7 @@ fn change(files: &ConfigFiles, seen: &[Seen], now: u64, looked: &mut Looked) -> 
         }
     };
     if files.compare_and_set(&new).map_err(store)? == Written::Done {
-        looked.did.push(did);
+        looked.news.extend(did);
     }
     Ok(true)
 }
@@ -381,27 +386,104 @@ fn next(config: &Config, seen: &[Seen], now: u64) -> Result<Option<Change>, Trou
     }
 }
 
-/// A change in words.
-fn told(old: &Config, new: &Config, change: &Change) -> String {
+/// What the supervisor did, in words. A promotion is told when it is read, like those by others.
+fn told(old: &Config, change: &Change) -> Option<String> {
     match change {
-        Change::Promote { to, .. } => format!(
-            "{} promoted in place of {}, epoch {}, {} in sync",
-            called(new, *to),
-            called(old, old.master),
-            new.epoch,
-            new.in_sync.len()
-        ),
+        Change::Promote { .. } => None,
         Change::Register { store, member } => {
-            format!("{} registered at {}, store {store}", member.name, member.address)
+            Some(format!("{} registered at {}, store {store}", member.name, member.address))
         }
         Change::Remove { store } => {
-            format!("store {store} of {} removed: its disk was lost", called(old, *store))
+            Some(format!("store {store} of {} removed: its disk was lost", called(old, *store)))
         }
-        other => format!("{other:?}"),
+        other => Some(format!("{other:?}")),
     }
+}
+
+/// The promotion between two readings of the configuration, in words; none if the mastership is the same.
+fn promoted(old: &Config, new: &Config) -> Option<String> {
+    if old.epoch == new.epoch {
+        return None;
+    }
+    let how = if new.unclean == Some(new.epoch) {
+        ", DATA LOSS ACCEPTED"
+    } else if old.master != new.master && new.in_sync.contains_key(&old.master) {
+        ", which handed over"
+    } else {
+        ""
+    };
+    Some(format!(
+        "{} promoted in place of {}{how}, epoch {}, {} in sync",
+        called(new, new.master),
+        called(old, old.master),
+        new.epoch,
+        new.in_sync.len()
+    ))
 }
 
 /// What people call a store.
 fn called(config: &Config, store: StoreId) -> String {
     config.members.get(&store).map_or_else(|| store.to_string(), |member| member.name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use rq_core::config::Member;
+    use rq_core::ids::{Epoch, Session};
+
+    use super::*;
+
+    const A: StoreId = StoreId(0xA);
+    const B: StoreId = StoreId(0xB);
+    const S: Session = Session(1);
+
+    /// r0 is master, r1 in sync.
+    fn pair() -> Config {
+        let member = |name: &str| Member { name: name.to_owned(), address: String::new() };
+        let config = Config::form(A, S, [(A, member("r0")), (B, member("r1"))].into(), 1);
+        config::next(&config, &Change::Expand { by: (A, Epoch(1)), add: B, session: S }).unwrap()
+    }
+
+    #[test]
+    fn a_promotion_is_told_whoever_made_it() {
+        let to_b = |keep: &[StoreId]| {
+            config::next(&pair(), &Change::Promote { to: B, session: S, keep: keep.to_vec() }).unwrap()
+        };
+        assert_eq!(promoted(&pair(), &pair()), None);
+        let alone = to_b(&[B]);
+        assert_eq!(promoted(&pair(), &alone).unwrap(), "r1 promoted in place of r0, epoch 2, 1 in sync");
+        let switched = promoted(&pair(), &to_b(&[A, B])).unwrap();
+        assert_eq!(switched, "r1 promoted in place of r0, which handed over, epoch 2, 2 in sync");
+        let unclean = Config { unclean: Some(Epoch(2)), ..alone };
+        assert!(promoted(&pair(), &unclean).unwrap().contains("DATA LOSS ACCEPTED"));
+    }
+
+    #[test]
+    fn promotions_by_others_are_told_when_they_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = ConfigFiles::open(dir.path()).unwrap();
+        let formed = Config::form(A, S, pair().members, 1);
+        let expanded = pair();
+        let promotion = Change::Promote { to: B, session: S, keep: vec![B] };
+        let promoted = config::next(&expanded, &promotion).unwrap();
+        for version in [&formed, &expanded] {
+            files.compare_and_set(version).unwrap();
+        }
+        let looked = look(&files, &[], 0, Some(formed));
+        assert_eq!((looked.news, looked.config.as_ref()), (vec![], Some(&expanded)));
+        files.compare_and_set(&promoted).unwrap();
+        let looked = look(&files, &[], 0, looked.config);
+        assert_eq!(looked.news, ["r1 promoted in place of r0, epoch 2, 1 in sync"]);
+        assert!(look(&files, &[], 0, looked.config).news.is_empty(), "once");
+    }
+
+    #[test]
+    fn a_configuration_directory_that_is_gone_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = ConfigFiles::open(&dir.path().join("config")).unwrap();
+        std::fs::remove_dir(dir.path().join("config")).unwrap();
+        let looked = look(&files, &[], 0, Some(pair()));
+        assert_eq!(looked.trouble, Some(Trouble::ConfigGone(dir.path().join("config"))));
+        assert_eq!(looked.config, Some(pair()), "what is known stays known");
+    }
 }

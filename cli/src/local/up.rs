@@ -30,12 +30,13 @@ const ENDS_MAX: u32 = 3;
 pub(super) async fn run(global: &Global, up: Up) -> Result<(), Failure> {
     let layout = Layout::made(&up.cluster.directory)?;
     let before = layout.read()?;
-    if let Some(supervisor) = before.as_ref().and_then(ClusterFile::running) {
+    if let Some((file, supervisor)) = before.as_ref().and_then(|file| Some((file, file.running()?))) {
+        file.differs(&up.cluster)?;
         return wait(&layout, supervisor).await?.print(global);
     }
     // Said here, not in a log.
-    ClusterFile::planned(before.as_ref(), &up.cluster)?;
-    broker::program(up.cluster.broker.as_deref())?;
+    let planned = ClusterFile::planned(before.as_ref(), &up.cluster)?;
+    broker::program(planned.broker.as_deref())?;
     if up.foreground {
         return foreground(global, &layout, &up.cluster).await;
     }
@@ -108,7 +109,7 @@ async fn spawn(layout: &Layout, cluster: &Cluster) -> Result<Process, LocalError
         ("--auto-create", cluster.auto_create),
         ("--allow-unsafe-filesystem", cluster.allow_unsafe_filesystem),
     ];
-    command.args(flags.iter().filter(|(_, wanted)| *wanted).map(|(flag, _)| flag));
+    command.args(flags.iter().filter_map(|(flag, wanted)| Some(format!("{flag}={}", (*wanted)?))));
     command.stdin(Stdio::null()).stdout(said.try_clone().map_err(failed)?).stderr(said);
     let mut child = command.spawn().map_err(failed)?;
     let process = Process::of(child.id());

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Directory;
 use super::control::opened;
+use super::decide::Trouble;
 use super::describe::Replica;
 use super::failure::LocalError;
 use super::layout::{ClusterFile, Layout, ReplicaFile};
@@ -47,6 +48,9 @@ struct ShownReplica {
     durable_lsn: Option<u64>,
     commit_lsn: Option<u64>,
     data_dir: String,
+    /// Why it must not go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    halted: Option<String>,
     #[serde(skip)]
     doing: Doing,
 }
@@ -60,7 +64,7 @@ enum Role {
 }
 
 /// What a replica does, for people.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Doing {
     NoProcess,
     Stopped,
@@ -68,7 +72,7 @@ enum Doing {
     Serving,
     Taking,
     Phase(pb::Phase),
-    Halted(String),
+    Halted,
     Waiting,
 }
 
@@ -77,10 +81,27 @@ pub(super) async fn run(global: &Global, directory: &Directory) -> Result<(), Fa
     let (layout, file) = opened(directory)?;
     let shown = Shown::gather(&layout, &file).await?;
     shown.print(global)?;
-    if file.running().is_none() && global.output == Output::Table {
-        output::line("\nthe cluster is not running: start it with `rq local up`")?;
+    match hint(&layout, &file) {
+        Some(hint) if global.output == Output::Table => output::line(&format!("\n{hint}")),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// What a person should do who looks at this cluster, if anything.
+fn hint(layout: &Layout, file: &ClusterFile) -> Option<String> {
+    let config = layout.config();
+    let runs = |replica: &ReplicaFile| replica.process.is_some_and(|process| process.state().is_some());
+    if file.running().is_none() && file.replicas.iter().any(runs) {
+        return Some(
+            "the supervisor is gone, and its brokers run on: nobody starts them again or promotes one; `rq local up` \
+             ends them in order and starts all again"
+                .to_owned(),
+        );
+    }
+    if !config.is_dir() {
+        return Some(Trouble::ConfigGone(config).to_string());
+    }
+    file.running().is_none().then(|| "the cluster is not running: start it with `rq local up`".to_owned())
 }
 
 /// The newest configuration; none if there never was one.
@@ -118,7 +139,7 @@ impl Shown {
         };
         let mut in_sync: Vec<_> =
             config.into_iter().flat_map(|config| config.in_sync.keys()).filter_map(name).collect();
-        in_sync.sort_unstable();
+        in_sync.sort_by(|one: &String, other| output::by_name(one, other));
         Self {
             endpoint: file.endpoint(),
             endpoints: file.replicas.iter().map(ReplicaFile::address).collect(),
@@ -140,12 +161,9 @@ impl Shown {
             return Some(format!("{} is master and does not serve yet", master.name));
         }
         let out = self.replicas.iter().find(|replica| !replica.in_sync)?;
-        Some(format!("{} is not in sync yet: {}", out.name, out.doing.told()))
-    }
-
-    /// Whether this replica is the master and serves.
-    pub(super) fn serves(&self, name: &str) -> bool {
-        self.replicas.iter().any(|replica| replica.name == name && replica.doing == Doing::Serving)
+        let why =
+            out.halted.as_ref().map_or_else(|| out.doing.told().to_owned(), |why| format!("halted: {why}"));
+        Some(format!("{} is not in sync yet: {why}", out.name))
     }
 
     /// How many copies are in sync.
@@ -178,7 +196,13 @@ impl Shown {
         let end = self.replicas.iter().find(|replica| replica.role == Role::Master);
         let end = end.and_then(|master| master.durable_lsn);
         let header = ["NAME", "ROLE", "STATE", "IN SYNC", "DURABLE", "COMMIT", "LAG", "PID", "ENDPOINT"];
-        output::table(&header, self.replicas.iter().map(|replica| replica.row(end)))
+        output::table(&header, self.replicas.iter().map(|replica| replica.row(end)))?;
+        for (replica, why) in
+            self.replicas.iter().filter_map(|replica| Some((replica, replica.halted.as_ref()?)))
+        {
+            output::line(&format!("{} has halted: {why}", replica.name))?;
+        }
+        Ok(())
     }
 }
 
@@ -212,6 +236,7 @@ impl ShownReplica {
             durable_lsn: answer.map(|answer| answer.durable_lsn),
             commit_lsn: answer.map(|answer| answer.commit_lsn),
             data_dir,
+            halted: answer.map(|answer| answer.halted.clone()).filter(|why| !why.is_empty()),
             doing: Doing::of(state.map(|(_, state)| state), answer, role),
         }
     }
@@ -223,12 +248,12 @@ impl ShownReplica {
             Role::Slave => "slave",
             Role::Unknown => "-",
         };
-        let lag = end.zip(self.durable_lsn).filter(|_| self.role == Role::Slave);
+        let lag = end.zip(self.durable_lsn).filter(|_| self.doing.hears_the_master());
         let lag = lag.map(|(end, durable)| output::bytes(end.saturating_sub(durable)));
         vec![
             self.name.clone(),
             role.to_owned(),
-            self.doing.told(),
+            self.doing.told().to_owned(),
             if self.in_sync { "yes" } else { "no" }.to_owned(),
             number(self.durable_lsn),
             number(self.commit_lsn),
@@ -245,7 +270,7 @@ impl Doing {
             (None, ..) => Self::NoProcess,
             (Some(State::Stopped), ..) => Self::Stopped,
             (_, None, _) => Self::NoAnswer,
-            (_, Some(answer), _) if !answer.halted.is_empty() => Self::Halted(answer.halted.clone()),
+            (_, Some(answer), _) if !answer.halted.is_empty() => Self::Halted,
             (_, Some(answer), Role::Master) => {
                 if answer.serving {
                     Self::Serving
@@ -258,8 +283,13 @@ impl Doing {
         }
     }
 
-    fn told(&self) -> String {
-        let text = match self {
+    /// Whether it is a slave with a link to the master: another one's log may have parted from the master's.
+    const fn hears_the_master(self) -> bool {
+        matches!(self, Self::Phase(pb::Phase::Following | pb::Phase::Installing | pb::Phase::Truncating))
+    }
+
+    const fn told(self) -> &'static str {
+        match self {
             Self::NoProcess => "no process",
             Self::Stopped => "stopped by a signal",
             Self::NoAnswer => "no answer",
@@ -270,9 +300,8 @@ impl Doing {
             Self::Phase(pb::Phase::Truncating) => "cutting off what the master lacks",
             Self::Phase(_) => "looking for the master",
             Self::Waiting => "waiting for the configuration",
-            Self::Halted(why) => return format!("halted: {why}"),
-        };
-        text.to_owned()
+            Self::Halted => "halted",
+        }
     }
 }
 

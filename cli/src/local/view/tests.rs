@@ -19,8 +19,8 @@ fn cluster(dir: &tempfile::TempDir) -> (Layout, ClusterFile, Config) {
         replicas: None,
         base_port: Some(9000),
         broker: None,
-        auto_create: false,
-        allow_unsafe_filesystem: false,
+        auto_create: None,
+        allow_unsafe_filesystem: None,
     };
     let mut file = ClusterFile::planned(None, &asked).unwrap();
     for replica in &mut file.replicas {
@@ -103,6 +103,40 @@ fn a_master_that_has_not_heard_of_its_successor_is_shown_as_unknown() {
     let shown = Shown::of(&layout, &file, Some(&config), &[Some(master()), Some(successor)]);
     let roles: Vec<_> = shown.replicas.iter().map(|replica| replica.role).collect();
     assert_eq!((roles, shown.in_sync), (vec![Role::Unknown, Role::Master], vec!["r1".to_owned()]));
+}
+
+#[test]
+fn why_a_replica_halted_stands_below_the_table_and_a_slave_without_a_link_has_no_lag() {
+    let dir = tempfile::tempdir().unwrap();
+    let (layout, file, config) = cluster(&dir);
+    let row = |slave: pb::ReplicaStatus| {
+        let shown = Shown::of(&layout, &file, Some(&config), &[Some(master()), Some(slave)]);
+        let row = shown.replicas[1].row(Some(500));
+        (row[2].clone(), row[6].clone(), shown.replicas[1].halted.clone())
+    };
+    assert_eq!(row(slave()), ("following".to_owned(), "50 B".to_owned(), None));
+    let away = pb::ReplicaStatus { phase: pb::Phase::Greeting.into(), ..slave() };
+    assert_eq!(row(away), ("looking for the master".to_owned(), "-".to_owned(), None));
+    let halted = pb::ReplicaStatus { halted: "its log parted".to_owned(), ..slave() };
+    assert_eq!(row(halted), ("halted".to_owned(), "-".to_owned(), Some("its log parted".to_owned())));
+}
+
+#[test]
+fn who_looks_is_told_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let (layout, mut file, _) = cluster(&dir);
+    std::fs::create_dir(layout.config()).unwrap();
+    assert!(hint(&layout, &file).unwrap().contains("the supervisor is gone, and its brokers run on"));
+    file.supervisor = Process::of(std::process::id());
+    assert_eq!(hint(&layout, &file), None);
+    std::fs::remove_dir(layout.config()).unwrap();
+    assert!(hint(&layout, &file).unwrap().contains("config is gone: bring it back"));
+    std::fs::create_dir(layout.config()).unwrap();
+    file.supervisor = None;
+    for replica in &mut file.replicas {
+        replica.process = None;
+    }
+    assert_eq!(hint(&layout, &file).unwrap(), "the cluster is not running: start it with `rq local up`");
 }
 
 #[test]
