@@ -195,9 +195,11 @@ fn is_transport(status: &tonic::Status) -> bool {
 fn admin_text(status: &tonic::Status) -> String {
     use tonic::Code as Grpc;
     match status.code() {
-        Grpc::NotFound | Grpc::InvalidArgument | Grpc::AlreadyExists | Grpc::FailedPrecondition => {
-            status.message().to_owned()
-        }
+        Grpc::NotFound
+        | Grpc::InvalidArgument
+        | Grpc::AlreadyExists
+        | Grpc::FailedPrecondition
+        | Grpc::DeadlineExceeded => status.message().to_owned(),
         Grpc::Unimplemented => {
             "what answers there has no Admin service: is it a ReliableQueue broker?".to_owned()
         }

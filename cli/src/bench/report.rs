@@ -173,7 +173,7 @@ impl Report {
     }
 
     fn print_outcome(&self) -> Result<(), Failure> {
-        output::line(&format!("messages: {}", self.messages.told()))?;
+        output::line(&format!("messages, those of the warm-up too: {}", self.messages.told()))?;
         if let Some(Gap { ms, from_seconds }) = self.longest_gap {
             let length = shown(ms * 1000.0);
             output::line(&format!(

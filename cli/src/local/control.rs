@@ -58,7 +58,7 @@ async fn target<'f>(
 ) -> Result<&'f ReplicaFile, LocalError> {
     match target {
         "master" => {
-            let config = view::config(layout)?.ok_or(LocalError::NoConfig)?;
+            let config = view::config(layout)?.ok_or_else(|| LocalError::NoConfig(layout.config()))?;
             let master = config.members.get(&config.master).ok_or(LocalError::NobodyIs("master"))?;
             file.named(&master.name)
         }

@@ -69,9 +69,9 @@ pub(crate) enum LocalError {
     /// What the endpoint of a cluster is written down as.
     #[error("cannot ask the cluster at {endpoint}: {reason}")]
     Endpoint { endpoint: String, reason: EndpointError },
-    /// The cluster has no configuration yet.
-    #[error("the cluster has no configuration yet: wait until `rq local status` shows a master")]
-    NoConfig,
+    /// The cluster has no configuration: not yet, or not any more.
+    #[error("nothing in {} says who is master: see `rq local status`, and name a replica", .0.display())]
+    NoConfig(PathBuf),
     /// The system refused something.
     #[error("cannot {doing} {}: {source}", .path.display())]
     File { doing: &'static str, path: PathBuf, source: io::Error },

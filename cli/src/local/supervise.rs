@@ -405,20 +405,20 @@ fn promoted(old: &Config, new: &Config) -> Option<String> {
     if old.epoch == new.epoch {
         return None;
     }
-    let how = if new.unclean == Some(new.epoch) {
-        ", DATA LOSS ACCEPTED"
-    } else if old.master != new.master && new.in_sync.contains_key(&old.master) {
-        ", which handed over"
+    let (master, before) = (called(new, new.master), called(old, old.master));
+    let who = if old.master == new.master {
+        format!("{master} is master again")
+    } else if new.in_sync.contains_key(&old.master) {
+        format!("{master} promoted in place of {before}, which handed over")
     } else {
-        ""
+        format!("{master} promoted in place of {before}")
     };
-    Some(format!(
-        "{} promoted in place of {}{how}, epoch {}, {} in sync",
-        called(new, new.master),
-        called(old, old.master),
-        new.epoch,
-        new.in_sync.len()
-    ))
+    let loss = if new.unclean == Some(new.epoch) { ", DATA LOSS ACCEPTED" } else { "" };
+    let unseen = match new.epoch.0.saturating_sub(old.epoch.0 + 1) {
+        0 => String::new(),
+        unseen => format!(" ({unseen} before it too short to be seen)"),
+    };
+    Some(format!("{who}{loss}, epoch {}{unseen}, {} in sync", new.epoch, new.in_sync.len()))
 }
 
 /// What people call a store.
@@ -454,6 +454,9 @@ mod tests {
         assert_eq!(promoted(&pair(), &alone).unwrap(), "r1 promoted in place of r0, epoch 2, 1 in sync");
         let switched = promoted(&pair(), &to_b(&[A, B])).unwrap();
         assert_eq!(switched, "r1 promoted in place of r0, which handed over, epoch 2, 2 in sync");
+        let again = config::next(&alone, &Change::Promote { to: B, session: S, keep: vec![B] }).unwrap();
+        assert_eq!(promoted(&alone, &again).unwrap(), "r1 is master again, epoch 3, 1 in sync");
+        assert!(promoted(&pair(), &again).unwrap().contains("epoch 3 (1 before it too short to be seen)"));
         let unclean = Config { unclean: Some(Epoch(2)), ..alone };
         assert!(promoted(&pair(), &unclean).unwrap().contains("DATA LOSS ACCEPTED"));
     }

@@ -82,7 +82,9 @@ pub(super) async fn run(global: &Global, directory: &Directory) -> Result<(), Fa
     let shown = Shown::gather(&layout, &file).await?;
     shown.print(global)?;
     match hint(&layout, &file) {
-        Some(hint) if global.output == Output::Table => output::line(&format!("\n{hint}")),
+        Some(hint) if global.output == Output::Table && shown.trouble.as_ref() != Some(&hint) => {
+            output::line(&format!("\n{hint}"))
+        }
         _ => Ok(()),
     }
 }

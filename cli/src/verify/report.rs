@@ -8,6 +8,11 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::output;
 
+/// What the system says of a file that is not there.
+const NOT_FOUND: &str = "No such file or directory";
+/// Said of segments without a file.
+const MISSING: &str = "missing";
+
 /// What one replica said.
 pub(super) struct Copy {
     name: String,
@@ -89,7 +94,7 @@ struct Range<'r> {
     from: u64,
     to: u64,
     segments: usize,
-    reason: &'r str,
+    damage: &'r str,
 }
 
 impl Report {
@@ -197,9 +202,11 @@ impl Shown {
 fn ranges(damaged: &[Damaged]) -> Vec<Range<'_>> {
     let mut ranges: Vec<Range<'_>> = Vec::new();
     for Damaged { lsn, end, reason } in damaged {
-        match ranges.last_mut().filter(|range| range.to == *lsn && range.reason == reason) {
+        // The reason names the file, which is another one for each segment.
+        let damage = if reason.contains(NOT_FOUND) { MISSING } else { reason };
+        match ranges.last_mut().filter(|range| range.to == *lsn && range.damage == damage) {
             Some(range) => (range.to, range.segments) = (*end, range.segments + 1),
-            None => ranges.push(Range { from: *lsn, to: *end, segments: 1, reason }),
+            None => ranges.push(Range { from: *lsn, to: *end, segments: 1, damage }),
         }
     }
     ranges
@@ -207,10 +214,15 @@ fn ranges(damaged: &[Damaged]) -> Vec<Range<'_>> {
 
 impl Range<'_> {
     fn told(&self) -> String {
-        let Self { from, to, segments, reason } = self;
-        match segments {
-            1 => format!("the segment at {from} is damaged: {reason}"),
-            _ => format!("{segments} segments from {from} to {to} are damaged: {reason}"),
+        let Self { from, to, segments, damage } = self;
+        let (which, are) = match segments {
+            1 => (format!("the segment at {from}"), "is"),
+            _ => (format!("{segments} segments from {from} to {to}"), "are"),
+        };
+        if *damage == MISSING {
+            format!("{which} {are} missing")
+        } else {
+            format!("{which} {are} damaged: {damage}")
         }
     }
 }
@@ -249,12 +261,22 @@ mod tests {
             ["the segment at 100 is whole and not the master's"]
         );
         assert_eq!(troubles(copy("r1", &[1, 0, 3], "h")), ["the segment at 100 is damaged: bad"]);
-        assert_eq!(
-            troubles(copy("r1", &[0, 2, 0, 0, 0], "h")),
-            ["the segment at 0 is damaged: bad", "3 segments from 200 to 500 are damaged: bad"]
-        );
         assert_eq!(troubles(copy("r1", &[1, 2, 3], "other")), ["its state is not the master's"]);
         let silent = Copy { error: Some("no answer".to_owned()), state_hash: None, ..copy("r1", &[], "") };
         assert_eq!(troubles(silent), ["not compared: no answer"]);
+    }
+
+    #[test]
+    fn missing_segments_in_a_row_are_one_finding() {
+        let mut slave = copy("r1", &[0, 2, 0, 0, 0, 0], "h");
+        for segment in slave.segments.iter_mut().filter(|segment| segment.base < 500 && segment.sum == 0) {
+            segment.damage = format!("cannot open {}.seg: {NOT_FOUND} (os error 2)", segment.base);
+        }
+        let told = [
+            "the segment at 0 is missing",
+            "3 segments from 200 to 500 are missing",
+            "the segment at 500 is damaged: bad",
+        ];
+        assert_eq!(troubles(slave), told);
     }
 }
