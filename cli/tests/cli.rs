@@ -9,6 +9,7 @@ mod run;
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -235,6 +236,10 @@ fn a_silent_broker_is_given_up_after_the_time_asked_for() {
         let run = rq(&endpoint, &[args, &["--timeout", "1s"]].concat()).ends_with(4);
         assert!(run.err.contains("within 1s"), "{}", run.err);
     }
+    // Of a message all attempts together.
+    let began = Instant::now();
+    let run = rq(&endpoint, &["produce", "t", "--body", "x", "--timeout", "4s"]).ends_with(4);
+    assert!(began.elapsed() < Duration::from_secs(12) && run.err.contains("may be stored"), "{run:#?}");
 }
 
 #[test]

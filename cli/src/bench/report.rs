@@ -202,15 +202,15 @@ impl Messages {
 
     fn told(&self) -> String {
         let Self { acknowledged, unknown, .. } = self;
-        let mut text = format!("acknowledged {acknowledged}");
-        match (self.received, self.lost) {
-            (Some(received), Some(lost)) => text += &format!(", received {received}, lost {lost}"),
+        let came = match (self.received, self.lost) {
+            (Some(received), Some(lost)) => format!(", received {received}, lost {lost}"),
             (Some(received), None) => {
-                text += &format!(", received {received}, not received yet {}", acknowledged - received);
+                format!(", received {received}, not received yet {}", acknowledged - received)
             }
-            (None, _) => return format!("{text}, unknown {unknown}"),
-        }
-        if *unknown > 0 { format!("{text}, unknown {unknown}") } else { text }
+            (None, _) => return format!("acknowledged {acknowledged}, unknown {unknown}"),
+        };
+        let unknown = if *unknown > 0 { format!(", unknown {unknown}") } else { String::new() };
+        format!("acknowledged {acknowledged}{came}{unknown}")
     }
 }
 
