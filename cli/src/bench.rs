@@ -18,7 +18,7 @@ mod senders;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use rq_proto::reliablequeue as pb;
@@ -38,6 +38,9 @@ use crate::output;
 
 /// How often the progress bar moves.
 const TICK: Duration = Duration::from_millis(200);
+
+/// A broker that does not say for so long what is left to receive does not come back.
+const SILENCE: Duration = Duration::from_mins(1);
 
 const AFTER_HELP: &str = "\
 The topic and the consumer group are created unless they exist. A send that fails for the moment is repeated with
@@ -217,6 +220,7 @@ async fn drain(global: &Global, bench: &Bench, run: &Run) -> Result<bool, Failur
     let bar = output::progress(None, "acknowledged by consumers, waiting for the last");
     let interrupt = tokio::signal::ctrl_c();
     tokio::pin!(interrupt);
+    let mut heard = Instant::now();
     let drained = loop {
         if !bench.drain && run.ledger.account().missing() == 0 {
             break true;
@@ -224,11 +228,13 @@ async fn drain(global: &Global, bench: &Bench, run: &Run) -> Result<bool, Failur
         // A broker that is away for the moment comes back.
         match owed(global, bench).await {
             Ok(0) => break true,
+            Ok(_) => heard = Instant::now(),
             // Another kind of broker does not say.
             Err(failure) if !bench.drain && failure.is_no_admin() => break false,
-            Err(failure) if !failure.is_temporary() => return Err(failure),
-            _ => bar.set_position(run.acks.ok()),
+            Err(failure) if !failure.is_temporary() || heard.elapsed() > SILENCE => return Err(failure),
+            Err(_) => {}
         }
+        bar.set_position(run.acks.ok());
         tokio::select! {
             () = tokio::time::sleep(TICK) => {}
             _ = &mut interrupt => break false,
