@@ -157,6 +157,13 @@ impl Clients {
         self.ends(ticket, now, Outcome::Unknown { reason: "no answer".to_owned() }, Vec::new())
     }
 
+    /// It is over: what has no answer yet will have none.
+    pub(crate) fn give_up_all(&mut self, now: u64) {
+        while let Some((ticket, _)) = self.calls.first_key_value() {
+            self.gives_up(*ticket, now);
+        }
+    }
+
     /// An answer came; deliveries are read from the log of who answered, if it still runs.
     pub(crate) fn hears(
         &mut self,

@@ -51,6 +51,7 @@ fn play(seed: u64) -> Ran {
     };
     let deadline = world.now + DRAINING;
     until(&mut world, deadline, drained).unwrap_or_else(|error| panic!("it did not drain: {error}"));
+    world.clients.give_up_all(world.now);
     let violations = checker::check(&world.clients.history);
     if !violations.is_empty() && std::env::var_os("RQ_SEED").is_some() {
         world.clients.history.keep(&std::env::temp_dir().join(format!("history-{seed}.json"))).expect("kept");

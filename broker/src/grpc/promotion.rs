@@ -57,7 +57,8 @@ fn named(config: &Config, name: &str) -> Option<StoreId> {
 }
 
 fn names<'a>(members: impl Iterator<Item = &'a Member>) -> String {
-    let names: Vec<&str> = members.map(|member| member.name.as_str()).collect();
+    let mut names: Vec<&str> = members.map(|member| member.name.as_str()).collect();
+    names.sort_unstable();
     names.join(", ")
 }
 

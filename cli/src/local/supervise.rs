@@ -464,7 +464,7 @@ mod tests {
     #[test]
     fn promotions_by_others_are_told_when_they_are_read() {
         let dir = tempfile::tempdir().unwrap();
-        let files = ConfigFiles::open(dir.path()).unwrap();
+        let files = ConfigFiles::at(dir.path());
         let formed = Config::form(A, S, pair().members, 1);
         let expanded = pair();
         let promotion = Change::Promote { to: B, session: S, keep: vec![B] };
@@ -483,8 +483,7 @@ mod tests {
     #[test]
     fn a_configuration_directory_that_is_gone_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let files = ConfigFiles::open(&dir.path().join("config")).unwrap();
-        std::fs::remove_dir(dir.path().join("config")).unwrap();
+        let files = ConfigFiles::at(&dir.path().join("config"));
         let looked = look(&files, &[], 0, Some(pair()));
         assert_eq!(looked.trouble, Some(Trouble::ConfigGone(dir.path().join("config"))));
         assert_eq!(looked.config, Some(pair()), "what is known stays known");

@@ -76,8 +76,9 @@ impl<D: Disk> Contents<D> {
         let first = superblock.log_start.0;
         let sealed = superblock.sealed_end.0 - superblock.sealed_end.0 % segment_bytes;
         let last = self.segments.last_key_value().map_or(sealed, |(last, _)| sealed.max(*last));
-        let mut expected = (first..=last).step_by(segment_bytes as usize);
-        match expected.find(|base| !self.segments.contains_key(base)) {
+        let expected = (first..=last).step_by(segment_bytes as usize);
+        // Of several the last one: what follows it tells what lay there, so that it can be repaired.
+        match expected.filter(|base| !self.segments.contains_key(base)).last() {
             None => Ok(()),
             Some(base) => {
                 let reason = "the segment is missing".to_owned();
