@@ -9,6 +9,7 @@ pub mod clients;
 pub mod config;
 pub mod config_store;
 mod connecting;
+mod data_directory;
 pub mod engine;
 pub mod forwarding;
 pub mod grpc;

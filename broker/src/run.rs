@@ -2,7 +2,7 @@
 //! runs it as the process does.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::grpc::{Gateway, server};
 use crate::http::{self, Pages};
 use crate::metrics::{EngineFigures, Metrics};
 use crate::scrub::mend::mend_closed;
-use crate::{config_store, replication, scrub};
+use crate::{config_store, data_directory, replication, scrub};
 
 /// Pages that are not served so long after the stop are cut off.
 const HTTP_PATIENCE: Duration = Duration::from_secs(1);
@@ -51,6 +51,12 @@ pub enum RunError {
     /// The gRPC server failed.
     #[error("the gRPC server failed")]
     Serve(#[from] tonic::transport::Error),
+    /// The data directory is not there any more. Threads of the engine still run: the caller ends the process.
+    #[error(
+        "{} is gone while the broker ran: what it would store is in no place where a restart finds it; bring it back, or start with an empty directory and let it copy another replica",
+        .0.display()
+    )]
+    DataGone(PathBuf),
     /// The stop took too long, so it was given up. Threads of the engine still run: the caller ends the process.
     #[error(
         "the broker was told to stop, and {doing} did not end within {within}: its disk may be slow or full; nothing acknowledged is lost, the next start recovers it"
@@ -145,6 +151,7 @@ async fn serve(
             tracing::warn!("some calls did not end in time and were cut off");
             Ok(())
         }
+        missing = data_directory::gone(&config.data) => return Err(RunError::DataGone(missing)),
     };
     if let Some(follower) = follower {
         follower.await?;

@@ -89,7 +89,9 @@ async fn ask(
         member.address.parse().map_err(|error| format!("{}: {error}", member.address))?;
     let channel = endpoint.connect(global.timeout).await.map_err(|error| error.to_string())?;
     let mut client = ReplicaClient::new(channel);
-    let described = client.describe(pb::DescribeReplicaRequest {}).await.map_err(|status| told(&status))?;
+    let described =
+        tokio::time::timeout(global.timeout, client.describe(pb::DescribeReplicaRequest {})).await;
+    let described = described.map_err(|_| silent(global.timeout))?.map_err(|status| told(&status))?;
     let described = described.into_inner();
     if described.store_id != member.store_id {
         return Err(format!("store {} answers at {}", described.store_id, member.address));
@@ -122,12 +124,11 @@ async fn check_segments(
     copy: &mut Copy,
 ) -> Result<(), String> {
     let asked = client.check_segments(pb::CheckSegmentsRequest { check_only });
-    let mut checks = asked.await.map_err(|status| told(&status))?.into_inner();
+    let asked = tokio::time::timeout(SILENCE, asked).await.map_err(|_| silent(SILENCE))?;
+    let mut checks = asked.map_err(|status| told(&status))?.into_inner();
     loop {
         let next = tokio::time::timeout(SILENCE, checks.message()).await;
-        let next =
-            next.map_err(|_| format!("nothing was heard for {}", humantime::format_duration(SILENCE)))?;
-        match next.map_err(|status| told(&status))?.map(|check| check.what) {
+        match next.map_err(|_| silent(SILENCE))?.map_err(|status| told(&status))?.map(|check| check.what) {
             None => return Ok(()),
             Some(Some(What::TotalBytes(bytes))) => bar.inc_length(bytes),
             Some(Some(What::ReadBytes(bytes))) => bar.inc(bytes),
@@ -135,6 +136,10 @@ async fn check_segments(
             Some(None) => return Err("it is of a newer release: use the rq of that one".to_owned()),
         }
     }
+}
+
+fn silent(patience: Duration) -> String {
+    format!("nothing was heard for {}", humantime::format_duration(patience))
 }
 
 fn told(status: &Status) -> String {

@@ -211,6 +211,24 @@ fn a_lost_disk_comes_back_as_a_new_replica() {
 }
 
 #[test]
+fn a_replica_that_cannot_start_stops_nobody_else() {
+    let cluster = Cluster::new();
+    cluster.up().succeeds();
+    cluster.run(&["produce", "orders", "--body", "kept"]).succeeds();
+    cluster.local(&["down"]).succeeds();
+    let log = cluster.data().join("r1/log");
+    std::fs::rename(&log, log.with_extension("away")).unwrap();
+    let without = cluster.up().ends_with(1);
+    assert!(without.err.contains("the cluster serves without r1, with 1 in sync"), "{without:#?}");
+    assert!(
+        cluster.run(&["consume", "orders", "--group", "g", "--count", "1"]).succeeds().out.contains("kept")
+    );
+    let _ = std::fs::remove_dir_all(&log);
+    std::fs::rename(log.with_extension("away"), &log).unwrap();
+    cluster.wait("both in sync", is_whole);
+}
+
+#[test]
 fn a_lost_configuration_is_never_written_anew() {
     let cluster = Cluster::new();
     cluster.up().succeeds();

@@ -42,6 +42,13 @@ impl Layout {
     }
 }
 
+/// What a data directory always has while its log is in use: files and directories that are never replaced.
+#[must_use]
+pub fn landmarks(dir: &Path) -> [PathBuf; 3] {
+    let layout = Layout::new(dir);
+    [layout.dir.join(IDENTITY), layout.dir, layout.log]
+}
+
 /// The name of a file while it is being written.
 pub(crate) fn unfinished(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

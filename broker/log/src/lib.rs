@@ -33,6 +33,7 @@ pub use error::{Damaged, DiskError, InstallError, OpenError, ReadError, ReplayEr
 pub use frame::{FRAME_LIMIT, Fault, Frame, FrameBuilder, FrameRef, HEADER_LEN};
 pub use identity::{FORMAT_VERSION, Identity};
 pub use inspect::{Inspection, inspect};
+pub use layout::landmarks;
 pub use log::{Log, RECORD_LIMIT, Space, UNSYNCED_LIMIT};
 pub use reader::LogReader;
 pub use recovery::{MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES, Options, Recovery, open};

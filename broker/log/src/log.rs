@@ -3,7 +3,6 @@
 //! The first failed write or flush ends it for good: what was not durable then is unknown until the next recovery, so
 //! nothing may be retried or answered any more.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -200,8 +199,7 @@ impl<D: Disk> Log<D> {
         Checkpoints::new(Arc::clone(&self.shared))
     }
 
-    /// Room for the log. Asks the file system about once a second; 0 when it gives no answer. A directory that is gone fails
-    /// the log: what is flushed to files that no restart will find is not kept.
+    /// Room for the log. Asks the file system about once a second; 0 when it gives no answer.
     pub fn space(&mut self) -> Space {
         let stocked = self.preparer.stocked() as u64;
         let current = self.space.take_if(|asked| asked.at.elapsed() < SPACE_AGE && asked.stocked == stocked);
@@ -215,15 +213,9 @@ impl<D: Disk> Log<D> {
         Space { available_bytes, total_bytes }
     }
 
-    fn ask_space(&mut self, stocked: u64) -> AskedSpace {
-        let dir = &self.shared.layout.dir;
-        let disk = self.shared.disk.space(dir).unwrap_or_else(|error| {
-            if error.kind() == io::ErrorKind::NotFound {
-                tracing::error!(dir = %dir.display(), "the data directory is gone");
-                self.poisoned = true;
-            } else {
-                tracing::warn!(%error, "the file system does not tell its free space");
-            }
+    fn ask_space(&self, stocked: u64) -> AskedSpace {
+        let disk = self.shared.disk.space(&self.shared.layout.dir).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the file system does not tell its free space");
             DiskSpace { available: 0, total: 0 }
         });
         AskedSpace { at: Instant::now(), stocked, disk }

@@ -129,6 +129,8 @@ pub enum Role {
 /// A replica at one moment, for its own gateway and for whoever asks.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ReplicaView {
+    /// Its store; none before it says anything.
+    pub store: Option<StoreId>,
     /// What it is.
     pub role: Role,
     /// The newest configuration it has seen.
@@ -183,10 +185,13 @@ impl ReplicaView {
         self.config.as_ref().map_or(Epoch(0), |config| config.epoch)
     }
 
-    /// Where the master serves that the newest configuration names; none before there is one.
+    /// Where the master serves that the newest configuration names; none before there is one, and none where this replica
+    /// is named and does not lead, or has come in the place of the store that did.
     pub fn master_address(&self) -> Option<&str> {
         let config = self.config.as_ref()?;
-        config.members.get(&config.master).map(|member| member.address.as_str())
+        let address = |store| config.members.get(store).map(|member| member.address.as_str());
+        let master = address(&config.master);
+        master.filter(|master| self.leads() || Some(*master) != self.store.as_ref().and_then(address))
     }
 }
 

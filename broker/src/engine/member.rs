@@ -324,6 +324,7 @@ impl Member {
             (store, view)
         };
         ReplicaView {
+            store: Some(self.replica.store()),
             role,
             config: self.replica.config().cloned(),
             promised: self.replica.promised(),

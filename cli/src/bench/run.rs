@@ -100,7 +100,12 @@ impl Run {
 
     /// Open loop: sends that were due and never began.
     pub(super) fn late(&self) -> u64 {
-        self.tickets.pace.as_ref().map_or(0, |(_, due)| due.available_permits() as u64)
+        let Some((rate, _)) = &self.tickets.pace else { return 0 };
+        // Up to the end of the window: what consumers take beyond it is no time to send in.
+        let sending = self.from.saturating_duration_since(self.tickets.start) + self.end();
+        #[allow(clippy::cast_sign_loss, reason = "neither time nor rate is negative")]
+        let due = ((sending.as_secs_f64() * rate) as u64).min(self.tickets.count);
+        due.saturating_sub(self.tickets.next.load(Ordering::Relaxed))
     }
 
     /// Is a completion at this moment to be counted?

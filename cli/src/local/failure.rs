@@ -49,6 +49,11 @@ pub(crate) enum LocalError {
     /// A broker ends again and again.
     #[error("{name} ended {times} times ({how}): {said}; all it said is in {}", .log.display())]
     BrokerEnds { name: String, times: u32, how: String, said: String, log: PathBuf },
+    /// The same, while others serve.
+    #[error(
+        "{what}\nthe cluster serves without {name}, with {copies} in sync: mend {name}, or stop all with `rq local down`"
+    )]
+    ServesWithout { name: String, copies: usize, what: String },
     /// Something keeps the cluster from serving.
     #[error("the cluster does not serve: {0}")]
     Trouble(String),
@@ -93,6 +98,22 @@ impl LocalError {
     /// No such cluster, or no such replica.
     pub(crate) const fn is_not_found(&self) -> bool {
         matches!(self, Self::NoCluster(_) | Self::NoReplica { .. })
+    }
+
+    /// What runs can be of use all the same.
+    pub(super) const fn leaves_it_running(&self) -> bool {
+        matches!(self, Self::NotWhole { .. } | Self::ServesWithout { .. })
+    }
+
+    /// A broker that does not stay is no reason to stop so many others that are in sync and serve.
+    pub(super) fn while_others_serve(self, serving: Option<usize>) -> Self {
+        match (self, serving) {
+            (Self::BrokerEnds { name, times, how, said, log }, Some(copies)) => {
+                let ends = Self::BrokerEnds { name: name.clone(), times, how, said, log };
+                Self::ServesWithout { name, copies, what: ends.to_string() }
+            }
+            (other, _) => other,
+        }
     }
 
     /// Nothing runs there.

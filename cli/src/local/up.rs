@@ -43,7 +43,7 @@ pub(super) async fn run(global: &Global, up: Up) -> Result<(), Failure> {
     let supervisor = spawn(&layout, &up.cluster).await?;
     match wait(&layout, supervisor).await {
         Ok(shown) => shown.print(global),
-        Err(error @ LocalError::NotWhole { .. }) => Err(error.into()),
+        Err(error) if error.leaves_it_running() => Err(error.into()),
         Err(error) => {
             // What cannot serve is not left behind.
             end(supervisor).await?;
@@ -63,9 +63,11 @@ async fn foreground(global: &Global, layout: &Layout, cluster: &Cluster) -> Resu
     };
     let report = async {
         let reported = match Process::of(std::process::id()) {
-            Some(this) => {
-                wait(layout, this).await.map_err(Failure::from).and_then(|shown| shown.print(global))
-            }
+            Some(this) => match wait(layout, this).await {
+                Ok(shown) => shown.print(global),
+                Err(error) if error.leaves_it_running() => output::line(&error.to_string()),
+                Err(error) => Err(error.into()),
+            },
             None => Ok(()),
         };
         if reported.is_err() {
@@ -148,11 +150,13 @@ async fn wait_with(
     let mut trouble_since = None;
     loop {
         let file = layout.read()?.filter(|file| file.supervisor == Some(supervisor));
+        let mut serving = None;
         let missing = match &file {
             Some(file) => {
                 let shown = Shown::gather(layout, file).await?;
                 let Some(missing) = shown.missing() else { return Ok(shown) };
                 progress.set_message(format!("{} in sync; {missing}", shown.copies()));
+                serving = shown.serves().then(|| shown.copies());
                 missing
             }
             None => "the supervisor has not begun".to_owned(),
@@ -161,7 +165,7 @@ async fn wait_with(
             return Err(ended(layout, "while it was waited for"));
         }
         if let Some(file) = &file {
-            broker_stays(layout, file)?;
+            broker_stays(layout, file).map_err(|error| error.while_others_serve(serving))?;
             match &file.trouble {
                 Some(trouble) => {
                     let since = *trouble_since.get_or_insert_with(Instant::now);

@@ -168,6 +168,11 @@ impl Shown {
         Some(format!("{} is not in sync yet: {why}", out.name))
     }
 
+    /// Whether there is a master that serves.
+    pub(super) fn serves(&self) -> bool {
+        self.replicas.iter().any(|replica| replica.role == Role::Master && replica.doing == Doing::Serving)
+    }
+
     /// How many copies are in sync.
     pub(super) fn copies(&self) -> usize {
         self.in_sync.len()

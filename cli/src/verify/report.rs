@@ -127,7 +127,11 @@ impl Report {
             let sentence = match copies {
                 1 => "the only copy is whole".to_owned(),
                 copies => {
-                    format!("all {copies} copies are whole and the same, as of {} of the log", self.mark_lsn)
+                    format!(
+                        "all {copies} copies are whole and the same, as of {} of the log: in state, and in every full \
+                         segment (the one that is being written is not read)",
+                        self.mark_lsn
+                    )
                 }
             };
             return output::line(&sentence);

@@ -63,24 +63,30 @@ impl<G: Guards> Replica<G> {
             // Settled if it shows a newer version; else its fate is as unknown as before.
             Answer::Conflict(config) => self.on_config(config, effects),
             Answer::Unknown => {
-                // A switch that may take for ever is none: it serves on, and commits nothing if it was deposed.
+                // What a person wished for ends here, lest it happen long after they were told that it did not. A master
+                // whose switch ended so serves on, and commits nothing if it was deposed.
                 if let Role::Master(master) = &mut self.role {
                     master.successor = None;
+                    master.wish = None;
                 }
                 effects.push(Effect::ReadConfig);
             }
         }
     }
 
-    /// Makes a proposal of unknown fate again: only a newer write settles it, this one or another's. A switch is not made
-    /// again, for its time is over: a write of the configuration as it is finds out whether it was stored.
+    /// Makes a proposal of unknown fate again: only a newer write settles it, this one or another's. A switch or another
+    /// flush mode is not proposed again, for its time is over: a write of the configuration as it is finds out whether it
+    /// was stored.
     pub(super) fn on_retry(&mut self, effects: &mut Vec<Effect>) {
         if self.proposals.iter().any(|proposal| proposal.under_way) {
             return;
         }
-        let newest = self.proposals.last().map(|proposal| proposal.config.master);
+        let wished = |proposed: &Config| {
+            let known = self.config.as_ref().map(|config| config.flush_mode);
+            proposed.master != self.store || known != Some(proposed.flush_mode)
+        };
         if let Some(epoch) = self.leading()
-            && newest.is_some_and(|master| master != self.store)
+            && self.proposals.last().is_some_and(|proposal| wished(&proposal.config))
         {
             return self.propose(&Change::Touch { by: (self.store, epoch) }, effects);
         }

@@ -54,18 +54,6 @@ fn what_was_synced_is_there_after_opening_again_across_segments_and_checkpoints(
 }
 
 #[test]
-fn a_log_whose_directory_is_gone_takes_nothing_more() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut log, _) = reopen(&StdDisk, dir.path()).unwrap();
-    append(&mut log, b"kept").unwrap();
-    std::fs::rename(dir.path(), dir.path().with_extension("away")).unwrap();
-    log.space();
-    let error = append(&mut log, b"for nobody").unwrap_err();
-    std::fs::rename(dir.path().with_extension("away"), dir.path()).unwrap();
-    assert!(error.is_fatal(), "{error}");
-}
-
-#[test]
 fn a_fresh_log_of_full_size_serves_at_once_and_is_not_overwritten_by_its_preparation() {
     let dir = tempfile::tempdir().unwrap();
     let started = Instant::now();
