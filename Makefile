@@ -1,13 +1,17 @@
 # The commands of the project; CI calls nothing else. `make` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run build release lint test soak bench failover-bench bench-peers audit fix tools-rust tools-disk tools-clients
+.PHONY: help run build release lint test soak bench failover-bench bench-peers images kind-up kind-down audit fix \
+	tools-rust tools-disk tools-clients
 
 # Where the build goes: inside the clone unless said otherwise.
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 # Tests are built in one profile, so that nothing is compiled twice.
 TESTED := $(CARGO_TARGET_DIR)/debug
 RELEASE := $(CARGO_TARGET_DIR)/release
+# What `make images` puts into the images: what is tested, or with PROFILE=release what is for use.
+PROFILE ?= dev
+IMAGED := $(if $(filter release,$(PROFILE)),$(RELEASE),$(TESTED))
 # Scenarios and options of `make bench`: BENCH="senders-64 --rounds 3", BENCH=--help.
 BENCH ?=
 # Where `make bench-peers` keeps the systems that it measures beside ours.
@@ -27,7 +31,7 @@ define stage
 endef
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 run: release ## Start two replicas behind 127.0.0.1:8081 that create topics on first use; Ctrl-C stops them
 	@exec $(RELEASE)/rq local up --foreground --replicas $(REPLICAS) --base-port $(PORT) --data $(DATA) --auto-create --allow-unsafe-filesystem
@@ -64,6 +68,18 @@ failover-bench: release ## Measure how long a client waits when the master is ki
 bench-peers: release ## Measure Apache RocketMQ 5 and NATS JetStream beside ours, under the same load
 	@tests/peers/install.sh "$(PEERS)"
 	@cargo bench --locked -p rq-tests --bench broker -- --peers "$(PEERS)" $(BENCH)
+
+images: $(if $(filter release,$(PROFILE)),release,build) ## Make the images reliablequeue/broker:dev and reliablequeue/operator:dev (PROFILE=release)
+	$(call stage,docker,tests/kind/docker.sh)
+	$(call stage,images,images/build.sh "$(IMAGED)" dev)
+
+kind-up: images ## Start a Kubernetes cluster in Docker, named rq, with the images and the operator in it
+	@tests/kind/cluster.sh up
+	@tests/kind/cluster.sh load $$(docker image ls --format '{{.Repository}}:{{.Tag}}' --filter reference='reliablequeue/*:dev')
+	@tests/kind/install-operator.sh
+
+kind-down: ## Remove that cluster
+	@tests/kind/cluster.sh down
 
 audit: tools-rust ## Check licences, sources and advisories of the dependencies (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install --locked cargo-deny"; exit 1; }

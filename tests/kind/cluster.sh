@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# A Kubernetes cluster in Docker for the tests: one control plane and three workers. Prints the time of each stage.
+# Usage: cluster.sh up|wire|down|load IMAGE... [--kubeconfig FILE]
+#   up    makes the cluster, or starts and mends the one that is there; needs root where Docker is missing
+#   wire  lays the pod network again: after a node came back with another address
+#   load  puts images of this Docker into the workers
+#   down  removes the cluster, its volumes, and its entry in the kubeconfig
+# The kubeconfig is kind's: $KUBECONFIG or ~/.kube/config, context kind-rq. $CLUSTER is another name than rq.
+set -euo pipefail
+# shellcheck source=tests/kind/environment.sh
+source "$(dirname "$0")/environment.sh"
+# shellcheck source=tests/kind/network.sh
+source "$KIND_TESTS/network.sh"
+
+READY_SECONDS=240
+
+cluster_exists() { kind get clusters 2>/dev/null | grep -qx "$CLUSTER"; }
+
+config() { # NODE_IMAGE
+    cat "$KIND_TESTS/kind.yaml"
+    [[ $1 != reliablequeue/kind-node:* ]] || cat "$KIND_TESTS/node-image/kind-extra.yaml"
+}
+
+create() { config "$1" | kind create cluster --quiet --name "$CLUSTER" --image "$1" --config -; }
+
+# The nodes of a cluster that was there before Docker ended, or that a test left paused or killed.
+start() {
+    local node
+    for node in $(kind get nodes --name "$CLUSTER"); do
+        docker unpause "$node" >/dev/null 2>&1 || true
+        docker start "$node" >/dev/null
+    done
+    kind export kubeconfig --quiet --name "$CLUSTER"
+}
+
+answers() { kubectl --context "$CONTEXT" get --raw /readyz >/dev/null 2>&1; }
+await_api() {
+    local until=$((SECONDS + READY_SECONDS))
+    until answers; do
+        [ $SECONDS -lt $until ] || fail "the API server of $CLUSTER does not answer after $READY_SECONDS s; 'cluster.sh down' removes the cluster"
+        sleep 0.5
+    done
+}
+
+await_ready() {
+    kubectl --context "$CONTEXT" wait --for=condition=Ready nodes --all --timeout="${READY_SECONDS}s" >/dev/null
+    kubectl --context "$CONTEXT" wait --for=condition=Available deployments --all --all-namespaces --timeout="${READY_SECONDS}s" >/dev/null
+}
+
+up() {
+    local image
+    stage "Docker" "$KIND_TESTS/docker.sh"
+    stage "tools" "$KIND_TESTS/tools.sh" >/dev/null
+    image=$(stage "node image" "$KIND_TESTS/node-image/build.sh")
+    if cluster_exists; then
+        stage "cluster $CLUSTER: start" start
+    else
+        stage "cluster $CLUSTER: create" create "$image"
+    fi
+    stage "API server" await_api
+    stage "pod network" wire
+    stage "cluster $CLUSTER: ready" await_ready
+}
+
+load() {
+    local workers
+    [ $# -gt 0 ] || fail "name the images to load"
+    workers=$(kind get nodes --name "$CLUSTER" | grep -v -- -control-plane | paste -sd,)
+    kind load docker-image --quiet --name "$CLUSTER" --nodes "$workers" "$@"
+}
+
+usage() {
+    sed -n '3,8s/^# //p' "$0" >&2
+    exit 2
+}
+
+arguments=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --kubeconfig)
+        export KUBECONFIG=${2:?give a file after --kubeconfig}
+        shift
+        ;;
+    *) arguments+=("$1") ;;
+    esac
+    shift
+done
+set -- "${arguments[@]}"
+case ${1:-} in
+up) up ;;
+wire) wire ;;
+load) stage "images" load "${@:2}" ;;
+down) kind delete cluster --quiet --name "$CLUSTER" ;;
+*) usage ;;
+esac

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Prints the name of a node image that kind can use, and has it in Docker by then: the official one where it can be pulled
+# and can run, else one built from Go modules and Debian packages. What was built is kept, under the hash of its inputs,
+# in Docker and as an archive beside it, which a fresh Docker loads in seconds.
+# Usage: build.sh [--cached]   (--cached: prints nothing and fails where it would have to be built)
+set -euo pipefail
+# shellcheck source=tests/kind/environment.sh
+source "$(dirname "$0")/../environment.sh"
+# shellcheck source=tests/kind/programs.sh
+source "$KIND_TESTS/programs.sh"
+# shellcheck source=tests/kind/node-image/rootfs.sh
+source "$KIND_TESTS/node-image/rootfs.sh"
+# shellcheck source=tests/kind/node-image/preload.sh
+source "$KIND_TESTS/node-image/preload.sh"
+
+NODE_PROGRAMS=(kubeadm kubelet kubectl)
+
+inputs_hash() {
+    local inputs=("$KIND_TESTS/versions" "$KIND_TESTS/programs.sh" "$KIND_TESTS/runc-within-bounds" "$KIND_TESTS"/node-image/*)
+    { cat "${inputs[@]}" && uname -m && debian_release; } | sha256sum | cut -c 1-12
+}
+
+# Official images of today's Kubernetes want cgroup v2, and bring a runc that asks for every capability.
+official_can_run() { [ -f /sys/fs/cgroup/cgroup.controllers ] && has_sys_resource; }
+pull_official() {
+    docker image inspect "$OFFICIAL_NODE" >/dev/null 2>&1 ||
+        timeout "$OFFICIAL_PULL_SECONDS" docker pull -q "$OFFICIAL_NODE" >/dev/null 2>&1
+}
+
+build_programs() {
+    stage "kind $KIND" build_kind
+    stage "Kubernetes $KUBERNETES" build_kubernetes "${KUBERNETES_PROGRAMS[@]}"
+    stage "etcd $ETCD" build_etcd
+    stage "CoreDNS $COREDNS" build_coredns
+    stage "local-path-provisioner $LOCAL_PATH_PROVISIONER" build_local_path_provisioner
+}
+
+# The node without the images of the cluster's own pods. kind's module carries the files of its base image.
+build_base() {
+    local context=$1/node kind program
+    kind=$(go mod download -modcacherw -json "sigs.k8s.io/kind@v$KIND" | sed -nE 's/^\s*"Dir": "(.*)",?$/\1/p')
+    mkdir -p "$context/bin"
+    cp -r "$kind/images/base/files" "$context/files"
+    chmod -R u+w "$context/files"
+    # Without CAP_SYS_RESOURCE no process may lower its OOM score; containerd then keeps what it has.
+    sed -i 's/restrict_oom_score_adj = false/restrict_oom_score_adj = true/' "$context/files/etc/containerd/config.toml"
+    for program in "${NODE_PROGRAMS[@]}"; do cp "$PROGRAMS/$program-$KUBERNETES" "$context/bin/$program"; done
+    cp "$KIND_TESTS/runc-within-bounds" "$context/runc"
+    cp "$KIND_TESTS"/node-image/{Dockerfile,storage.yaml,pod-network.service} "$context/"
+    sed -i "s/PROVISIONER_VERSION/v$LOCAL_PATH_PROVISIONER/" "$context/storage.yaml"
+    echo "v$KUBERNETES" >"$context/version"
+    build_quietly reliablequeue/kind-base "$context"
+}
+
+# Keeps the image as an archive, and only the newest one.
+keep_archive() {
+    docker save -o "$ARCHIVES/.saving" "$1"
+    rm -f "$ARCHIVES"/node-*.tar
+    mv "$ARCHIVES/.saving" "$2"
+}
+
+build() {
+    local scratch
+    need jq mmdebstrap catatonit busybox-static
+    build_programs
+    scratch=$(mktemp -d)
+    stage "Debian $(debian_release)" import_rootfs "$KIND_CACHE"
+    stage "base of the node" build_base "$scratch"
+    stage "images in the node" preload "$scratch" reliablequeue/kind-base "$1"
+    rm -rf "$scratch"
+    stage "archive" keep_archive "$1" "$2"
+}
+
+ARCHIVES=$KIND_CACHE
+if official_can_run && pull_official; then
+    echo "$OFFICIAL_NODE"
+    exit 0
+fi
+hash=$(inputs_hash)
+image=reliablequeue/kind-node:$hash
+archive=$ARCHIVES/node-$hash.tar
+if docker image inspect "$image" >/dev/null 2>&1; then
+    [ "${1:-}" = --cached ] && exit 0
+elif [ -f "$archive" ]; then
+    [ "${1:-}" = --cached ] && exit 0
+    docker load -q -i "$archive" >/dev/null
+elif [ "${1:-}" = --cached ]; then
+    exit 1
+else
+    build "$image" "$archive" >&2
+fi
+echo "$image"
