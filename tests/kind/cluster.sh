@@ -42,6 +42,12 @@ await_api() {
     done
 }
 
+# The cluster's name service stays off the workers, which tests take away. The provisioner of volumes does too.
+spare_workers() {
+    kubectl --context "$CONTEXT" --namespace kube-system patch deployment coredns --type merge --patch \
+        '{"spec": {"template": {"spec": {"nodeSelector": {"node-role.kubernetes.io/control-plane": ""}}}}}' >/dev/null
+}
+
 await_ready() {
     kubectl --context "$CONTEXT" wait --for=condition=Ready nodes --all --timeout="${READY_SECONDS}s" >/dev/null
     kubectl --context "$CONTEXT" wait --for=condition=Available deployments --all --all-namespaces --timeout="${READY_SECONDS}s" >/dev/null
@@ -59,6 +65,7 @@ up() {
     fi
     stage "API server" await_api
     stage "pod network" wire
+    spare_workers
     stage "cluster $CLUSTER: ready" await_ready
 }
 
