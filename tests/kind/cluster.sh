@@ -56,7 +56,7 @@ await_ready() {
 up() {
     local image
     stage "Docker" "$KIND_TESTS/docker.sh"
-    stage "tools" "$KIND_TESTS/tools.sh" >/dev/null
+    stage "kind and kubectl" "$KIND_TESTS/tools.sh" kind kubectl >/dev/null
     image=$(stage "node image" "$KIND_TESTS/node-image/build.sh")
     if cluster_exists; then
         stage "cluster $CLUSTER: start" start

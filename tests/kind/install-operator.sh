@@ -29,4 +29,5 @@ if [ ! -d "$CHART" ]; then
     echo "operator: charts/reliablequeue-operator is not there; nothing installed"
     exit 0
 fi
+stage "helm" "$KIND_TESTS/tools.sh" helm >/dev/null
 stage "operator" install

@@ -22,10 +22,6 @@ install_module() { go install -modcacherw -ldflags '-s -w' "$1"; }
 
 build_kind() { once kind "$KIND" install_module "sigs.k8s.io/kind@v$KIND"; }
 build_helm() { once helm "$HELM" install_module "helm.sh/helm/v4/cmd/helm@v$HELM"; }
-build_local_path_provisioner() {
-    once local-path-provisioner "$LOCAL_PATH_PROVISIONER" \
-        install_module "github.com/rancher/local-path-provisioner@v$LOCAL_PATH_PROVISIONER"
-}
 
 # in_module NAME VERSION MODULE: enters a throw-away module that requires one version of one module.
 in_module() {
@@ -62,12 +58,13 @@ build_kubernetes() { # PROGRAM...
     for program in "$@"; do once "$program" "$KUBERNETES" kubernetes_program "$program"; done
 }
 
-etcd_program() (
-    in_module etcd "$ETCD" go.etcd.io/etcd/server/v3
-    in_this_module etcd go.etcd.io/etcd/server/v3
+# Built in the module of Kubernetes, so that it shares the compiled client of Kubernetes, which takes minutes by itself.
+local_path_provisioner_program() (
+    kubernetes_module
+    echo "require github.com/rancher/local-path-provisioner v$LOCAL_PATH_PROVISIONER" >>go.mod
+    in_this_module local-path-provisioner github.com/rancher/local-path-provisioner
 )
-# kubeadm chooses etcd's flags by its version, so nothing else will do.
-build_etcd() { once etcd "$ETCD" etcd_program; }
+build_local_path_provisioner() { once local-path-provisioner "$LOCAL_PATH_PROVISIONER" local_path_provisioner_program; }
 
 # Only the plugins that a cluster's configuration names: all of them take many times as long.
 coredns_program() (
@@ -81,3 +78,10 @@ coredns_program() (
     in_this_module coredns .
 )
 build_coredns() { once coredns "$COREDNS" coredns_program; }
+
+# kubeadm chooses etcd's flags by its version, so nothing else will do.
+etcd_program() (
+    in_module etcd "$ETCD" go.etcd.io/etcd/server/v3
+    in_this_module etcd go.etcd.io/etcd/server/v3
+)
+build_etcd() { once etcd "$ETCD" etcd_program; }

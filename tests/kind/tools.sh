@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes kind, kubectl and helm available and prints the folder to put in front of PATH: kind always in the pinned version,
 # the other two only where the machine has none.
-# Usage: PATH=$(tests/kind/tools.sh):$PATH
+# Usage: PATH=$(tests/kind/tools.sh [TOOL...]):$PATH   (all of them: kind kubectl helm)
 set -euo pipefail
 # shellcheck source=tests/kind/environment.sh
 source "$(dirname "$0")/environment.sh"
@@ -17,14 +17,26 @@ offer() {
 # absent NAME: the machine has none of its own; what was offered before may be of another version.
 absent() { ! PATH=${PATH#"$KIND_CACHE/bin:"} command -v "$1" >/dev/null; }
 
-build_kind
-offer kind "$KIND"
-if absent kubectl; then
-    build_kubernetes kubectl
-    offer kubectl "$KUBERNETES"
-fi
-if absent helm; then
-    build_helm
-    offer helm "$HELM"
-fi
+provide() {
+    case $1 in
+    kind)
+        build_kind
+        offer kind "$KIND"
+        ;;
+    kubectl)
+        build_kubernetes kubectl
+        offer kubectl "$KUBERNETES"
+        ;;
+    helm)
+        build_helm
+        offer helm "$HELM"
+        ;;
+    *) fail "no tool $1; one of: kind kubectl helm" ;;
+    esac
+}
+
+[ $# -gt 0 ] || set -- kind kubectl helm
+for tool in "$@"; do
+    if [ "$tool" = kind ] || absent "$tool"; then provide "$tool"; fi
+done
 echo "$KIND_CACHE/bin"

@@ -2,7 +2,7 @@
 # Prints the name of a node image that kind can use, and has it in Docker by then: the official one where it can be pulled
 # and can run, else one built from Go modules and Debian packages. What was built is kept, under the hash of its inputs,
 # in Docker and as an archive beside it, which a fresh Docker loads in seconds.
-# Usage: build.sh [--cached]   (--cached: prints nothing and fails where it would have to be built)
+# Usage: build.sh [--cached]   (--cached: only says by its exit code whether it is there, pulls nothing and needs no Docker)
 set -euo pipefail
 # shellcheck source=tests/kind/environment.sh
 source "$(dirname "$0")/../environment.sh"
@@ -20,11 +20,12 @@ inputs_hash() {
     { cat "${inputs[@]}" && uname -m && debian_release; } | sha256sum | cut -c 1-12
 }
 
+in_docker() { docker image inspect "$1" >/dev/null 2>&1; }
+
 # Official images of today's Kubernetes want cgroup v2, and bring a runc that asks for every capability.
 official_can_run() { [ -f /sys/fs/cgroup/cgroup.controllers ] && has_sys_resource; }
 pull_official() {
-    docker image inspect "$OFFICIAL_NODE" >/dev/null 2>&1 ||
-        timeout "$OFFICIAL_PULL_SECONDS" docker pull -q "$OFFICIAL_NODE" >/dev/null 2>&1
+    in_docker "$OFFICIAL_NODE" || timeout "$OFFICIAL_PULL_SECONDS" docker pull -q "$OFFICIAL_NODE" >/dev/null 2>&1
 }
 
 build_programs() {
@@ -54,39 +55,41 @@ build_base() {
 
 # Keeps the image as an archive, and only the newest one.
 keep_archive() {
-    docker save -o "$ARCHIVES/.saving" "$1"
-    rm -f "$ARCHIVES"/node-*.tar
-    mv "$ARCHIVES/.saving" "$2"
+    docker save -o "$KIND_CACHE/saving" "$1"
+    rm -f "$KIND_CACHE"/node-*.tar
+    mv "$KIND_CACHE/saving" "$2"
 }
 
-build() {
-    local scratch
+build() { # IMAGE ARCHIVE
     need jq mmdebstrap catatonit busybox-static
     build_programs
-    scratch=$(mktemp -d)
-    stage "Debian $(debian_release)" import_rootfs "$KIND_CACHE"
+    scratch=$(mktemp -d -p "$KIND_CACHE")
+    trap 'rm -rf "$scratch"' EXIT
+    stage "Debian $(debian_release)" import_rootfs
     stage "base of the node" build_base "$scratch"
     stage "images in the node" preload "$scratch" reliablequeue/kind-base "$1"
-    rm -rf "$scratch"
-    stage "archive" keep_archive "$1" "$2"
+    stage "archive: save" keep_archive "$1" "$2"
 }
 
-ARCHIVES=$KIND_CACHE
-if official_can_run && pull_official; then
-    echo "$OFFICIAL_NODE"
-    exit 0
-fi
+# make_available: by the fastest way that works.
+make_available() {
+    if official_can_run && pull_official; then
+        image=$OFFICIAL_NODE
+    elif in_docker "$image"; then
+        :
+    elif [ -f "$archive" ]; then
+        stage "archive: load" docker load -q -i "$archive" >&2
+    else
+        build "$image" "$archive" >&2
+    fi
+}
+
 hash=$(inputs_hash)
 image=reliablequeue/kind-node:$hash
-archive=$ARCHIVES/node-$hash.tar
-if docker image inspect "$image" >/dev/null 2>&1; then
-    [ "${1:-}" = --cached ] && exit 0
-elif [ -f "$archive" ]; then
-    [ "${1:-}" = --cached ] && exit 0
-    docker load -q -i "$archive" >/dev/null
-elif [ "${1:-}" = --cached ]; then
-    exit 1
+archive=$KIND_CACHE/node-$hash.tar
+if [ "${1:-}" = --cached ]; then
+    in_docker "$OFFICIAL_NODE" || in_docker "$image" || [ -f "$archive" ]
 else
-    build "$image" "$archive" >&2
+    make_available
+    echo "$image"
 fi
-echo "$image"
