@@ -57,10 +57,10 @@ up() {
     local image
     stage "Docker" "$KIND_TESTS/docker.sh"
     stage "kind and kubectl" "$KIND_TESTS/tools.sh" kind kubectl >/dev/null
-    image=$(stage "node image" "$KIND_TESTS/node-image/build.sh")
     if cluster_exists; then
         stage "cluster $CLUSTER: start" start
     else
+        image=$(stage "node image" "$KIND_TESTS/node-image/build.sh")
         stage "cluster $CLUSTER: create" create "$image"
     fi
     stage "API server" await_api

@@ -43,21 +43,27 @@ build_base() {
     mkdir -p "$context/bin"
     cp -r "$kind/images/base/files" "$context/files"
     chmod -R u+w "$context/files"
+    # Modes are set here: in the image, changing one would store the file twice.
+    chmod 755 "$context"/files/usr/local/bin/* "$context"/files/kind/bin/*
     # Without CAP_SYS_RESOURCE no process may lower its OOM score; containerd then keeps what it has.
     sed -i 's/restrict_oom_score_adj = false/restrict_oom_score_adj = true/' "$context/files/etc/containerd/config.toml"
     for program in "${NODE_PROGRAMS[@]}"; do cp "$PROGRAMS/$program-$KUBERNETES" "$context/bin/$program"; done
-    cp "$KIND_TESTS/runc-within-bounds" "$context/runc"
+    install -m 755 "$KIND_TESTS/runc-within-bounds" "$context/runc"
     cp "$KIND_TESTS"/node-image/{Dockerfile,storage.yaml,pod-network.service} "$context/"
     sed -i "s/PROVISIONER_VERSION/v$LOCAL_PATH_PROVISIONER/" "$context/storage.yaml"
     echo "v$KUBERNETES" >"$context/version"
     build_quietly reliablequeue/kind-base "$context"
 }
 
-# Keeps the image as an archive, and only the newest one.
-keep_archive() {
+# Keeps the image as an archive, and of both only the newest one and what a cluster still uses.
+keep_archive() { # IMAGE ARCHIVE
+    local old
     docker save -o "$KIND_CACHE/saving" "$1"
     rm -f "$KIND_CACHE"/node-*.tar
     mv "$KIND_CACHE/saving" "$2"
+    for old in $(docker image ls --format '{{.Repository}}:{{.Tag}}' reliablequeue/kind-node); do
+        [ "$old" = "$1" ] || docker image rm "$old" >/dev/null 2>&1 || true
+    done
 }
 
 build() { # IMAGE ARCHIVE

@@ -70,4 +70,5 @@ preload() {
     import_into_containerd
     docker commit --change 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]' "$PRELOADER" "$3" >/dev/null
     docker rm -f "$PRELOADER" >/dev/null
+    docker image rm "${IMAGES[@]}" >/dev/null
 }

@@ -19,9 +19,13 @@ debian_sources() {
     fail "found no apt sources of Debian or Ubuntu: building the node image needs them, or pull $OFFICIAL_NODE"
 }
 
-# import NAME PACKAGES
+# import NAME PACKAGES: once for each list of packages; the newest is also NAME:latest, which other images start from.
 import() {
-    mmdebstrap --quiet --variant=minbase --include="$2" "$(debian_release)" - "$(debian_sources)" | docker import - "$1" >/dev/null
+    local kept
+    kept=$1:$(debian_release)-$(sha256sum <<<"$2" | cut -c 1-12)
+    in_docker "$kept" ||
+        mmdebstrap --quiet --variant=minbase --include="$2" "$(debian_release)" - "$(debian_sources)" | docker import - "$kept" >/dev/null
+    docker tag "$kept" "$1:latest"
 }
 
 import_rootfs() {
