@@ -21,16 +21,17 @@ config() { # NODE_IMAGE
     [[ $1 != reliablequeue/kind-node:* ]] || cat "$KIND_TESTS/node-image/kind-extra.yaml"
 }
 
-create() { config "$1" | kind create cluster --quiet --name "$CLUSTER" --image "$1" --config -; }
+create() { config "$1" | kind create cluster --name "$CLUSTER" --image "$1" --config -; }
 
 # The nodes of a cluster that was there before Docker ended, or that a test left paused or killed.
 start() {
     local node
     for node in $(kind get nodes --name "$CLUSTER"); do
-        docker unpause "$node" >/dev/null 2>&1 || true
-        docker start "$node" >/dev/null
+        [ "$(docker inspect -f '{{.State.Status}}' "$node")" != running ] || continue
+        docker unpause "$node" >/dev/null 2>&1 || docker start "$node" >/dev/null
+        woken+=("$node")
     done
-    kind export kubeconfig --quiet --name "$CLUSTER"
+    kind export kubeconfig --name "$CLUSTER" 2>/dev/null
 }
 
 answers() { kubectl --context "$CONTEXT" get --raw /readyz >/dev/null 2>&1; }
@@ -48,13 +49,27 @@ spare_workers() {
         '{"spec": {"template": {"spec": {"nodeSelector": {"node-role.kubernetes.io/control-plane": ""}}}}}' >/dev/null
 }
 
-await_ready() {
+last_word() { kubectl --context "$CONTEXT" --namespace kube-node-lease get lease "$1" -o 'jsonpath={.spec.renewTime}' 2>/dev/null || true; }
+
+# A node that was away is called Ready until somebody notices: what counts is that its kubelet has spoken since SINCE.
+await_word() { # NODE SINCE
+    local until=$((SECONDS + READY_SECONDS))
+    until [[ $(last_word "$1") > $2 ]]; do
+        [ $SECONDS -lt $until ] || fail "node $1 does not come back after $READY_SECONDS s"
+        sleep 0.5
+    done
+}
+
+await_ready() { # SINCE
+    local node
+    for node in "${woken[@]}"; do await_word "$node" "$1"; done
     kubectl --context "$CONTEXT" wait --for=condition=Ready nodes --all --timeout="${READY_SECONDS}s" >/dev/null
     kubectl --context "$CONTEXT" wait --for=condition=Available deployments --all --all-namespaces --timeout="${READY_SECONDS}s" >/dev/null
 }
 
 up() {
-    local image
+    local image since woken=()
+    since=$(date -u +%FT%TZ)
     stage "Docker" "$KIND_TESTS/docker.sh"
     stage "kind and kubectl" "$KIND_TESTS/tools.sh" kind kubectl >/dev/null
     if cluster_exists; then
@@ -66,14 +81,15 @@ up() {
     stage "API server" await_api
     stage "pod network" wire
     spare_workers
-    stage "cluster $CLUSTER: ready" await_ready
+    stage "cluster $CLUSTER: ready" await_ready "$since"
 }
 
 load() {
     local workers
     [ $# -gt 0 ] || fail "name the images to load"
+    docker image inspect "$@" >/dev/null || fail "Docker lacks an image: 'make images' makes ours"
     workers=$(kind get nodes --name "$CLUSTER" | grep -v -- -control-plane | paste -sd,)
-    kind load docker-image --quiet --name "$CLUSTER" --nodes "$workers" "$@"
+    kind load docker-image --name "$CLUSTER" --nodes "$workers" "$@"
 }
 
 usage() {
@@ -97,6 +113,6 @@ case ${1:-} in
 up) up ;;
 wire) wire ;;
 load) stage "images" load "${@:2}" ;;
-down) kind delete cluster --quiet --name "$CLUSTER" ;;
+down) kind delete cluster --name "$CLUSTER" ;;
 *) usage ;;
 esac
