@@ -10,7 +10,7 @@ use rq_tests::shard::Shard;
 use super::{LONG, RESTLESS, Scene, scenario};
 
 /// What a broker says of a config store that it cannot use.
-const CANNOT_BE_USED: &str = "the config store cannot be used";
+const CANNOT_BE_READ: &str = "the config store cannot be read";
 /// What it says when it finds nothing where it was a member.
 const GONE: &str = "the configuration is gone";
 
@@ -21,7 +21,7 @@ fn a_config_store_that_is_away_stops_nothing_but_a_change_of_the_set() -> Result
         let before = shard.whole().await?;
         reach(shard, false)?;
         for nth in [0, 1] {
-            shard.logs(nth, 0, CANNOT_BE_USED).await?;
+            shard.logs(nth, 0, CANNOT_BE_READ).await?;
         }
         tokio::time::sleep(LONG).await;
         scene.sends_go_on("without the config store").await?;
