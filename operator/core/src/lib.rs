@@ -1,5 +1,10 @@
 //! The resources of `ReliableQueue` on Kubernetes, and what the operator decides from what it sees. No client, no clock, no
 //! IO: whoever has those (`rq-operator`, `rq-kubernetes`) only carries out what is decided here.
 
+pub mod conditions;
+pub mod crds;
+#[expect(unreachable_pub, reason = "the derive repeats each struct in a scope of its own")]
+pub mod queue;
 #[expect(unreachable_pub, reason = "the derive repeats each struct in a scope of its own")]
 pub mod shard;
+pub mod units;
