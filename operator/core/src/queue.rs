@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use self::scheduling::Scheduling;
 use self::spec::{
-    Failover, FlushMode, PullPolicy, PullSecret, Reconcile, Replication, Services, Storage, small_requests,
+    Failover, FlushMode, PullPolicy, PullSecret, Reconcile, Replication, Services, Storage, small_requests, texts,
 };
 use self::status::ReliableQueueStatus;
 use crate::units::Span;
@@ -64,7 +64,7 @@ const MIN_IN_SYNC_OF_THREE: i32 = 2;
 )]
 #[x_kube(
     validation = Rule::new("!has(self.replication.minInSync) || self.replication.minInSync <= self.replicas")
-        .message(Message::Expression("'replication.minInSync is ' + string(self.replication.minInSync) + ' with ' + string(self.replicas) + ' replicas, so that nothing could ever be written: lower it, or raise replicas'".to_owned())),
+        .message("replication.minInSync is more than replicas, so that nothing could ever be written: lower it, or raise replicas"),
     validation = Rule::new("!has(self.flushInterval) || self.flushMode == 'Async'")
         .message("flushInterval has a meaning only with flushMode Async: remove it, or set flushMode to Async"),
 )]
@@ -114,7 +114,7 @@ pub struct ReliableQueueSpec {
     #[serde(default)]
     pub services: Services,
     /// Settings of the broker by their names on its command line, such as `max-body: 8MiB`.
-    #[schemars(length(max = 128), schema_with = "spec::config_schema")]
+    #[schemars(schema_with = "texts::<128, 1024>")]
     #[x_kube(
         validation = Rule::new("self.all(key, key.size() <= 64 && key.matches('^[a-z]+(-[a-z]+)*$'))")
             .message("write the keys of config as on the command line of the broker, in lower-case letters and '-', such as max-body"),

@@ -8,6 +8,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::spec::texts;
+
 /// How strictly the replicas are kept apart.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Spread {
@@ -35,7 +37,7 @@ pub struct Scheduling {
     #[serde(default = "node_lost_seconds")]
     pub node_lost_seconds: i64,
     /// Labels that a node must have.
-    #[schemars(length(max = 16))]
+    #[schemars(schema_with = "texts::<16, 63>")]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub node_selector: BTreeMap<String, String>,
     /// Taints of nodes that the replicas tolerate.
@@ -74,13 +76,13 @@ impl Default for Scheduling {
 #[serde(rename_all = "camelCase")]
 pub struct PodTemplate {
     /// Labels.
-    #[schemars(length(max = 32))]
+    #[schemars(schema_with = "texts::<32, 63>")]
     #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('reliablequeue.dev/') && !(key in ['app.kubernetes.io/name', 'app.kubernetes.io/instance', 'app.kubernetes.io/component', 'app.kubernetes.io/managed-by']))")
         .message("remove the labels that begin with reliablequeue.dev/ and app.kubernetes.io/name, instance, component and managed-by: the operator finds its pods by them"))]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Annotations.
-    #[schemars(length(max = 32))]
+    #[schemars(schema_with = "texts::<32, 4096>")]
     #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('reliablequeue.dev/'))")
         .message("remove the annotations that begin with reliablequeue.dev/: the operator sets them"))]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -187,7 +187,7 @@ pub struct BootstrapService {
     #[serde(rename = "type", default)]
     pub type_: ServiceType,
     /// Its annotations, such as those that tell a cloud what load balancer to make.
-    #[schemars(length(max = 32))]
+    #[schemars(schema_with = "texts::<32, 4096>")]
     #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('reliablequeue.dev/'))")
         .message("remove the annotations that begin with reliablequeue.dev/: the operator sets them"))]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -211,10 +211,11 @@ pub(super) fn small_requests() -> ResourceRequirements {
     ResourceRequirements { requests: Some(BTreeMap::from(quantities)), ..ResourceRequirements::default() }
 }
 
-pub(super) fn config_schema(_: &mut SchemaGenerator) -> Schema {
+/// A map of at most `MOST` texts, each of at most `LONG` characters: without bounds, rules over it would cost too much.
+pub(super) fn texts<const MOST: u32, const LONG: u32>(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
-        "additionalProperties": { "type": "string", "maxLength": 1024 },
-        "maxProperties": 128,
+        "additionalProperties": { "type": "string", "maxLength": LONG },
+        "maxProperties": MOST,
     })
 }
