@@ -205,7 +205,8 @@ pub fn merge(old: &[Condition], found: &[Finding], generation: i64, now: &Time) 
             reason: finding.reason.as_str().to_owned(),
             message: finding.message.chars().take(MESSAGE_MAX).collect(),
             observed_generation: Some(generation),
-            last_transition_time: since.map_or_else(|| now.clone(), |before| before.last_transition_time.clone()),
+            last_transition_time: since
+                .map_or_else(|| now.clone(), |before| before.last_transition_time.clone()),
         };
         match at {
             Some(at) => merged[at] = condition,

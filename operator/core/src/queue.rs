@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use self::scheduling::Scheduling;
 use self::spec::{
-    Failover, FlushMode, PullPolicy, PullSecret, Reconcile, Replication, Services, Storage, small_requests, texts,
+    Failover, FlushMode, PullPolicy, PullSecret, Reconcile, Replication, Services, Storage, small_requests,
+    texts,
 };
 use self::status::ReliableQueueStatus;
 use crate::units::Span;

@@ -31,7 +31,10 @@ fn change(old: &Value, after: &Value, told: &'static str) -> Refused {
 
 fn copies() -> Vec<Refused> {
     vec![
-        spec(&json!({ "replicas": 0 }), "spec.replicas: Invalid value: 0: spec.replicas in body should be greater than or equal to 1"),
+        spec(
+            &json!({ "replicas": 0 }),
+            "spec.replicas: Invalid value: 0: spec.replicas in body should be greater than or equal to 1",
+        ),
         spec(&json!({ "replicas": 6 }), "should be less than or equal to 5"),
         spec(&json!({ "replicas": "two" }), "must be of type integer"),
         spec(&json!({ "shards": 2 }), "set shards to 1"),
@@ -45,7 +48,10 @@ fn copies() -> Vec<Refused> {
             &json!({ "replicas": 1, "replication": { "minInSync": 2 } }),
             "replication.minInSync is more than replicas",
         ),
-        spec(&json!({ "flushMode": "Fast" }), "Unsupported value: \"Fast\": supported values: \"Sync\", \"Async\""),
+        spec(
+            &json!({ "flushMode": "Fast" }),
+            "Unsupported value: \"Fast\": supported values: \"Sync\", \"Async\"",
+        ),
         spec(&json!({ "flushInterval": "1s" }), "remove it, or set flushMode to Async"),
         change(
             &json!({ "flushMode": "Async", "flushInterval": "1s" }),
@@ -83,8 +89,16 @@ fn times_and_sizes() -> Vec<Refused> {
             &json!({ "storage": { "storageClassName": "slow" } }),
             "storageClassName cannot change: volumes do not move between classes",
         ),
-        change(&json!({}), &json!({ "storage": { "storageClassName": "fast" } }), "storageClassName cannot change"),
-        change(&json!({ "storage": { "storageClassName": "fast" } }), &json!({}), "storageClassName cannot change"),
+        change(
+            &json!({}),
+            &json!({ "storage": { "storageClassName": "fast" } }),
+            "storageClassName cannot change",
+        ),
+        change(
+            &json!({ "storage": { "storageClassName": "fast" } }),
+            &json!({}),
+            "storageClassName cannot change",
+        ),
     ]
 }
 
@@ -107,7 +121,10 @@ fn names_and_extras() -> Vec<Refused> {
             &pod(json!({ "labels": { "reliablequeue.dev/role": "master" } })),
             "remove the labels that begin with reliablequeue.dev/",
         ),
-        spec(&pod(json!({ "labels": { "app.kubernetes.io/name": "mine" } })), "the operator finds its pods by them"),
+        spec(
+            &pod(json!({ "labels": { "app.kubernetes.io/name": "mine" } })),
+            "the operator finds its pods by them",
+        ),
         spec(
             &pod(json!({ "annotations": { "reliablequeue.dev/config": "x" } })),
             "remove the annotations that begin with reliablequeue.dev/",
@@ -117,7 +134,10 @@ fn names_and_extras() -> Vec<Refused> {
             "remove the variables that begin with RQ_: they are the broker's settings, which belong into spec.config",
         ),
         spec(&pod(json!({ "env": [{ "name": "A" }] })), "give the variable either a value or a valueFrom"),
-        spec(&json!({ "services": { "bootstrap": { "type": "ExternalName" } } }), "\"ClusterIP\", \"NodePort\", \"LoadBalancer\""),
+        spec(
+            &json!({ "services": { "bootstrap": { "type": "ExternalName" } } }),
+            "\"ClusterIP\", \"NodePort\", \"LoadBalancer\"",
+        ),
         spec(
             &json!({ "services": { "bootstrap": { "annotations": { "reliablequeue.dev/x": "y" } } } }),
             "remove the annotations that begin with reliablequeue.dev/",
@@ -155,7 +175,8 @@ fn what_can_be_changed_in_a_running_queue_is_taken() {
     let flush = json!({ "spec": { "flushMode": "Async", "flushInterval": "1s" } });
     let copies = json!({ "spec": { "replicas": 5, "replication": { "minInSync": 3, "ackTimeout": "1m" } } });
     let paused = json!({ "spec": { "reconcile": "Paused", "failover": { "mode": "Manual" } } });
-    let extras = json!({ "spec": { "config": { "max-body": "8MiB" }, "image": "reliablequeue/broker:0.1.0" } });
+    let extras =
+        json!({ "spec": { "config": { "max-body": "8MiB" }, "image": "reliablequeue/broker:0.1.0" } });
     for new in [bigger, flush, copies, paused, extras] {
         crd.update(&changed(&json!({})), &changed(&new)).unwrap();
     }
@@ -165,12 +186,8 @@ fn kubectl(arguments: &[&str], object: &Value) -> Result<String, String> {
     let context = env::var("RQ_CONTEXT").unwrap_or("kind-rq".to_owned());
     let mut kubectl = Command::new("kubectl");
     kubectl.args(["--context", &context]).args(arguments).args(["-f", "-"]);
-    let mut child = kubectl
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        kubectl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(object.to_string().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();

@@ -1,0 +1,65 @@
+//! What the operator may do, as a list: a right that is added to the chart is added here by somebody who thought about it.
+
+use serde_json::Value;
+
+use crate::objects;
+
+const EVERYWHERE: &[&str] = &[
+    "reliablequeue.dev/reliablequeues: get list watch",
+    "reliablequeue.dev/reliablequeues/status: get patch",
+    "reliablequeue.dev/reliablequeues/finalizers: update",
+    "reliablequeue.dev/queueshards: get list watch create update delete",
+    "apps/statefulsets: get list watch create patch delete",
+    "services: get list watch create patch delete",
+    "serviceaccounts: get list watch create patch delete",
+    "configmaps: get list watch create patch delete",
+    "secrets: get create patch delete",
+    "rbac.authorization.k8s.io/roles: get list watch create patch delete",
+    "rbac.authorization.k8s.io/rolebindings: get list watch create patch delete",
+    "policy/poddisruptionbudgets: get list watch create patch delete",
+    "pods: get list watch patch delete",
+    "persistentvolumeclaims: get list watch patch delete",
+    "nodes: get list watch",
+    "events.k8s.io/events: create patch",
+];
+const IN_ITS_NAMESPACE: &[&str] = &[
+    "coordination.k8s.io/leases: create",
+    "coordination.k8s.io/leases reliablequeue-operator: get watch update patch",
+];
+
+fn words(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().map(|word| word.as_str().unwrap().to_owned()).collect()
+}
+
+/// Every right of the roles of this kind, spelled as above.
+fn rights(kind: &str) -> Vec<String> {
+    let roles = objects("rbac.yaml").into_iter().filter(|object| object["kind"] == kind);
+    let rules = roles.flat_map(|role| role["rules"].as_array().unwrap().clone());
+    let mut rights = Vec::new();
+    for rule in rules {
+        for group in words(&rule["apiGroups"]) {
+            let group = if group.is_empty() { group } else { format!("{group}/") };
+            let names =
+                words(&rule["resourceNames"]).iter().map(|name| format!(" {name}")).collect::<String>();
+            for resource in words(&rule["resources"]) {
+                rights.push(format!("{group}{resource}{names}: {}", words(&rule["verbs"]).join(" ")));
+            }
+        }
+    }
+    rights
+}
+
+#[test]
+fn the_operator_may_do_this_and_no_more() {
+    assert_eq!(rights("ClusterRole"), EVERYWHERE);
+    assert_eq!(rights("Role"), IN_ITS_NAMESPACE);
+}
+
+#[test]
+fn no_right_is_a_wildcard_and_none_lets_it_raise_its_own() {
+    for right in rights("ClusterRole").iter().chain(&rights("Role")) {
+        for raising in ["*", "escalate", "bind", "impersonate", "pods/exec", "serviceaccounts/token"] {
+            assert!(!right.split([' ', ':']).any(|word| word == raising), "{right}");
+        }
+    }
+}
