@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help run build release lint test soak bench failover-bench bench-peers images kind-up kind-down audit fix \
-	tools-rust tools-disk tools-clients
+	crds chart tools-rust tools-disk tools-clients
 
 # Where the build goes: inside the clone unless said otherwise.
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
@@ -80,6 +80,12 @@ kind-up: images ## Start a Kubernetes cluster in Docker, named rq, with the imag
 
 kind-down: ## Remove that cluster
 	@tests/kind/cluster.sh down
+
+crds: tools-rust ## Write the CRDs into crds/ and into the chart, from the types in operator/core
+	@cargo run --quiet --locked -p rq-operator-core --bin crds
+
+chart: ## Lint and render the chart of the operator; no part of `make test`, because building helm takes minutes where it is missing
+	@tests/kind/chart.sh
 
 audit: tools-rust ## Check licences, sources and advisories of the dependencies (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install --locked cargo-deny"; exit 1; }
