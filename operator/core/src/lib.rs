@@ -1,6 +1,8 @@
 //! The resources of `ReliableQueue` on Kubernetes, and what the operator decides from what it sees. No client, no clock, no
 //! IO: whoever has those (`rq-operator`, `rq-kubernetes`) only carries out what is decided here.
 
+#![allow(clippy::duplicated_attributes, reason = "each column of a CRD has a type of its own")]
+
 pub mod conditions;
 pub mod crds;
 #[expect(unreachable_pub, reason = "the derive repeats each struct in a scope of its own")]
