@@ -8,6 +8,7 @@ pub mod status;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
+use kube::core::Rule;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,8 @@ use crate::units::Span;
 pub const LABEL_PREFIX: &str = "reliablequeue.dev/";
 /// Longest name of a queue: those of its pods and Services are made from it, and labels carry them.
 pub const NAME_MAX: usize = 40;
+/// Labels of `app.kubernetes.io/` by which the pods of a queue are found.
+pub const FOUND_BY: [&str; 4] = ["name", "instance", "component", "managed-by"];
 /// `flushInterval` where it is not given.
 pub const FLUSH_INTERVAL: &str = "500ms";
 /// Copies without which producers are refused, from three replicas on, where `minInSync` is not given.
@@ -60,8 +63,7 @@ const MIN_IN_SYNC_OF_THREE: i32 = 2;
     printcolumn(name = "Image", type_ = "string", json_path = ".status.image", priority = 1),
     printcolumn(name = "Epoch", type_ = "integer", json_path = ".status.epoch", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
-        .message("give the queue a name of at most 40 lower-case letters, digits and '-' that begins with a letter: its Service has the same")
+    validation = name_rule()
 )]
 #[x_kube(
     validation = Rule::new("!has(self.replication.minInSync) || self.replication.minInSync <= self.replicas")
@@ -127,6 +129,34 @@ pub struct ReliableQueueSpec {
     /// Whether changes of this spec are carried out. Failover goes on while they are not.
     #[serde(default)]
     pub reconcile: Reconcile,
+}
+
+fn name_rule() -> Rule {
+    let told = format!(
+        "give the queue a name of at most {NAME_MAX} lower-case letters, digits and '-' that begins with a letter: its Service has the same"
+    );
+    Rule::new(format!(
+        "self.metadata.name.size() <= {NAME_MAX} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')"
+    ))
+    .message(told.as_str())
+}
+
+/// That annotations of the user are not ours.
+fn annotations_rule() -> Rule {
+    Rule::new(format!("self.all(key, !key.startsWith('{LABEL_PREFIX}'))")).message(
+        format!("remove the annotations that begin with {LABEL_PREFIX}: the operator sets them").as_str(),
+    )
+}
+
+/// That labels of the user are not those by which pods are found.
+fn labels_rule() -> Rule {
+    let found_by = FOUND_BY.map(|name| format!("'app.kubernetes.io/{name}'")).join(", ");
+    let told = format!(
+        "remove the labels that begin with {LABEL_PREFIX} and app.kubernetes.io/{}: the operator finds its pods by them",
+        FOUND_BY.join(", ")
+    );
+    Rule::new(format!("self.all(key, !key.startsWith('{LABEL_PREFIX}') && !(key in [{found_by}]))"))
+        .message(told.as_str())
 }
 
 const fn two_replicas() -> i32 {

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::texts;
+use super::{annotations_rule, labels_rule};
 
 /// How strictly the replicas are kept apart.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -77,14 +78,12 @@ impl Default for Scheduling {
 pub struct PodTemplate {
     /// Labels.
     #[schemars(schema_with = "texts::<32, 63>")]
-    #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('reliablequeue.dev/') && !(key in ['app.kubernetes.io/name', 'app.kubernetes.io/instance', 'app.kubernetes.io/component', 'app.kubernetes.io/managed-by']))")
-        .message("remove the labels that begin with reliablequeue.dev/ and app.kubernetes.io/name, instance, component and managed-by: the operator finds its pods by them"))]
+    #[x_kube(validation = labels_rule())]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Annotations.
     #[schemars(schema_with = "texts::<32, 4096>")]
-    #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('reliablequeue.dev/'))")
-        .message("remove the annotations that begin with reliablequeue.dev/: the operator sets them"))]
+    #[x_kube(validation = annotations_rule())]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// Environment variables of the broker.

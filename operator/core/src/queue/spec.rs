@@ -9,6 +9,7 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::annotations_rule;
 use crate::units::{Size, Span};
 
 /// When nodes pull an image.
@@ -188,8 +189,7 @@ pub struct BootstrapService {
     pub type_: ServiceType,
     /// Its annotations, such as those that tell a cloud what load balancer to make.
     #[schemars(schema_with = "texts::<32, 4096>")]
-    #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('reliablequeue.dev/'))")
-        .message("remove the annotations that begin with reliablequeue.dev/: the operator sets them"))]
+    #[x_kube(validation = annotations_rule())]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }

@@ -1,6 +1,6 @@
 //! The chart, read without helm: its CRDs are current, its account may do what is listed here and no more, and its admission
 //! policy lets only the right ones write a `QueueShard`.
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod admission;
 mod rights;

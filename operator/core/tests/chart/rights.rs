@@ -39,8 +39,7 @@ fn rights(kind: &str) -> Vec<String> {
     for rule in rules {
         for group in words(&rule["apiGroups"]) {
             let group = if group.is_empty() { group } else { format!("{group}/") };
-            let names =
-                words(&rule["resourceNames"]).iter().map(|name| format!(" {name}")).collect::<String>();
+            let names = [vec![String::new()], words(&rule["resourceNames"])].concat().join(" ");
             for resource in words(&rule["resources"]) {
                 rights.push(format!("{group}{resource}{names}: {}", words(&rule["verbs"]).join(" ")));
             }

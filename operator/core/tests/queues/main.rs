@@ -1,5 +1,5 @@
 //! What a user may ask for: the examples are taken, and what cannot work is refused with a sentence that says what to change.
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod refused;
 mod schema;

@@ -99,7 +99,9 @@ fn check(schema: &Value, value: &Value, path: &str, errors: &mut Vec<String>) {
     }
     bounds(schema, value, path, errors);
     if let Some(items) = value.as_array() {
-        items.iter().for_each(|item| check(&schema["items"], item, path, errors));
+        for item in items {
+            check(&schema["items"], item, path, errors);
+        }
     }
     let Some(object) = value.as_object() else { return };
     for required in schema["required"].as_array().into_iter().flatten() {
@@ -138,10 +140,11 @@ fn bounds(schema: &Value, value: &Value, path: &str, errors: &mut Vec<String>) {
         Value::Object(entries) => (entries.len(), "maxProperties"),
         _ => return,
     };
-    if !at_most(most, size as i64) {
+    let size = i64::try_from(size).unwrap();
+    if !at_most(most, size) {
         refuse(format!("Too {}", if value.is_string() { "long" } else { "many" }));
     }
-    if value.is_string() && !at_least("minLength", size as i64) {
+    if value.is_string() && !at_least("minLength", size) {
         refuse("should be at least 1 chars long".to_owned());
     }
 }
