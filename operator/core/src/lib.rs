@@ -3,6 +3,7 @@
 
 #![allow(clippy::duplicated_attributes, reason = "each column of a CRD has a type of its own")]
 
+pub mod children;
 pub mod conditions;
 pub mod crds;
 #[expect(unreachable_pub, reason = "the derive repeats each struct in a scope of its own")]

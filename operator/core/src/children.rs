@@ -1,0 +1,108 @@
+//! The objects that belong to a queue, as they should be: built from its spec alone, one file for each concern. Nothing
+//! here depends on the release of the operator but the image, so that a new operator restarts no broker.
+
+mod access;
+mod disruption;
+mod pods;
+mod services;
+mod settings;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::{Resource as _, ResourceExt as _};
+
+use crate::queue::ReliableQueue;
+
+/// Port on which a broker serves clients and its slaves.
+pub const CLIENT_PORT: u16 = 8081;
+/// Port on which a broker serves metrics and health.
+pub const HTTP_PORT: u16 = 8082;
+/// Label of the queue that an object belongs to.
+pub const QUEUE_LABEL: &str = "app.kubernetes.io/instance";
+/// Label of a pod: `master` or `slave`. The broker sets it on its own pod.
+pub const ROLE_LABEL: &str = "reliablequeue.dev/role";
+/// Annotation of the pods: a number for all that a running broker cannot change.
+pub const REVISION_ANNOTATION: &str = "reliablequeue.dev/settings";
+
+/// All that a queue is made of, besides its `QueueShard` and its volumes.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Children {
+    /// The account of the brokers.
+    pub service_account: ServiceAccount,
+    /// What they may do.
+    pub role: Role,
+    /// That they may.
+    pub role_binding: RoleBinding,
+    /// For clients, named like the queue.
+    pub service: Service,
+    /// A name for each pod, also before it is ready.
+    pub pod_service: Service,
+    /// Settings of the brokers.
+    pub config_map: ConfigMap,
+    /// One pod at a time may be moved.
+    pub disruption_budget: PodDisruptionBudget,
+    /// The pods.
+    pub stateful_set: StatefulSet,
+}
+
+impl Children {
+    /// As the spec says, with this image where it names none.
+    #[must_use]
+    pub fn of(queue: &ReliableQueue, image: &str) -> Self {
+        let config_map = settings::config_map(queue);
+        Self {
+            service_account: access::service_account(queue),
+            role: access::role(queue),
+            role_binding: access::role_binding(queue),
+            service: services::for_clients(queue),
+            pod_service: services::for_pods(queue),
+            disruption_budget: disruption::budget(queue),
+            stateful_set: pods::stateful_set(queue, image, &settings::revision(&config_map)),
+            config_map,
+        }
+    }
+}
+
+/// Name of the `QueueShard` of a queue, of its `StatefulSet`, of its Service, and of the account of its brokers.
+#[must_use]
+pub fn shard_name(queue: &ReliableQueue) -> String {
+    queue.name_any()
+}
+
+/// Name of the Service that gives each pod a name.
+pub(crate) fn pod_service_name(queue: &ReliableQueue) -> String {
+    format!("{}-pods", queue.name_any())
+}
+
+/// Labels by which the pods of a queue are found.
+#[must_use]
+pub fn selector(queue: &ReliableQueue) -> BTreeMap<String, String> {
+    let labels = [("app.kubernetes.io/name", "reliablequeue".to_owned()), (QUEUE_LABEL, queue.name_any())];
+    labels.map(|(key, value)| (key.to_owned(), value)).into()
+}
+
+fn metadata(queue: &ReliableQueue, name: String) -> ObjectMeta {
+    let mut labels = selector(queue);
+    labels.insert("app.kubernetes.io/component".to_owned(), "broker".to_owned());
+    labels.insert("app.kubernetes.io/managed-by".to_owned(), "reliablequeue-operator".to_owned());
+    ObjectMeta {
+        name: Some(name),
+        namespace: queue.namespace(),
+        labels: Some(labels),
+        owner_references: owner(queue).map(|owner| vec![owner]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// With the queue go all objects that own no data.
+fn owner(queue: &ReliableQueue) -> Option<OwnerReference> {
+    queue.controller_owner_ref(&())
+}
+
+#[cfg(test)]
+mod tests;
