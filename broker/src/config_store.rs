@@ -5,8 +5,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use rq_config_files::{ConfigFiles, StoreError, Written};
-use rq_core::config::Config;
+use rq_config_files::{ConfigFiles, StoreError};
+use rq_core::config::{Config, Written};
 use rq_core::ids::{Epoch, Session};
 use rq_core::replication::Answer;
 

@@ -1,15 +1,16 @@
 //! `rq local`: a cluster of local processes with a supervisor that starts dead brokers again and promotes a slave when
-//! the master is gone. What is decided lies in [`decide`] and in `rq-core`; the rest reads, starts and signals.
+//! the master is gone. What is decided lies in `rq-overseer` and `rq-core`; the rest reads, starts and signals.
 
+mod backends;
 mod broker;
 mod control;
-mod decide;
 mod describe;
 mod failure;
 mod front;
 mod layout;
 mod process;
 mod supervise;
+mod trouble;
 mod up;
 mod view;
 

@@ -2,7 +2,7 @@
 
 use rand::RngExt as _;
 use rq_core::config::{self, Change, Config};
-use rq_core::failover::{self, Decision, MasterSeen, Observed, Observer, SlaveSeen};
+use rq_core::failover::{self, DETECT_TIMEOUT_MS, Decision, MasterSeen, Observed, Observer, SlaveSeen};
 use rq_core::ids::Lsn;
 use rq_core::replication::{Answer, Input, ProposalId, Replica};
 
@@ -56,7 +56,8 @@ impl World {
         let is_slave = |who: &Who| self.machines[*who].store != self.config.master;
         let slaves = (0..self.machines.len()).filter(is_slave).filter(|who| answers(&&self.machines[*who]));
         let slaves = slaves.map(|who| (self.machines[who].store, self.seen(who))).collect();
-        let observed = Observed { observer: Observer::Supervisor, config: &self.config, master, slaves };
+        let observer = Observer::Supervisor { detect_timeout_ms: DETECT_TIMEOUT_MS };
+        let observed = Observed { observer, config: &self.config, master, slaves };
         let change = match failover::decide(&observed, now) {
             Decision::Promote { to, session, keep } => Some(Change::Promote { to, session, keep }),
             Decision::Wait(_) | Decision::Stalled(_) => self.membership(),

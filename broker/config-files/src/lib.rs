@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rq_core::config::{self, Config, Illegal};
+use rq_core::config::{self, Config, Illegal, Written};
 use thiserror::Error;
 
 /// Older versions than so many are removed.
@@ -43,15 +43,6 @@ pub enum StoreError {
     /// The new version may not follow the old one.
     #[error("the configuration cannot be changed like this: {0}")]
     Illegal(#[from] Illegal),
-}
-
-/// What became of a compare-and-set.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Written {
-    /// The new version is the newest.
-    Done,
-    /// There is a newer one, whether made from it or not.
-    Conflict(Config),
 }
 
 /// A directory with the versions of one shard's configuration.

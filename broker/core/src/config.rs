@@ -195,6 +195,15 @@ impl Config {
     }
 }
 
+/// What became of a compare-and-set in the config store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Written {
+    /// The new version is the newest.
+    Done,
+    /// There is a newer one, whether made from it or not.
+    Conflict(Config),
+}
+
 /// The configuration after a change.
 pub fn next(old: &Config, change: &Change) -> Result<Config, Illegal> {
     let mut new = Config { version: old.version + 1, ..old.clone() };

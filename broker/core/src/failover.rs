@@ -23,7 +23,11 @@ pub const RECONNECT_MS: u64 = 200;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Observer {
     /// The operator, or the supervisor of a local cluster.
-    Supervisor,
+    Supervisor {
+        /// Silence after which it takes a master for dead that the slave does not hear either, in ms; the default is
+        /// [`DETECT_TIMEOUT_MS`].
+        detect_timeout_ms: u64,
+    },
     /// A slave of the shard: it can promote nobody but itself.
     Slave(StoreId),
 }
@@ -126,14 +130,14 @@ fn death(observed: &Observed<'_>) -> Death {
             let refused = after(refused_since, SLAVE_REFUSED_MS);
             [refused, after(silent_since, SLAVE_SILENCE_MS)].into_iter().flatten().min()
         }
-        Observer::Supervisor => {
+        Observer::Supervisor { detect_timeout_ms } => {
             // Its own view is not enough: perhaps only its way to the master is cut. A slave that nobody can promote
             // confirms it where no other one could, so that people are told.
             let (config, in_sync) = (observed.config, |store| is_slave_in_sync(observed.config, store));
             let alone = !config.in_sync.keys().any(in_sync);
             let asked = observed.slaves.iter().filter(|(store, _)| alone || in_sync(store));
             let slave = asked.filter_map(|(_, slave)| slave.master_silent_since).min();
-            let (own, slave) = (after(silent_since, DETECT_TIMEOUT_MS), after(slave, DETECT_TIMEOUT_MS));
+            let (own, slave) = (after(silent_since, detect_timeout_ms), after(slave, detect_timeout_ms));
             own.zip(slave).map(|(own, slave)| own.max(slave))
         }
     };
@@ -151,8 +155,10 @@ fn promote(observed: &Observed<'_>) -> Decision {
         return Decision::Stalled(Stalled::OnlyCopy);
     }
     let able = |(store, slave): &(&StoreId, &SlaveSeen)| {
-        let itself =
-            observed.observer == Observer::Supervisor || observed.observer == Observer::Slave(**store);
+        let itself = match observed.observer {
+            Observer::Supervisor { .. } => true,
+            Observer::Slave(itself) => itself == **store,
+        };
         itself && is_slave(store) && !slave.suspect && config.may_lead(**store, slave.session)
     };
     // Each of them has all that was acknowledged; the longest log spares most of what was not.
@@ -164,7 +170,7 @@ fn promote(observed: &Observed<'_>) -> Decision {
     // Who does not answer would hold up every commit. A slave does not know who else is there: it finds
     // out as master.
     let stays = |store: &&StoreId| match observed.observer {
-        Observer::Supervisor => observed.slaves.contains_key(store),
+        Observer::Supervisor { .. } => observed.slaves.contains_key(store),
         Observer::Slave(_) => true,
     };
     let keep = config.in_sync.keys().filter(|store| is_slave(store)).filter(stays).copied().collect();
@@ -180,6 +186,7 @@ mod tests {
     const B: StoreId = StoreId(2);
     const C: StoreId = StoreId(3);
     const S: Session = Session(1);
+    const SUPERVISOR: Observer = Observer::Supervisor { detect_timeout_ms: DETECT_TIMEOUT_MS };
 
     fn config(slaves: &[StoreId]) -> Config {
         let members = [A, B, C].map(|store| (store, Member::default())).into();
@@ -213,7 +220,7 @@ mod tests {
     #[test]
     fn a_master_that_answers_is_left_alone() {
         let config = config(&[B]);
-        let mut seen = observed(&config, Observer::Supervisor, &[(B, slave(5))]);
+        let mut seen = observed(&config, SUPERVISOR, &[(B, slave(5))]);
         assert_eq!(decide(&seen, 99_999), Decision::Wait(None));
         seen.slaves.get_mut(&B).unwrap().master_silent_since = Some(0);
         assert_eq!(decide(&seen, 99_999), Decision::Wait(None), "only the link between the two is cut");
@@ -222,7 +229,7 @@ mod tests {
     #[test]
     fn a_dead_master_is_replaced_at_once_by_the_longest_log() {
         let config = config(&[B, C]);
-        let mut seen = observed(&config, Observer::Supervisor, &[(B, slave(5)), (C, slave(7))]);
+        let mut seen = observed(&config, SUPERVISOR, &[(B, slave(5)), (C, slave(7))]);
         seen.master.dead = true;
         assert_eq!(decide(&seen, 0), Decision::Promote { to: C, session: S, keep: vec![B, C] });
         seen.slaves.remove(&C);
@@ -232,7 +239,7 @@ mod tests {
     #[test]
     fn a_silent_master_is_replaced_when_the_slave_hears_nothing_either() {
         let config = config(&[B]);
-        let mut seen = observed(&config, Observer::Supervisor, &[(B, slave(5))]);
+        let mut seen = observed(&config, SUPERVISOR, &[(B, slave(5))]);
         seen.master.silent_since = Some(1_000);
         assert_eq!(decide(&seen, 99_999), Decision::Wait(None), "only the supervisor's way to it is cut");
         seen.slaves.get_mut(&B).unwrap().master_silent_since = Some(1_400);
@@ -243,7 +250,7 @@ mod tests {
     #[test]
     fn of_a_silent_master_with_the_only_copy_in_sync_people_are_told() {
         let config = config(&[]);
-        let mut seen = observed(&config, Observer::Supervisor, &[(B, slave(5))]);
+        let mut seen = observed(&config, SUPERVISOR, &[(B, slave(5))]);
         seen.master.silent_since = Some(1_000);
         assert_eq!(decide(&seen, 99_999), Decision::Wait(None), "the slave hears it");
         seen.slaves.get_mut(&B).unwrap().master_silent_since = Some(1_000);
@@ -270,19 +277,19 @@ mod tests {
     #[test]
     fn nobody_outside_the_set_is_promoted_nor_a_copy_that_is_suspect_or_in_another_session() {
         let alone = config(&[]);
-        let mut seen = observed(&alone, Observer::Supervisor, &[(B, slave(5))]);
+        let mut seen = observed(&alone, SUPERVISOR, &[(B, slave(5))]);
         seen.master.dead = true;
         assert_eq!(decide(&seen, 0), Decision::Stalled(Stalled::OnlyCopy));
 
         let mut both = config(&[B]);
         let suspect = SlaveSeen { suspect: true, ..slave(5) };
-        let mut seen = observed(&both, Observer::Supervisor, &[(B, suspect), (C, slave(9))]);
+        let mut seen = observed(&both, SUPERVISOR, &[(B, suspect), (C, slave(9))]);
         seen.master.dead = true;
         assert_eq!(decide(&seen, 0), Decision::Stalled(Stalled::NoSlave));
 
         both.flush_mode = FlushMode::Async;
         let rebooted = SlaveSeen { session: Session(2), ..slave(5) };
-        let mut seen = observed(&both, Observer::Supervisor, &[(B, rebooted)]);
+        let mut seen = observed(&both, SUPERVISOR, &[(B, rebooted)]);
         seen.master.dead = true;
         assert_eq!(decide(&seen, 0), Decision::Stalled(Stalled::NoSlave));
     }

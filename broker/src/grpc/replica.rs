@@ -99,6 +99,7 @@ impl Replica for Service {
             data_dir: self.options.data_dir.clone(),
             uptime_ms: self.began.elapsed().as_millis() as u64,
             halted: view.halted.map(|halt| halt.to_string()).unwrap_or_default(),
+            ..pb::ReplicaStatus::default()
         }))
     }
 

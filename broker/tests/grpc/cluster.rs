@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rq_config_files::{ConfigFiles, Written};
-use rq_core::config::{Change, Config, Member, next};
+use rq_config_files::ConfigFiles;
+use rq_core::config::{Change, Config, Member, Written, next};
 use rq_core::ids::{Session, StoreId};
 use rq_proto::reliablequeue::admin_client::AdminClient;
 use rq_proto::reliablequeue::replica_client::ReplicaClient;

@@ -6,7 +6,7 @@ use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::decide::Backends;
+use super::backends::Backends;
 
 /// A connection is held for so long while nobody accepts it.
 const HOLD: Duration = Duration::from_secs(3);

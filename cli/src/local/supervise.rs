@@ -1,14 +1,15 @@
-//! The supervisor: keeps the brokers running, writes what [`decide`](super::decide) says into the configuration, and
+//! The supervisor: keeps the brokers running, writes what [`rq_overseer`] says into the configuration, and
 //! tells the front where to go. Takes one event after another, so that no decision is made from half of what is known.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
 use std::time::{Duration, Instant};
 
-use rq_config_files::{ConfigFiles, StoreError, Written};
-use rq_core::config::{self, Change, Config};
-use rq_core::failover::Decision;
+use rq_config_files::{ConfigFiles, StoreError};
+use rq_core::config::{self, Change, Config, Written};
+use rq_core::failover::{DETECT_TIMEOUT_MS, Decision};
 use rq_core::ids::StoreId;
+use rq_overseer::{self as overseer, First, Seen, Told};
 use rustix::process::Signal;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,13 +17,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::Cluster;
+use super::backends::{self, Backends};
 use super::broker::{self, Event, Launch, What};
-use super::decide::{self, Backends, First, Seen, Told, Trouble};
 use super::describe::Replica;
 use super::failure::LocalError;
 use super::front;
 use super::layout::{ClusterFile, Layout, ReplicaFile};
 use super::process::Process;
+use super::trouble::Trouble;
 use crate::failure::Failure;
 use crate::output;
 
@@ -253,7 +255,7 @@ impl Supervisor {
             say(&news);
         }
         self.config = config;
-        let backends = decide::backends(&self.seen, now);
+        let backends = backends::backends(&self.seen, now);
         self.backends.send_if_modified(|told| {
             let changed = *told != backends;
             *told = backends;
@@ -343,7 +345,7 @@ fn change(files: &ConfigFiles, seen: &[Seen], now: u64, looked: &mut Looked) -> 
         error => Trouble::Store(error.to_string()),
     };
     let (new, did) = match files.read().map_err(store)? {
-        None => match decide::first(seen)? {
+        None => match overseer::first(seen, overseer::min_in_sync(seen.len()))? {
             First::Wait => return Ok(false),
             First::Form(config) => {
                 let did = format!("cluster formed, {} is master", called(&config, config.master));
@@ -353,7 +355,7 @@ fn change(files: &ConfigFiles, seen: &[Seen], now: u64, looked: &mut Looked) -> 
         Some(config) => {
             let before = looked.config.replace(config.clone());
             looked.news.extend(before.and_then(|before| promoted(&before, &config)));
-            decide::is_newest(&config, seen)?;
+            overseer::is_newest(&config, seen)?;
             match next(&config, seen, now)? {
                 Some(change) => {
                     let new = config::next(&config, &change);
@@ -373,15 +375,15 @@ fn change(files: &ConfigFiles, seen: &[Seen], now: u64, looked: &mut Looked) -> 
 
 /// The next change, if any: a new master before all else.
 fn next(config: &Config, seen: &[Seen], now: u64) -> Result<Option<Change>, Trouble> {
-    let promotion = decide::promotion(config, seen, now);
+    let promotion = overseer::promotion(config, seen, DETECT_TIMEOUT_MS, now);
     if let Decision::Promote { to, session, keep } = promotion {
         return Ok(Some(Change::Promote { to, session, keep }));
     }
-    if let Some(change) = decide::membership(config, seen) {
+    if let Some(change) = overseer::membership(config, seen) {
         return Ok(Some(change));
     }
     match promotion {
-        Decision::Stalled(stalled) => Err(Trouble::Stalled(stalled)),
+        Decision::Stalled(stalled) => Err(overseer::Trouble::Stalled(stalled).into()),
         _ => Ok(None),
     }
 }

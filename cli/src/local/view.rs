@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::Directory;
 use super::control::opened;
-use super::decide::Trouble;
 use super::describe::Replica;
 use super::failure::LocalError;
 use super::layout::{ClusterFile, Layout, ReplicaFile};
 use super::process::State;
+use super::trouble::Trouble;
 use crate::args::Global;
 use crate::failure::Failure;
 use crate::output::{self, Output};

@@ -6,6 +6,8 @@
 pub mod children;
 pub mod conditions;
 pub mod crds;
+pub mod observed;
+pub mod plan;
 #[expect(unreachable_pub, reason = "the derive repeats each struct in a scope of its own")]
 pub mod queue;
 #[expect(unreachable_pub, reason = "the derive repeats each struct in a scope of its own")]

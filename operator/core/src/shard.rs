@@ -20,6 +20,7 @@ use thiserror::Error;
     plural = "queueshards",
     shortname = "rqs",
     namespaced,
+    derive = "PartialEq",
     doc = "The configuration of one shard of a ReliableQueue. Machines write it; people look at the ReliableQueue.",
     printcolumn(name = "Epoch", type_ = "integer", json_path = ".spec.epoch"),
     printcolumn(name = "Master", type_ = "string", json_path = ".spec.master"),
