@@ -2,6 +2,8 @@
 
 use rq_core::config::{Illegal, next};
 use rq_core::failover::DETECT_TIMEOUT_MS;
+use rq_core::ids::Session;
+use rq_proto::reliablequeue as pb;
 
 use super::*;
 
@@ -205,4 +207,37 @@ fn a_replica_at_another_address_is_registered_there() {
     pair[1].address = "127.0.0.1:9086".to_owned();
     pair[1].silent_since = Some(1_000);
     assert_eq!(membership(&moved, &pair), None, "what it said may be of an earlier process");
+}
+
+#[test]
+fn a_lost_configuration_is_known_once_every_member_of_the_newest_has_answered() {
+    let (config, mut pair) = pair();
+    assert_eq!(kept(&pair), None, "nobody has kept one");
+    let keeps = |seen: &mut Seen, config: &Config| {
+        if let Some(told) = &mut seen.told {
+            told.config = Some(config.clone());
+            told.config_version = config.version;
+        }
+    };
+    keeps(&mut pair[1], &config);
+    let newer = next(&config, &Change::Touch { by: (A, Epoch(1)) }).unwrap();
+    keeps(&mut pair[0], &newer);
+    assert_eq!(kept(&pair), Some(&newer));
+    pair[1].silent_since = Some(1_000);
+    assert_eq!(kept(&pair), None, "the other member may know a newer one");
+}
+
+#[test]
+fn a_lost_configuration_is_not_known_while_somebody_has_promised_more() {
+    let (config, mut pair) = pair();
+    for seen in &mut pair {
+        if let Some(told) = &mut seen.told {
+            told.config = Some(config.clone());
+        }
+    }
+    assert_eq!(kept(&pair), Some(&config));
+    if let Some(told) = &mut pair[1].told {
+        told.promised = Epoch(2);
+    }
+    assert_eq!(kept(&pair), None);
 }
