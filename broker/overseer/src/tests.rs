@@ -206,3 +206,13 @@ fn a_replica_at_another_address_is_registered_there() {
     pair[1].silent_since = Some(1_000);
     assert_eq!(membership(&moved, &pair), None, "what it said may be of an earlier process");
 }
+
+#[test]
+fn a_configuration_behind_what_an_answering_replica_has_seen_is_refused() {
+    let (config, mut pair) = pair();
+    pair[1] = seen(1, &pb::ReplicaStatus { promised: 1, config_version: 5, ..status(B) });
+    let behind = Trouble::ConfigBehind { name: "r1".to_owned(), seen: 5, version: 2 };
+    assert_eq!(is_newest(&config, &pair), Err(behind));
+    pair[1].silent_since = Some(900);
+    assert_eq!(is_newest(&config, &pair), Ok(()), "its word may be of a store that is gone");
+}
