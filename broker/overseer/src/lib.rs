@@ -56,6 +56,18 @@ pub enum Trouble {
         /// What the configuration says.
         epoch: Epoch,
     },
+    /// A replica has seen a newer version.
+    #[error(
+        "the configuration is of version {version}, and {name} has seen version {seen}: bring back the newest one"
+    )]
+    ConfigBehind {
+        /// Who has.
+        name: String,
+        /// What it has seen.
+        seen: u64,
+        /// What the configuration says.
+        version: u64,
+    },
     /// Nobody can be promoted.
     #[error("{0}")]
     Stalled(Stalled),
@@ -98,15 +110,17 @@ pub fn first(seen: &[Seen], min_in_sync: u8) -> Result<First, Trouble> {
     Ok(First::Form(Config::form(master, session, members, min_in_sync)))
 }
 
-/// Refuses a configuration that is older than what a replica has promised.
+/// Refuses a configuration that is older than what a replica has promised, or than the version that an answering one has
+/// seen. It must have been read after the replicas answered: they may know of a change before a cache does.
 pub fn is_newest(config: &Config, seen: &[Seen]) -> Result<(), Trouble> {
     let newer = |seen: &Seen| {
+        let name = || seen.name.clone();
         let promised = seen.told.as_ref()?.promised;
-        (promised > config.epoch).then(|| Trouble::ConfigOld {
-            name: seen.name.clone(),
-            promised,
-            epoch: config.epoch,
-        })
+        if promised > config.epoch {
+            return Some(Trouble::ConfigOld { name: name(), promised, epoch: config.epoch });
+        }
+        let (version, newest) = (config.version, seen.answer()?.config_version);
+        (newest > version).then(|| Trouble::ConfigBehind { name: name(), seen: newest, version })
     };
     seen.iter().find_map(newer).map_or(Ok(()), Err)
 }

@@ -241,3 +241,13 @@ fn a_lost_configuration_is_not_known_while_somebody_has_promised_more() {
     }
     assert_eq!(kept(&pair), None);
 }
+
+#[test]
+fn a_configuration_behind_what_an_answering_replica_has_seen_is_refused() {
+    let (config, mut pair) = pair();
+    pair[1] = seen(1, &pb::ReplicaStatus { promised: 1, config_version: 5, ..status(B) });
+    let behind = Trouble::ConfigBehind { name: "r1".to_owned(), seen: 5, version: 2 };
+    assert_eq!(is_newest(&config, &pair), Err(behind));
+    pair[1].silent_since = Some(900);
+    assert_eq!(is_newest(&config, &pair), Ok(()), "its word may be of a store that is gone");
+}

@@ -77,7 +77,7 @@ impl Told {
     }
 
     /// Its store has never been of a shard.
-    pub(crate) fn is_new(&self) -> bool {
+    pub fn is_new(&self) -> bool {
         let bytes = self.end.max(self.durable);
         self.config_version == 0 && bytes == Lsn(0) && self.promised.max(self.log_epoch) == Epoch(0)
     }

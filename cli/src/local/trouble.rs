@@ -24,6 +24,11 @@ pub(super) enum Trouble {
         "the configuration is of epoch {epoch}, and {name} has promised epoch {promised}: bring back the newest directory `config`"
     )]
     ConfigOld { name: String, promised: Epoch, epoch: Epoch },
+    /// A replica has seen a newer version.
+    #[error(
+        "the configuration is of version {version}, and {name} has seen version {seen}: bring back the newest directory `config`"
+    )]
+    ConfigBehind { name: String, seen: u64, version: u64 },
     /// Nobody can be promoted.
     #[error("{0}")]
     Stalled(Stalled),
@@ -38,6 +43,9 @@ impl From<rq_overseer::Trouble> for Trouble {
             rq_overseer::Trouble::ConfigLost(name) => Self::ConfigLost(name),
             rq_overseer::Trouble::ConfigOld { name, promised, epoch } => {
                 Self::ConfigOld { name, promised, epoch }
+            }
+            rq_overseer::Trouble::ConfigBehind { name, seen, version } => {
+                Self::ConfigBehind { name, seen, version }
             }
             rq_overseer::Trouble::Stalled(stalled) => Self::Stalled(stalled),
         }

@@ -18,8 +18,10 @@ use kube::{Resource as _, ResourceExt as _};
 
 use crate::queue::ReliableQueue;
 
-/// Port on which a broker serves clients and its slaves.
+/// Port on which a broker serves clients.
 pub const CLIENT_PORT: u16 = 8081;
+/// Port on which brokers and the operator speak with a broker, each with a certificate.
+pub const PEER_PORT: u16 = 8083;
 /// Port on which a broker serves metrics and health.
 pub const HTTP_PORT: u16 = 8082;
 /// Label of the queue that an object belongs to.
@@ -28,6 +30,8 @@ pub const QUEUE_LABEL: &str = "app.kubernetes.io/instance";
 pub const ROLE_LABEL: &str = "reliablequeue.dev/role";
 /// Annotation of the pods: a number for all that a running broker cannot change.
 pub const REVISION_ANNOTATION: &str = "reliablequeue.dev/settings";
+/// Annotation of the pods: a number for the certificate with which they started.
+pub const CERTIFICATE_ANNOTATION: &str = "reliablequeue.dev/certificate";
 
 /// All that a queue is made of, besides its `QueueShard` and its volumes.
 #[derive(Clone, PartialEq, Debug)]
@@ -51,9 +55,9 @@ pub struct Children {
 }
 
 impl Children {
-    /// As the spec says, with this image where it names none.
+    /// As the spec says, with this image where it names none, and pods that start anew for another certificate than this.
     #[must_use]
-    pub fn of(queue: &ReliableQueue, image: &str) -> Self {
+    pub fn of(queue: &ReliableQueue, image: &str, certificate: &str) -> Self {
         let config_map = settings::config_map(queue);
         Self {
             service_account: access::service_account(queue),
@@ -62,7 +66,7 @@ impl Children {
             service: services::for_clients(queue),
             pod_service: services::for_pods(queue),
             disruption_budget: disruption::budget(queue),
-            stateful_set: pods::stateful_set(queue, image, &settings::revision(&config_map)),
+            stateful_set: pods::stateful_set(queue, image, &settings::revision(&config_map), certificate),
             config_map,
         }
     }
@@ -77,6 +81,24 @@ pub fn shard_name(queue: &ReliableQueue) -> String {
 /// Name of the Service that gives each pod a name.
 pub(crate) fn pod_service_name(queue: &ReliableQueue) -> String {
     format!("{}-pods", queue.name_any())
+}
+
+/// The name in the certificate of a queue, by which its brokers and the operator know each other. No DNS has it.
+#[must_use]
+pub fn peer_name(queue: &ReliableQueue) -> String {
+    format!("{}.{}.reliablequeue.internal", queue.name_any(), queue.namespace().unwrap_or_default())
+}
+
+/// Name of the Secret with that certificate, its key, and the authority's certificate. The pods mount it.
+#[must_use]
+pub fn certificate_secret(queue: &ReliableQueue) -> String {
+    format!("{}-certificate", queue.name_any())
+}
+
+/// Name of the Secret with the authority's certificate and key. Nobody mounts it.
+#[must_use]
+pub fn authority_secret(queue: &ReliableQueue) -> String {
+    format!("{}-authority", queue.name_any())
 }
 
 /// Labels by which the pods of a queue are found.

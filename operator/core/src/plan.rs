@@ -3,6 +3,17 @@
 //! the next look sees what came of it. Promotions are no part of it: they cannot wait for a queue of work, so the failure
 //! detector makes them by itself ([`rq_overseer`]).
 
+mod certificate;
+mod children;
+mod differs;
+mod rollout;
+mod scale;
+mod settings;
+mod shard;
+mod status;
+mod view;
+mod volumes;
+
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -12,8 +23,18 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use rq_core::config::{Change, Config, FlushPolicy};
 use rq_core::ids::StoreId;
 
+pub use self::children::APPLIED_ANNOTATION;
+pub(crate) use self::rollout::Rollout;
+use self::scale::Step;
+pub use self::settings::ACCEPT_DATA_LOSS;
+use self::view::View;
 use crate::observed::Observed;
 use crate::queue::status::ReliableQueueStatus;
+
+/// A queue at rest is looked at again after so long: a change that no watch told of is found then.
+const AT_REST: Duration = Duration::from_mins(1);
+/// What is waited for is looked at again after so long.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// What the operator was released with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -88,6 +109,7 @@ pub enum Action {
 }
 
 /// An object that the operator makes.
+#[expect(clippy::large_enum_variant, reason = "an action boxes it")]
 #[derive(Clone, PartialEq, Debug)]
 pub enum Child {
     /// The account of the brokers.
@@ -122,6 +144,58 @@ pub struct Note {
 /// What is to be done about a queue.
 #[must_use]
 pub fn plan(observed: &Observed, release: &Release) -> Plan {
-    let _ = (observed, release);
-    Plan::default()
+    let view = View::of(observed, release);
+    let mut events = Vec::new();
+    let actions = if observed.queue.metadata.deletion_timestamp.is_some() {
+        // What goes with the queue must not be made anew while it goes.
+        (Vec::new(), rollout::next(&view, Some("the queue is being deleted")).0)
+    } else {
+        actions(&view, &mut events)
+    };
+    let (actions, rollout) = actions;
+    let wait = if actions.is_empty() && !matches!(rollout, Rollout::Rolling { .. }) { AT_REST } else { BUSY };
+    let renewal = certificate::until_renewal(&view).filter(|left| !left.is_zero());
+    Plan {
+        actions,
+        status: status::status(observed, release, &rollout),
+        events,
+        look_again: Some(renewal.map_or(wait, |left| wait.min(left))),
+    }
+}
+
+/// All acts, and how far the pods are as the spec says. What others must wait for comes first.
+fn actions(view: &View<'_>, notes: &mut Vec<Note>) -> (Vec<Action>, Rollout) {
+    let mut actions: Vec<_> = certificate::issue(view).into_iter().collect();
+    let kept = shard::keep(view, notes);
+    let accepted = settings::accepted_loss(view, notes);
+    if view.paused() {
+        actions.extend(kept.into_iter().chain(accepted));
+        return (actions, rollout::next(view, None).0);
+    }
+    let applies = children::applies(view);
+    let changed = !applies.before.is_empty() || applies.stateful_set.is_some();
+    actions.extend(applies.before);
+    actions.extend(kept);
+    actions.extend(shard::own(view));
+    actions.extend(applies.stateful_set);
+    actions.extend(volumes::grow(view));
+    // One change of the shard at a time: each is made from the version that was seen.
+    let step = scale::step(view);
+    let mut busy = changed.then(|| "the objects of the queue are being changed".to_owned());
+    match accepted
+        .or_else(|| settings::min_in_sync(view))
+        .map_or_else(|| step, |change| Some(Step::Act(change)))
+    {
+        Some(Step::Act(action)) => {
+            busy = busy.or_else(|| Some("the configuration of the shard is being changed".to_owned()));
+            actions.push(action);
+        }
+        Some(Step::Wait(why)) => busy = busy.or(Some(why)),
+        None => {}
+    }
+    actions.extend(settings::flush_mode(view));
+    let (rollout, act) = rollout::next(view, busy.as_deref());
+    actions.extend(act);
+    notes.extend(actions.iter().filter_map(rollout::note));
+    (actions, rollout)
 }

@@ -121,14 +121,44 @@ pub struct ReliableQueueSpec {
     #[x_kube(
         validation = Rule::new("self.all(key, key.size() <= 64 && key.matches('^[a-z]+(-[a-z]+)*$'))")
             .message("write the keys of config as on the command line of the broker, in lower-case letters and '-', such as max-body"),
-        validation = Rule::new("!['data', 'listen', 'http', 'cluster', 'config', 'config-store', 'name', 'allow-unsafe-filesystem'].exists(key, key in self)")
-            .message("remove data, listen, http, cluster, config, config-store, name and allow-unsafe-filesystem from config: the operator sets them"),
+        validation = settings_rule(),
     )]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, String>,
     /// Whether changes of this spec are carried out. Failover goes on while they are not.
     #[serde(default)]
     pub reconcile: Reconcile,
+}
+
+/// Settings of the broker that the operator gives it, by their names on the command line.
+const SET_BY_OPERATOR: [&str; 16] = [
+    "data",
+    "listen",
+    "http",
+    "cluster",
+    "config",
+    "config-store",
+    "name",
+    "allow-unsafe-filesystem",
+    "queue-shard",
+    "advertise",
+    "peer-listen",
+    "peer-tls",
+    "peer-tls-name",
+    "self-promotion",
+    "ack-timeout",
+    "rejoin-lag",
+];
+
+/// That the settings of the user are none of the operator's.
+fn settings_rule() -> Rule {
+    let told = format!(
+        "remove {} and {} from config: the operator sets them, some from other fields of the spec",
+        SET_BY_OPERATOR[..SET_BY_OPERATOR.len() - 1].join(", "),
+        SET_BY_OPERATOR[SET_BY_OPERATOR.len() - 1]
+    );
+    Rule::new(format!("!{SET_BY_OPERATOR:?}.exists(key, key in self)").replace('"', "'"))
+        .message(told.as_str())
 }
 
 fn name_rule() -> Rule {

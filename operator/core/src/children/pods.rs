@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, ConfigMapEnvSource, Container, ContainerPort, EnvFromSource, EnvVar,
     EnvVarSource, HTTPGetAction, LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaim,
     PersistentVolumeClaimSpec, PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, ProjectedVolumeSource, SeccompProfile, SecurityContext,
+    PodTemplateSpec, Probe, ProjectedVolumeSource, SeccompProfile, SecretVolumeSource, SecurityContext,
     ServiceAccountTokenProjection, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
     VolumeProjection, VolumeResourceRequirements, WeightedPodAffinityTerm,
 };
@@ -22,7 +22,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
 
-use super::{CLIENT_PORT, HTTP_PORT, REVISION_ANNOTATION, metadata, pod_service_name, selector, shard_name};
+use super::{
+    CERTIFICATE_ANNOTATION, CLIENT_PORT, HTTP_PORT, PEER_PORT, REVISION_ANNOTATION, certificate_secret,
+    metadata, peer_name, pod_service_name, selector, shard_name,
+};
 use crate::queue::ReliableQueue;
 use crate::queue::scheduling::Spread;
 use crate::queue::spec::{BrokerInitiated, FailoverMode, OnDelete, PullPolicy};
@@ -33,6 +36,10 @@ const USER: i64 = 65_532;
 const VOLUME: &str = "data";
 const MOUNT: &str = "/data";
 const STORE: &str = "/data/store";
+/// Where the broker finds its certificate.
+const CERTIFICATE: &str = "/certificate";
+/// Only its user and its group read the key.
+const CERTIFICATE_MODE: i32 = 0o440;
 /// Where a client of the API server looks for its account's token.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Lifetime of that token, in seconds. The kubelet renews it.
@@ -42,7 +49,12 @@ const STOP_SECONDS: i64 = 60;
 /// A pod counts as available when it was ready for so long, in seconds.
 const MIN_READY_SECONDS: i32 = 10;
 
-pub(super) fn stateful_set(queue: &ReliableQueue, image: &str, settings: &str) -> StatefulSet {
+pub(super) fn stateful_set(
+    queue: &ReliableQueue,
+    image: &str,
+    settings: &str,
+    certificate: &str,
+) -> StatefulSet {
     let mut template = metadata(queue, String::new());
     template.name = None;
     template.namespace = None;
@@ -51,6 +63,7 @@ pub(super) fn stateful_set(queue: &ReliableQueue, image: &str, settings: &str) -
     template.labels.get_or_insert_default().extend(extra.labels.clone());
     let mut annotations = extra.annotations.clone();
     annotations.insert(REVISION_ANNOTATION.to_owned(), settings.to_owned());
+    annotations.insert(CERTIFICATE_ANNOTATION.to_owned(), certificate.to_owned());
     template.annotations = Some(annotations);
     let retention = match queue.spec.storage.on_delete {
         OnDelete::Retain => "Retain",
@@ -134,7 +147,7 @@ fn pod(queue: &ReliableQueue, image: &str) -> PodSpec {
         affinity: affinity(queue),
         topology_spread_constraints: zones(queue).map(|constraint| vec![constraint]),
         containers: vec![broker(queue, image)],
-        volumes: Some(vec![account()]),
+        volumes: Some(vec![account(), certificate(queue)]),
         ..PodSpec::default()
     }
 }
@@ -168,9 +181,13 @@ fn broker(queue: &ReliableQueue, image: &str) -> Container {
             }),
             ..EnvFromSource::default()
         }]),
-        ports: Some(vec![port("grpc", CLIENT_PORT), port("http", HTTP_PORT)]),
+        ports: Some(vec![port("grpc", CLIENT_PORT), port("http", HTTP_PORT), port("peers", PEER_PORT)]),
         resources: Some(queue.spec.resources.clone()),
-        volume_mounts: Some(vec![mount(VOLUME, MOUNT, false), mount("account", ACCOUNT, true)]),
+        volume_mounts: Some(vec![
+            mount(VOLUME, MOUNT, false),
+            mount("account", ACCOUNT, true),
+            mount("certificate", CERTIFICATE, true),
+        ]),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             read_only_root_filesystem: Some(true),
@@ -222,6 +239,13 @@ fn environment(queue: &ReliableQueue) -> Vec<EnvVar> {
         |name: &str, value: String| EnvVar { name: name.to_owned(), value: Some(value), ..EnvVar::default() };
     let mut variables = vec![
         of_pod("RQ_NAME", "metadata.name"),
+        // It comes before the variable that is made from it.
+        of_pod("POD_IP", "status.podIP"),
+        fixed("RQ_ADVERTISE", format!("$(POD_IP):{PEER_PORT}")),
+        fixed("RQ_PEER_LISTEN", format!("0.0.0.0:{PEER_PORT}")),
+        fixed("RQ_PEER_TLS", CERTIFICATE.to_owned()),
+        fixed("RQ_PEER_TLS_NAME", peer_name(queue)),
+        fixed("RQ_ACK_TIMEOUT", queue.spec.replication.ack_timeout.0.clone()),
         fixed("RQ_CLUSTER", queue.name_any()),
         fixed("RQ_DATA", STORE.to_owned()),
         fixed("RQ_LISTEN", format!("0.0.0.0:{CLIENT_PORT}")),
@@ -230,6 +254,9 @@ fn environment(queue: &ReliableQueue) -> Vec<EnvVar> {
         fixed("RQ_SELF_PROMOTION", by_itself.to_string()),
         fixed("RQ_LOG_FORMAT", "json".to_owned()),
     ];
+    // The broker has units of its own; the rules of the CRD let no size through that is none.
+    let lag = queue.spec.replication.rejoin_lag.bytes().ok();
+    variables.extend(lag.map(|bytes| fixed("RQ_REJOIN_LAG", bytes.to_string())));
     let extra = queue.spec.scheduling.pod_template.env.iter().map(|variable| EnvVar {
         name: variable.name.clone(),
         value: variable.value.clone(),
@@ -237,6 +264,19 @@ fn environment(queue: &ReliableQueue) -> Vec<EnvVar> {
     });
     variables.extend(extra);
     variables
+}
+
+/// The Secret appears when the operator has made it; until then the kubelet waits with the pod.
+fn certificate(queue: &ReliableQueue) -> Volume {
+    Volume {
+        name: "certificate".to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(certificate_secret(queue)),
+            default_mode: Some(CERTIFICATE_MODE),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
 }
 
 /// The account's token, renewed by the kubelet, with what else a client in a pod looks for beside it.

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
 
-use super::{CLIENT_PORT, HTTP_PORT, metadata, pod_service_name, selector};
+use super::{CLIENT_PORT, HTTP_PORT, PEER_PORT, metadata, pod_service_name, selector};
 use crate::queue::ReliableQueue;
 use crate::queue::spec::ServiceType;
 
@@ -37,7 +37,7 @@ pub(super) fn for_pods(queue: &ReliableQueue) -> Service {
             cluster_ip: Some("None".to_owned()),
             publish_not_ready_addresses: Some(true),
             selector: Some(selector(queue)),
-            ports: Some(vec![port("grpc", CLIENT_PORT), port("http", HTTP_PORT)]),
+            ports: Some(vec![port("grpc", CLIENT_PORT), port("http", HTTP_PORT), port("peers", PEER_PORT)]),
             ..ServiceSpec::default()
         }),
         ..Service::default()

@@ -1,0 +1,70 @@
+//! How many pods there are. More are made at once; fewer only when the shard knows nothing of those that go: a master
+//! among them hands over first, then they are taken out of the configuration, then their pods go.
+
+use rq_core::config::{Change, Config};
+use rq_core::ids::StoreId;
+
+use super::Action;
+use super::children::replicas_of;
+use super::view::{PodSeen, Shard, View};
+
+/// Pods that the `StatefulSet` is to have now: those of the spec, or as many as there are while some of them are members.
+pub(super) fn pods(view: &View<'_>) -> u32 {
+    let there = view.observed.existing.stateful_set.as_ref().and_then(replicas_of);
+    let above = |ordinal: u32| ordinal.saturating_add(1);
+    let needed = match &view.shard {
+        Shard::Formed(config) => config.members.values().filter_map(|member| view.ordinal_of(member)).max(),
+        // Nobody can tell who is needed: all of them.
+        _ => view.pods.last().map(|pod| pod.ordinal),
+    };
+    let needed = needed.map_or(0, above);
+    if needed > view.replicas { there.unwrap_or(needed).max(view.replicas) } else { view.replicas }
+}
+
+/// The next step of a scale-in; none if no member is one too many.
+pub(super) fn step(view: &View<'_>) -> Option<Step> {
+    let config = view.config()?;
+    let leaving: Vec<StoreId> = config
+        .members
+        .iter()
+        .filter(|(_, member)| view.ordinal_of(member).is_some_and(|ordinal| ordinal >= view.replicas))
+        .map(|(store, _)| *store)
+        .collect();
+    if leaving.contains(&config.master) {
+        return Some(hand_over(view));
+    }
+    let leaving = leaving.into_iter().max_by_key(|store| ordinal(view, config, *store))?;
+    let in_sync = config.in_sync.contains_key(&leaving);
+    let left = config.in_sync.len() - usize::from(in_sync);
+    let needed = usize::try_from(view.observed.queue.spec.min_in_sync()).unwrap_or(1).max(1);
+    Some(if in_sync && left < needed {
+        Step::Wait(format!("without the replicas that go, {left} of {needed} copies would be in sync"))
+    } else {
+        Step::Act(Action::Write(Change::Remove { store: leaving }))
+    })
+}
+
+/// What a scale-in does next.
+pub(super) enum Step {
+    Act(Action),
+    Wait(String),
+}
+
+/// To the first replica that stays and can lead.
+fn hand_over(view: &View<'_>) -> Step {
+    let stays = |ordinal: u32| ordinal < view.replicas;
+    let to = view.pods.iter().find(|pod| stays(pod.ordinal) && !pod.terminating && view.in_sync(pod));
+    match (view.serving_master(), to.and_then(PodSeen::store)) {
+        (Some(_), Some(to)) => Step::Act(Action::HandOver { to }),
+        (None, _) => {
+            Step::Wait("the master is one of the replicas that go, and it does not serve".to_owned())
+        }
+        (_, None) => {
+            Step::Wait("the master is one of the replicas that go, and none that stays is in sync".to_owned())
+        }
+    }
+}
+
+fn ordinal(view: &View<'_>, config: &Config, store: StoreId) -> Option<u32> {
+    config.members.get(&store).and_then(|member| view.ordinal_of(member))
+}
