@@ -3,6 +3,9 @@
 //! the next look sees what came of it. Promotions are no part of it: they cannot wait for a queue of work, so the failure
 //! detector makes them by itself ([`rq_overseer`]).
 
+mod rollout;
+mod status;
+
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -122,6 +125,7 @@ pub struct Note {
 /// What is to be done about a queue.
 #[must_use]
 pub fn plan(observed: &Observed, release: &Release) -> Plan {
-    let _ = (observed, release);
-    Plan::default()
+    let status = status::status(observed, release, &rollout::Rollout::UpToDate);
+    let events = status::events(observed.queue.status.as_ref(), &status);
+    Plan { status, events, ..Plan::default() }
 }
