@@ -86,7 +86,7 @@ fn config(replicas: u16) -> Config {
 }
 
 /// A queue at rest, with so many replicas.
-fn at_rest(replicas: u16, spec: Value) -> Observed {
+fn at_rest(replicas: u16, spec: &Value) -> Observed {
     let mut whole = json!({ "replicas": replicas, "storage": { "size": "10Gi" } });
     for (key, value) in spec.as_object().unwrap() {
         whole[key] = value.clone();
@@ -148,7 +148,7 @@ fn told(observed: &mut Observed, ordinal: usize) -> &mut Told {
     observed.replicas[ordinal].told.as_mut().unwrap()
 }
 
-fn container(observed: &mut Observed, ordinal: usize, change: Value) {
+fn container(observed: &mut Observed, ordinal: usize, change: &Value) {
     let mut pod = serde_json::to_value(&observed.pods[ordinal]).unwrap();
     for (key, value) in change.as_object().unwrap() {
         pod["status"]["containerStatuses"][0][key] = value.clone();
@@ -160,7 +160,7 @@ fn container(observed: &mut Observed, ordinal: usize, change: Value) {
 
 /// orders-1 is out of the set, because of this.
 fn slave_out(change: impl FnOnce(&mut Observed)) -> Observed {
-    let mut observed = at_rest(2, json!({}));
+    let mut observed = at_rest(2, &json!({}));
     reshape(&mut observed, |config| {
         config.in_sync.remove(&store(1));
     });
@@ -169,7 +169,7 @@ fn slave_out(change: impl FnOnce(&mut Observed)) -> Observed {
 }
 
 /// The master is gone, with this change.
-fn master_lost(spec: Value, change: impl FnOnce(&mut Observed)) -> Observed {
+fn master_lost(spec: &Value, change: impl FnOnce(&mut Observed)) -> Observed {
     let mut observed = at_rest(2, spec);
     observed.pods.remove(0);
     observed.replicas[0].running = false;

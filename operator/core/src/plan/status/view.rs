@@ -44,8 +44,8 @@ impl<'o> View<'o> {
             None => (None, None),
         };
         let distrust = match &observed.trouble {
-            Some(trouble @ (Trouble::ConfigLost(_) | Trouble::ConfigOld { .. })) => Some(trouble.to_string()),
             Some(Trouble::Stalled(_)) | None => unreadable,
+            Some(of_config) => Some(of_config.to_string()),
         };
         let wanted = (0..observed.queue.spec.replicas).map(|ordinal| format!("{name}-{ordinal}")).collect();
         Self { observed, config, distrust, wanted }
