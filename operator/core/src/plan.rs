@@ -155,9 +155,11 @@ pub fn plan(observed: &Observed, release: &Release) -> Plan {
     let (actions, rollout) = actions;
     let wait = if actions.is_empty() && !matches!(rollout, Rollout::Rolling { .. }) { AT_REST } else { BUSY };
     let renewal = certificate::until_renewal(&view).filter(|left| !left.is_zero());
+    let status = status::status(observed, release, &rollout);
+    events.extend(status::events(observed.queue.status.as_ref(), &status));
     Plan {
         actions,
-        status: status::status(observed, release, &rollout),
+        status,
         events,
         look_again: Some(renewal.map_or(wait, |left| wait.min(left))),
     }

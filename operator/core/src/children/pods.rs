@@ -183,6 +183,8 @@ fn broker(queue: &ReliableQueue, image: &str) -> Container {
         }]),
         ports: Some(vec![port("grpc", CLIENT_PORT), port("http", HTTP_PORT), port("peers", PEER_PORT)]),
         resources: Some(queue.spec.resources.clone()),
+        // A broker that cannot start says why in its last line, and the queue's status repeats it.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         volume_mounts: Some(vec![
             mount(VOLUME, MOUNT, false),
             mount("account", ACCOUNT, true),

@@ -1,23 +1,205 @@
-//! What is told of a queue, from what is seen alone.
+//! What a queue's status says, from what is seen of it: one file for each group of conditions. A queue at rest has the same
+//! status at each look, so that no sentence holds a number that moves by itself.
 
-use super::{Release, Rollout};
+mod copies;
+mod settings;
+mod storage;
+mod topology;
+mod view;
+mod writes;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
+use rq_core::config::FlushMode as CoreFlushMode;
+
+use self::view::View;
+use super::rollout::Rollout;
+use super::{Note, Release};
+use crate::children::{CLIENT_PORT, pod_service_name, selector};
+use crate::conditions::{ConditionStatus, ConditionType, Finding, Reason, merge};
 use crate::observed::Observed;
-use crate::queue::status::ReliableQueueStatus;
+use crate::queue::ReliableQueue;
+use crate::queue::spec::FlushMode;
+use crate::queue::status::{Endpoints, LastFailover, ReliableQueueStatus};
 
-/// The whole status.
-pub(crate) fn status(observed: &Observed, _release: &Release, _rollout: &Rollout) -> ReliableQueueStatus {
-    let config = observed.shard.as_ref().and_then(|shard| shard.spec.config().ok().flatten());
-    let name = |store| config.as_ref()?.members.get(&store).map(|member| member.name.clone());
-    let before = observed.queue.status.clone().unwrap_or_default();
+/// Conditions whose changes people are told as events. Another master is told by who sees it, the failure detector.
+const TOLD: [ConditionType; 6] = [
+    ConditionType::WritesAvailable,
+    ConditionType::FullyReplicated,
+    ConditionType::FailoverReady,
+    ConditionType::UpToDate,
+    ConditionType::ConfigAccepted,
+    ConditionType::Ready,
+];
+
+/// The whole status. It takes from the one before only the times of conditions that stay, and the last failover.
+pub(crate) fn status(observed: &Observed, release: &Release, rollout: &Rollout) -> ReliableQueueStatus {
+    let view = View::of(observed);
+    let queue = &observed.queue;
+    let before = queue.status.clone().unwrap_or_default();
+    let mut findings = vec![
+        writes::available(&view),
+        copies::replicated(&view),
+        copies::failover_ready(&view),
+        topology::satisfied(&view),
+        storage::healthy(&view),
+        settings::up_to_date(rollout),
+        settings::accepted(&view),
+    ];
+    findings.insert(0, ready(&view, &findings));
+    let generation = queue.metadata.generation.unwrap_or_default();
+    let in_sync = view.in_sync();
+    let copies = count(in_sync.len());
+    let ready = observed.pods.iter().filter(|pod| view::is_ready(pod)).count();
     ReliableQueueStatus {
-        observed_generation: observed.queue.metadata.generation,
-        master: config.as_ref().and_then(|config| name(config.master)),
-        epoch: config.as_ref().map(|config| config.epoch.0.into()),
-        in_sync: config
-            .iter()
-            .flat_map(|config| config.in_sync.keys())
-            .filter_map(|store| name(*store))
-            .collect(),
-        ..before
+        observed_generation: queue.metadata.generation,
+        conditions: merge(&before.conditions, &findings, generation, &observed.now),
+        replicas: count(observed.pods.len()),
+        ready_replicas: count(ready),
+        in_sync_replicas: copies,
+        copies: Some(format!("{copies}/{}", queue.spec.replicas)),
+        selector: Some(query(queue)),
+        master: master(&view, &findings),
+        epoch: view.config.as_ref().map(|config| config.epoch.0.into()),
+        in_sync: in_sync.into_iter().map(str::to_owned).collect(),
+        flush_mode: flush_mode(&view),
+        image: Some(queue.spec.image.clone().unwrap_or_else(|| release.broker_image.clone())),
+        endpoints: Some(endpoints(&view)),
+        last_failover: newest(before.last_failover, observed.failover.clone()),
     }
 }
+
+/// All that the user asked for is there, or the first that is not.
+fn ready(view: &View<'_>, findings: &[Finding]) -> Finding {
+    let counts = |finding: &&Finding| match (finding.condition, finding.reason) {
+        // The user has it as asked for.
+        (ConditionType::FailoverReady, Reason::Manual | Reason::OperatorOnly) => false,
+        (ConditionType::FailoverReady, Reason::SingleInSync) => view.wanted.len() > 1,
+        (ConditionType::TopologySatisfied, reason) => topology::is_demanded(view, reason),
+        _ => true,
+    };
+    let first = |status: ConditionStatus| {
+        findings.iter().filter(|finding| finding.status == status).find(counts).cloned()
+    };
+    let worst = first(ConditionStatus::False).or_else(|| first(ConditionStatus::Unknown));
+    match worst {
+        Some(worst) => Finding { condition: ConditionType::Ready, ..worst },
+        None => holds(ConditionType::Ready, "the queue is as its spec asks".to_owned()),
+    }
+}
+
+/// The pod that is master, or is becoming it.
+fn master(view: &View<'_>, findings: &[Finding]) -> Option<String> {
+    let lost = findings.iter().any(|finding| {
+        finding.condition == ConditionType::WritesAvailable
+            && finding.status == ConditionStatus::False
+            && finding.reason == Reason::NoMaster
+    });
+    view.serving().or_else(|| view.appointed().filter(|_| !lost)).map(str::to_owned)
+}
+
+/// As the log says now; on the way from one mode to the other, as the configuration says.
+fn flush_mode(view: &View<'_>) -> Option<FlushMode> {
+    let told = view.serving().and_then(|master| view.told(master)).and_then(|told| told.flush_policy);
+    let mode =
+        told.map(|policy| policy.mode).or_else(|| view.config.as_ref().map(|config| config.flush_mode));
+    mode.map(|mode| match mode {
+        CoreFlushMode::Sync => FlushMode::Sync,
+        CoreFlushMode::Async => FlushMode::Async,
+    })
+}
+
+fn endpoints(view: &View<'_>) -> Endpoints {
+    let queue = &view.observed.queue;
+    let namespace = queue.namespace().unwrap_or_default();
+    let pods = pod_service_name(queue);
+    Endpoints {
+        bootstrap: format!("{}.{namespace}.svc:{CLIENT_PORT}", queue.name_any()),
+        replicas: view
+            .wanted
+            .iter()
+            .map(|pod| format!("{pod}.{pods}.{namespace}.svc:{CLIENT_PORT}"))
+            .collect(),
+    }
+}
+
+fn query(queue: &ReliableQueue) -> String {
+    let label = |(key, value): (String, String)| format!("{key}={value}");
+    selector(queue).into_iter().map(label).collect::<Vec<_>>().join(",")
+}
+
+/// What an operator that has just started has not seen is still known from the status before.
+fn newest(before: Option<LastFailover>, seen: Option<LastFailover>) -> Option<LastFailover> {
+    match (before, seen) {
+        (Some(before), Some(seen)) if before.epoch > seen.epoch => Some(before),
+        (before, seen) => seen.or(before),
+    }
+}
+
+fn count(items: usize) -> i32 {
+    i32::try_from(items).unwrap_or(i32::MAX)
+}
+
+/// What is told of a change of the conditions. A condition that nobody had looked at before is told only if it fails.
+pub(crate) fn events(before: Option<&ReliableQueueStatus>, after: &ReliableQueueStatus) -> Vec<Note> {
+    let find = |status: &ReliableQueueStatus, type_: ConditionType| {
+        status.conditions.iter().find(|condition| condition.type_ == type_.as_str()).cloned()
+    };
+    let mut notes: Vec<Note> = Vec::new();
+    for type_ in TOLD {
+        let Some(now) = find(after, type_) else { continue };
+        let then = before
+            .and_then(|before| find(before, type_))
+            .filter(|then| then.reason != Reason::NotReconciled.as_str());
+        let changed = match &then {
+            Some(then) => then.status != now.status || then.reason != now.reason,
+            None => now.status == ConditionStatus::False.as_str(),
+        };
+        // One cause is told once, by the first condition that it changes: the others repeat it.
+        if changed && !notes.iter().any(|note| note.reason == told_as(type_, &now)) {
+            notes.push(note(type_, &now));
+        }
+    }
+    notes
+}
+
+fn note(type_: ConditionType, now: &Condition) -> Note {
+    Note {
+        warning: now.status != ConditionStatus::True.as_str() && !PASSING.contains(&now.reason.as_str()),
+        reason: told_as(type_, now),
+        action: "Observe".to_owned(),
+        note: now.message.clone(),
+    }
+}
+
+/// A condition that holds is told by its name, another one by its reason.
+fn told_as(type_: ConditionType, now: &Condition) -> String {
+    let holds = now.status == ConditionStatus::True.as_str();
+    if holds { type_.as_str().to_owned() } else { now.reason.clone() }
+}
+
+/// Reasons that pass by themselves: nobody has to worry.
+const PASSING: [&str; 7] = [
+    Reason::NotReconciled.as_str(),
+    Reason::Forming.as_str(),
+    Reason::Promoting.as_str(),
+    Reason::CatchingUp.as_str(),
+    Reason::MemberTerminating.as_str(),
+    Reason::Rolling.as_str(),
+    Reason::Paused.as_str(),
+];
+
+fn holds(condition: ConditionType, message: String) -> Finding {
+    Finding { condition, status: ConditionStatus::True, reason: Reason::AsExpected, message }
+}
+
+fn fails(condition: ConditionType, reason: Reason, message: String) -> Finding {
+    Finding { condition, status: ConditionStatus::False, reason, message }
+}
+
+fn unknown(condition: ConditionType, reason: Reason, message: String) -> Finding {
+    Finding { condition, status: ConditionStatus::Unknown, reason, message }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+//! Whether the pods are as the spec says, and whether the brokers took its settings.
+
+use crate::conditions::ConditionType::{ConfigAccepted, UpToDate};
+use crate::conditions::{Finding, Reason};
+use crate::plan::rollout::Rollout;
+
+use super::view::{View, broker, last_words};
+use super::{fails, holds, unknown};
+
+pub(super) fn up_to_date(rollout: &Rollout) -> Finding {
+    let pods = |left: usize| if left == 1 { "1 pod is".to_owned() } else { format!("{left} pods are") };
+    match rollout {
+        Rollout::UpToDate => holds(UpToDate, "every pod is as the spec says".to_owned()),
+        Rollout::Rolling { pod, left } => {
+            let message = format!("{pod} is being replaced; {} not as the spec says yet", pods(*left));
+            fails(UpToDate, Reason::Rolling, message)
+        }
+        Rollout::Waiting { why, left } => {
+            fails(UpToDate, Reason::Rolling, format!("{} to be replaced, and wait: {why}", pods(*left)))
+        }
+        Rollout::Failed { pod, why } => {
+            let message = format!(
+                "the new {pod} does not come up, so that no other pod is replaced: {why}. Correct the spec, or put it back as it was"
+            );
+            fails(UpToDate, Reason::RolloutFailed, message)
+        }
+        Rollout::Paused { left } => {
+            let message = format!(
+                "{} not as the spec says, and reconcile is Paused: set it to Active to have them replaced",
+                pods(*left)
+            );
+            fails(UpToDate, Reason::Paused, message)
+        }
+    }
+}
+
+/// A broker that ends at its start tells which setting it does not take.
+pub(super) fn accepted(view: &View<'_>) -> Finding {
+    let config = &view.observed.queue.spec.config;
+    let brokers = || view.wanted.iter().filter_map(|name| Some((name, broker(view.pod(name)?)?)));
+    let refused = brokers().filter(|(_, broker)| !broker.ready).find_map(|(name, broker)| {
+        let words = last_words(broker)?;
+        config.keys().any(|key| names(words, key)).then_some((name, words))
+    });
+    if let Some((name, words)) = refused {
+        let reason = if words.contains("unknown") { Reason::UnknownKey } else { Reason::InvalidValue };
+        let message = format!("{name} does not start with spec.config: {words}");
+        return fails(ConfigAccepted, reason, message);
+    }
+    if config.is_empty() {
+        return holds(ConfigAccepted, "spec.config is empty".to_owned());
+    }
+    if brokers().any(|(_, broker)| broker.ready) {
+        return holds(ConfigAccepted, "the brokers took spec.config".to_owned());
+    }
+    unknown(ConfigAccepted, Reason::Forming, "no broker has started with spec.config yet".to_owned())
+}
+
+/// Whether a broker speaks of this key, as an option, as a variable, or bare.
+fn names(words: &str, key: &str) -> bool {
+    let variable = format!("RQ_{}", key.to_ascii_uppercase().replace('-', "_"));
+    let mut each = words.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
+    each.any(|word| word == variable || word.trim_start_matches('-') == key)
+}

@@ -1,0 +1,233 @@
+//! What is seen of a queue, as its status asks for it: by names of pods instead of ids of stores.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::ResourceExt as _;
+use rq_core::config::Config;
+use rq_overseer::{Seen, Told, Trouble};
+
+use crate::children::ROLE_LABEL;
+use crate::observed::Observed;
+use crate::queue::spec::FailoverMode;
+
+/// Silence after which a replica counts as away, where the spec's own span cannot be read, in ms.
+const SILENCE_MS: u64 = 2_000;
+
+/// The view of one moment.
+pub(super) struct View<'o> {
+    /// All of it.
+    pub(super) observed: &'o Observed,
+    /// The configuration of the shard; none where it was never formed, is gone or cannot be read.
+    pub(super) config: Option<Config>,
+    /// Why the configuration cannot be trusted.
+    pub(super) distrust: Option<String>,
+    /// The pods that there should be.
+    pub(super) wanted: Vec<String>,
+}
+
+/// Whether a replica takes part.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Standing {
+    /// It does.
+    Up,
+    /// Its pod is being deleted.
+    Terminating,
+    /// It does not, and why: a clause that goes after its name.
+    Down(String),
+}
+
+impl<'o> View<'o> {
+    pub(super) fn of(observed: &'o Observed) -> Self {
+        let name = observed.queue.name_any();
+        let (config, unreadable) = match observed.shard.as_ref().map(|shard| shard.spec.config()) {
+            Some(Ok(config)) => (config, None),
+            Some(Err(malformed)) => (None, Some(malformed.to_string())),
+            None => (None, None),
+        };
+        let distrust = match &observed.trouble {
+            Some(Trouble::Stalled(_)) | None => unreadable,
+            Some(of_config) => Some(of_config.to_string()),
+        };
+        let wanted = (0..observed.queue.spec.replicas).map(|ordinal| format!("{name}-{ordinal}")).collect();
+        Self { observed, config, distrust, wanted }
+    }
+
+    pub(super) fn pod(&self, name: &str) -> Option<&'o Pod> {
+        self.observed.pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(name))
+    }
+
+    fn seen(&self, name: &str) -> Option<&'o Seen> {
+        self.observed.replicas.iter().find(|seen| seen.name == name)
+    }
+
+    /// The last answer of a replica, unless it has been away for longer than a hiccup.
+    pub(super) fn told(&self, name: &str) -> Option<&'o Told> {
+        let seen = self.seen(name)?;
+        seen.told.as_ref().filter(|_| seen.running && !self.is_silent(seen))
+    }
+
+    fn is_silent(&self, seen: &Seen) -> bool {
+        let span = self.observed.queue.spec.failover.detect_timeout.duration();
+        let limit = span.map_or(SILENCE_MS, |span| span.as_millis() as u64);
+        seen.silent_since.is_some_and(|since| self.observed.now_ms.saturating_sub(since) >= limit)
+    }
+
+    /// The pod whose mastership the configuration knows.
+    pub(super) fn appointed(&self) -> Option<&str> {
+        let config = self.config.as_ref()?;
+        config.members.get(&config.master).map(|member| member.name.as_str())
+    }
+
+    /// The pod that serves as master. What the failure detector has not seen yet is taken from the pod itself, so that a
+    /// new operator does not cry wolf.
+    pub(super) fn serving(&self) -> Option<&str> {
+        let epoch = self.config.as_ref().map(|config| config.epoch);
+        let serves = |seen: &&Seen| {
+            let told = self.told(&seen.name);
+            told.is_some_and(|told| told.serves && epoch.is_none_or(|epoch| told.promised >= epoch))
+        };
+        let promised = |seen: &&Seen| seen.told.as_ref().map(|told| told.promised);
+        let told = self.observed.replicas.iter().filter(serves).max_by_key(promised);
+        told.map(|seen| seen.name.as_str()).or_else(|| {
+            let unseen = self.appointed().filter(|name| self.seen(name).is_none())?;
+            self.pod(unseen).is_some_and(|pod| is_ready(pod) && is_labelled_master(pod)).then_some(unseen)
+        })
+    }
+
+    /// The pods of the in-sync set, in the order of their names.
+    pub(super) fn in_sync(&self) -> Vec<&str> {
+        let Some(config) = &self.config else { return Vec::new() };
+        let mut names: Vec<_> = config
+            .in_sync
+            .keys()
+            .filter_map(|store| config.members.get(store))
+            .map(|member| member.name.as_str())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Whether a slave has heard of this master lately, though the operator has not.
+    pub(super) fn is_heard(&self, master: &str) -> bool {
+        let hears = |seen: &Seen| {
+            let since = self.told(&seen.name).and_then(|told| told.master_silent_since);
+            since.is_some_and(|since| self.observed.now_ms.saturating_sub(since) < SILENCE_MS)
+        };
+        self.seen(master).is_some_and(|seen| seen.running && self.is_silent(seen))
+            && self.observed.replicas.iter().any(|seen| seen.name != master && hears(seen))
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.observed.queue.name_any()
+    }
+
+    pub(super) fn is_manual(&self) -> bool {
+        self.observed.queue.spec.failover.mode == FailoverMode::Manual
+    }
+
+    /// Whether the replica of a pod takes part.
+    pub(super) fn standing(&self, name: &str) -> Standing {
+        let Some(pod) = self.pod(name) else { return Standing::Down("has no pod yet".to_owned()) };
+        if pod.metadata.deletion_timestamp.is_some() {
+            return Standing::Terminating;
+        }
+        if let Some(hindrance) = hindrance(pod) {
+            return Standing::Down(hindrance);
+        }
+        match self.seen(name) {
+            Some(seen) if !seen.running => Standing::Down("is not running yet".to_owned()),
+            Some(seen) if self.is_silent(seen) => Standing::Down(format!(
+                "does not answer: see its node{}, and whether the operator reaches it",
+                node(pod).map_or_else(String::new, |node| format!(" {node}"))
+            )),
+            Some(seen) if seen.told.as_ref().is_some_and(|told| told.halted) => {
+                Standing::Down(format!("has stopped by itself, for its log: see `kubectl logs {name}`"))
+            }
+            Some(_) => Standing::Up,
+            None if is_ready(pod) => Standing::Up,
+            None => Standing::Down("is not ready yet".to_owned()),
+        }
+    }
+
+    /// What keeps each of the wanted pods, a sentence together; none if they are all up.
+    pub(super) fn hindrances(&self) -> Option<String> {
+        let told = self.wanted.iter().filter_map(|name| match self.standing(name) {
+            Standing::Up => None,
+            Standing::Terminating => Some(format!("{name} is being deleted")),
+            Standing::Down(why) => Some(format!("{name} {why}")),
+        });
+        Some(told.collect::<Vec<_>>().join("; ")).filter(|told| !told.is_empty())
+    }
+}
+
+/// The node that a pod runs on.
+pub(super) fn node(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref()
+}
+
+/// Whether it serves.
+pub(super) fn is_ready(pod: &Pod) -> bool {
+    condition(pod, "Ready").is_some_and(|(status, _)| status == "True")
+        && pod.metadata.deletion_timestamp.is_none()
+}
+
+fn is_labelled_master(pod: &Pod) -> bool {
+    pod.labels().get(ROLE_LABEL).is_some_and(|role| role == "master")
+}
+
+/// Status and message of a condition of a pod.
+fn condition<'p>(pod: &'p Pod, type_: &str) -> Option<(&'p str, &'p str)> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let found = conditions.iter().find(|condition| condition.type_ == type_)?;
+    Some((&found.status, found.message.as_deref().unwrap_or_default()))
+}
+
+/// Why a pod finds no node, in the words of the scheduler.
+pub(super) fn unschedulable(pod: &Pod) -> Option<&str> {
+    let (status, message) = condition(pod, "PodScheduled")?;
+    (status == "False").then_some(message)
+}
+
+/// The broker's container.
+pub(super) fn broker(pod: &Pod) -> Option<&ContainerStatus> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    statuses.iter().find(|status| status.name == "broker")
+}
+
+/// The last words of a broker that ended: the line in which it says why.
+pub(super) fn last_words(broker: &ContainerStatus) -> Option<&str> {
+    let ended = [broker.state.as_ref(), broker.last_state.as_ref()];
+    let mut messages =
+        ended.into_iter().flatten().filter_map(|state| state.terminated.as_ref()?.message.as_deref());
+    let said = |line: &&str| line.starts_with("rq-broker: ") || line.starts_with("error: ");
+    messages.find_map(|message| message.lines().map(str::trim).rev().find(said))
+}
+
+/// What keeps a pod from running its broker: a clause that goes after its name. Nothing in it changes while the pod waits.
+fn hindrance(pod: &Pod) -> Option<String> {
+    let name = pod.name_any();
+    if let Some(why) = unschedulable(pod) {
+        return Some(format!("finds no node: {why}"));
+    }
+    let broker = broker(pod)?;
+    let state = broker.state.as_ref()?;
+    let waiting = state.waiting.as_ref();
+    let crashes = || match last_words(broker) {
+        Some(words) => format!("ends at its start: {words}"),
+        None => format!("has ended and is started again: see `kubectl logs {name} --previous`"),
+    };
+    match waiting.and_then(|waiting| waiting.reason.as_deref()) {
+        Some("CrashLoopBackOff") => Some(crashes()),
+        Some("ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull") => {
+            Some(format!(
+                "cannot get its image {}: correct spec.image, or see `kubectl describe pod {name}`",
+                broker.image
+            ))
+        }
+        Some("ContainerCreating" | "PodInitializing") | None if state.terminated.is_none() => {
+            waiting.map(|_| format!("is being started by its node: see `kubectl describe pod {name}`"))
+        }
+        Some(reason) => Some(format!("cannot start ({reason}): see `kubectl describe pod {name}`")),
+        None => Some(crashes()),
+    }
+}
