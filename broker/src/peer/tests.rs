@@ -37,8 +37,8 @@ fn links(dir: &TempDir) -> Result<PeerLinks, PeerTlsError> {
 
 /// An error and its causes.
 fn told(error: &dyn Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let causes = error.source().map(|cause| format!(": {}", told(cause)));
+    format!("{error}{}", causes.unwrap_or_default())
 }
 
 #[tokio::test]
@@ -90,7 +90,11 @@ fn files_that_cannot_be_used_are_refused_at_the_start_with_what_is_wrong() {
     let refused = || links(&dir).unwrap_err().to_string();
 
     write(dir.path(), "another.name");
-    assert!(refused().contains("tls.crt is not a certificate for a.b.reliablequeue.internal"), "{}", refused());
+    assert!(
+        refused().contains("tls.crt is not a certificate for a.b.reliablequeue.internal"),
+        "{}",
+        refused()
+    );
 
     let other = self::dir();
     fs::copy(other.path().join("tls.crt"), dir.path().join("tls.crt")).unwrap();
