@@ -24,6 +24,7 @@ use self::limits::{LimitArgs, Limits};
 use crate::engine::EngineOptions;
 use crate::grpc::GatewayOptions;
 use crate::grpc::server::ServerLimits;
+use crate::peer::{PeerLinks, PeerTlsError};
 use crate::wire::receive::ReceiveLimits;
 use crate::wire::send::MessageLimits;
 use crate::wire::settings::SettingsLimits;
@@ -58,6 +59,15 @@ pub struct Args {
     /// Directory of the configuration of a cluster of local processes; without it this broker is alone.
     #[arg(long, env = "RQ_CONFIG_STORE", value_name = "DIR")]
     config_store: Option<PathBuf>,
+    /// Address for the other brokers of the cluster, with TLS; without it they use the one for clients, in the clear.
+    #[arg(long, env = "RQ_PEER_LISTEN", value_name = "IP:PORT")]
+    peer_listen: Option<SocketAddr>,
+    /// Directory of what this broker shows to the others: ca.crt, tls.crt and tls.key.
+    #[arg(long, env = "RQ_PEER_TLS", value_name = "DIR")]
+    peer_tls: Option<PathBuf>,
+    /// The name in the certificate of every broker of the cluster.
+    #[arg(long, env = "RQ_PEER_TLS_NAME", value_name = "NAME")]
+    peer_tls_name: Option<String>,
     /// What people call this replica of a cluster [default: the name of the cluster].
     #[arg(long, env = "RQ_NAME", value_name = "NAME")]
     name: Option<String>,
@@ -113,6 +123,12 @@ pub struct Config {
     pub cluster: String,
     /// Directory of the configuration of a cluster of local processes; none for a broker that is alone.
     pub config_store: Option<PathBuf>,
+    /// Address for the other brokers, with TLS; none if they use the one for clients. All of these three or none.
+    pub peer_listen: Option<SocketAddr>,
+    /// Directory of what this broker shows to the others.
+    pub peer_tls: Option<PathBuf>,
+    /// The name in the certificate of every broker.
+    pub peer_tls_name: Option<String>,
     /// What people call this replica; blank takes the name of the cluster.
     pub name: String,
     /// Topics and consumer groups are made on first use.
@@ -147,6 +163,14 @@ pub enum ConfigError {
     /// A blank cluster name.
     #[error("the name of the cluster is blank: give one with --cluster")]
     NoCluster,
+    /// Links between brokers that are told by half.
+    #[error(
+        "{missing} is missing: give --peer-listen, --peer-tls and --peer-tls-name, or none of them; a port for other brokers has TLS"
+    )]
+    PeersByHalf {
+        /// The first flag that was not given.
+        missing: &'static str,
+    },
     /// A limit out of its range.
     #[error("{limit} is {value}: use {min} to {max}")]
     OutOfRange {
@@ -206,6 +230,9 @@ impl Default for Config {
             http: SocketAddr::from(([127, 0, 0, 1], 8082)),
             cluster: "reliablequeue".to_owned(),
             config_store: None,
+            peer_listen: None,
+            peer_tls: None,
+            peer_tls_name: None,
             name: String::new(),
             auto_create: false,
             allow_unsafe_filesystem: false,
@@ -249,6 +276,13 @@ impl Config {
         if args.config_store.is_some() {
             self.config_store.clone_from(&args.config_store);
         }
+        self.peer_listen = args.peer_listen.or(self.peer_listen);
+        if args.peer_tls.is_some() {
+            self.peer_tls.clone_from(&args.peer_tls);
+        }
+        if args.peer_tls_name.is_some() {
+            self.peer_tls_name.clone_from(&args.peer_tls_name);
+        }
         set(&mut self.name, args.name.as_ref());
         set(&mut self.auto_create, args.auto_create.as_ref());
         set(&mut self.allow_unsafe_filesystem, args.allow_unsafe_filesystem.as_ref());
@@ -265,6 +299,7 @@ impl Config {
         if self.cluster.trim().is_empty() {
             return Err(ConfigError::NoCluster);
         }
+        self.check_peers()?;
         self.limits.check()?;
         let Limits { max_request, max_body, max_sends, .. } = self.limits;
         if max_request.0 < max_body.0 + REQUEST_OVERHEAD_BYTES {
@@ -281,6 +316,29 @@ impl Config {
             Inactive::ExpireAfter(_) | Inactive::Keep => {}
         }
         Ok(())
+    }
+
+    fn check_peers(&self) -> Result<(), ConfigError> {
+        let given = [
+            (self.peer_listen.is_some(), "--peer-listen"),
+            (self.peer_tls.is_some(), "--peer-tls"),
+            (self.peer_tls_name.is_some(), "--peer-tls-name"),
+        ];
+        let missing = given.iter().find(|(given, _)| !given);
+        match missing {
+            Some(&(_, missing)) if given.iter().any(|(given, _)| *given) => {
+                Err(ConfigError::PeersByHalf { missing })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// For the links to other brokers. Reads the certificates, so that a broker without usable ones does not start.
+    pub fn peer_links(&self) -> Result<PeerLinks, PeerTlsError> {
+        match (&self.peer_tls, &self.peer_tls_name) {
+            (Some(dir), Some(name)) => PeerLinks::with_tls(dir.clone(), name.clone()),
+            _ => Ok(PeerLinks::default()),
+        }
     }
 
     /// For the engine.

@@ -58,11 +58,13 @@ pub(crate) struct Forwarding<S> {
     inner: S,
     /// None in a broker that is alone: it has nobody to forward to.
     master: Option<Arc<Master>>,
+    /// Whether other gateways call here. Whoever else says to be one is not believed.
+    from_peers: bool,
 }
 
 impl<S> Forwarding<S> {
-    pub(crate) const fn new(inner: S, master: Option<Arc<Master>>) -> Self {
-        Self { inner, master }
+    pub(crate) const fn new(inner: S, master: Option<Arc<Master>>, from_peers: bool) -> Self {
+        Self { inner, master, from_peers }
     }
 }
 
@@ -87,7 +89,10 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if !self.from_peers {
+            request.headers_mut().remove(FORWARDED);
+        }
         let path = request.uri().path();
         let here = OF_THE_CONNECTION.iter().any(|method| path.ends_with(method));
         match &self.master {

@@ -16,6 +16,7 @@ pub mod grpc;
 pub mod http;
 pub mod metrics;
 mod open_files;
+pub mod peer;
 pub mod replication;
 mod run;
 pub mod scrub;

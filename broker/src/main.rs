@@ -48,6 +48,10 @@ async fn serve() -> anyhow::Result<()> {
     let bind = async |address| {
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
     };
-    let listeners = Listeners { clients: bind(config.listen).await?, http: bind(config.http).await? };
+    let peers = match config.peer_listen {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
+    let listeners = Listeners { clients: bind(config.listen).await?, peers, http: bind(config.http).await? };
     Ok(run(config, listeners, Signals::listen()?.requested()).await?)
 }

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
+use crate::peer::PeerLinks;
 
 pub use self::service::Master;
 
@@ -33,8 +34,8 @@ const FROM_SLAVE_BYTES_MAX: usize = 4 << 20;
 
 /// Follows whom the engine says, until `stopping` is cancelled or the engine stops. To be started before the engine
 /// gets its first frame.
-pub fn start_follower(engine: Engine, stopping: CancellationToken) -> JoinHandle<()> {
-    tokio::spawn(follower::follow(engine, stopping))
+pub fn start_follower(engine: Engine, links: PeerLinks, stopping: CancellationToken) -> JoinHandle<()> {
+    tokio::spawn(follower::follow(engine, links, stopping))
 }
 
 /// The service that slaves connect to. Its streams end when `stopping` is cancelled.

@@ -20,10 +20,11 @@ use crate::engine::{Engine, EngineOptions, RecoverError, StartError};
 use crate::forwarding::master::Master;
 use crate::grpc::admin::{AdminOptions, Figures};
 use crate::grpc::replica::ReplicaOptions;
-use crate::grpc::server::ClusterServices;
+use crate::grpc::server::{ClusterServices, Ports};
 use crate::grpc::{Gateway, server};
 use crate::http::{self, Pages};
 use crate::metrics::{EngineFigures, Metrics};
+use crate::peer::{PeerLinks, PeerTlsError};
 use crate::scrub::mend::mend_closed;
 use crate::{config_store, data_directory, replication, scrub};
 
@@ -35,6 +36,8 @@ const HTTP_PATIENCE: Duration = Duration::from_secs(1);
 pub struct Listeners {
     /// For clients.
     pub clients: TcpListener,
+    /// For the other brokers, where the configuration has a port for them.
+    pub peers: Option<TcpListener>,
     /// For metrics and health.
     pub http: TcpListener,
 }
@@ -45,6 +48,9 @@ pub enum RunError {
     /// The engine did not start.
     #[error("the broker did not start")]
     Start(#[from] StartError),
+    /// It has nothing to show to the other brokers.
+    #[error("the links to other brokers cannot be had")]
+    Peers(#[from] PeerTlsError),
     /// A socket failed.
     #[error("a listening socket failed")]
     Socket(#[from] std::io::Error),
@@ -92,7 +98,7 @@ pub async fn run(
         }
     });
 
-    let served = serve(&config, listeners.clients, &pages, &stopping).await;
+    let served = serve(&config, listeners.clients, listeners.peers, &pages, &stopping).await;
     watch.abort();
     stopped.cancel();
     // A half-sent request must not hold up the stop.
@@ -105,6 +111,7 @@ pub async fn run(
 async fn serve(
     config: &Config,
     listener: TcpListener,
+    peers: Option<TcpListener>,
     pages: &Pages,
     stopping: &CancellationToken,
 ) -> Result<(), RunError> {
@@ -112,8 +119,9 @@ async fn serve(
     let limits = &config.limits;
     let stop_timeout = limits.stop_timeout;
     let session = config_store::session();
+    let links = config.peer_links()?;
     let engine = tokio::select! {
-        started = start(&options, config.config_store.as_deref(), session) => started?,
+        started = start(&options, config.config_store.as_deref(), &links, session) => started?,
         () = overdue(stopping, stop_timeout.duration()) => {
             return Err(RunError::NotStopped { doing: "its start", within: stop_timeout });
         }
@@ -125,7 +133,8 @@ async fn serve(
     let admin = admin_options(config, &engine, &clients);
     let replicates = config.config_store.is_some();
     let (request_bytes, held_bytes) = (config.server().request_bytes, limits.max_sends.bytes());
-    let master = replicates.then(|| Arc::new(Master::new(engine.view(), request_bytes, held_bytes)));
+    let master =
+        replicates.then(|| Arc::new(Master::new(engine.view(), links.clone(), request_bytes, held_bytes)));
     let gateway = Gateway::new(
         engine.clone(),
         clients,
@@ -139,10 +148,13 @@ async fn serve(
 
     let name = if config.name.is_empty() { config.cluster.clone() } else { config.name.clone() };
     let replica = ReplicaOptions { name, data_dir: config.data.display().to_string(), session: session.0 };
-    let follower = replicates.then(|| replication::start_follower(engine.clone(), stopping.clone()));
-    let scrub = scrub::start(engine.clone(), limits.scrub_interval.duration(), stopping.clone());
+    let follower =
+        replicates.then(|| replication::start_follower(engine.clone(), links.clone(), stopping.clone()));
+    let scrub =
+        scrub::start(engine.clone(), links.clone(), limits.scrub_interval.duration(), stopping.clone());
     let cluster = ClusterServices { replica, replicates };
-    let serving = server::serve(gateway, admin, cluster, listener, config.server());
+    let ports = Ports { clients: listener, peers: peers.zip(links.tls().cloned()) };
+    let serving = server::serve(gateway, admin, cluster, ports, config.server());
     let half = Span::millis(stop_timeout.0 / 2);
     let patience = half.duration();
     let served = tokio::select! {
@@ -166,7 +178,12 @@ async fn serve(
 
 /// Starts the engine: alone, or as a member of the cluster of a config store. Whatever another replica can repair of a log
 /// that cannot be opened is repaired first: until then nobody hears of this one, so it is neither promoted nor thrown out.
-async fn start(options: &EngineOptions, store: Option<&Path>, session: Session) -> Result<Engine, RunError> {
+async fn start(
+    options: &EngineOptions,
+    store: Option<&Path>,
+    links: &PeerLinks,
+    session: Session,
+) -> Result<Engine, RunError> {
     let Some(store) = store else {
         let options = options.clone();
         return Ok(tokio::task::spawn_blocking(move || Engine::start(&options)).await??);
@@ -184,7 +201,7 @@ async fn start(options: &EngineOptions, store: Option<&Path>, session: Session) 
             return started;
         }
         tracing::error!(base = base.0, "a segment of the log is damaged: it is fetched from another replica");
-        if let Err(error) = mend_closed(&data, shard, base, &config).await {
+        if let Err(error) = mend_closed(&data, links, shard, base, &config).await {
             let error: &(dyn std::error::Error + 'static) = &error;
             tracing::error!(base = base.0, error, "the damaged segment could not be repaired");
             return started;

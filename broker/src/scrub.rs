@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use self::mend::NotMended;
 use crate::engine::read::Suspect;
 use crate::engine::{Engine, ScrubFigures};
+use crate::peer::PeerLinks;
 
 /// Bytes a second that the scrub reads.
 const SCRUB_RATE: u64 = 16 << 20;
@@ -35,12 +36,18 @@ const RETRY_SOON: Duration = Duration::from_secs(2);
 type Checked = (Lsn, Result<SegmentSum, CheckError>);
 
 /// Scrubs the log so that every full segment is read once in `interval`, until `stopping` is cancelled.
-pub fn start(engine: Engine, interval: Duration, stopping: CancellationToken) -> JoinHandle<()> {
+pub fn start(
+    engine: Engine,
+    links: PeerLinks,
+    interval: Duration,
+    stopping: CancellationToken,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         let Some(suspects) = engine.show_suspects() else { return };
         let now = Instant::now();
         let scrub = Scrub {
             engine,
+            links,
             interval,
             stopping: stopping.clone(),
             last: now,
@@ -75,6 +82,7 @@ pub(crate) fn paced(
 
 struct Scrub {
     engine: Engine,
+    links: PeerLinks,
     interval: Duration,
     stopping: CancellationToken,
     /// When the last segment was begun.
@@ -209,7 +217,7 @@ impl Scrub {
             for base in damaged {
                 let stopping = &self.stopping;
                 let go_on = || self.engine.reads() && !stopping.is_cancelled();
-                let mended = mend::mend(&self.engine, base, go_on).await;
+                let mended = mend::mend(&self.engine, &self.links, base, go_on).await;
                 before = before.or(self.on_mended(base, mended));
             }
             let Some(unreadable) = before else { break };

@@ -103,6 +103,28 @@ fn what_is_out_of_range_or_missing_is_refused_with_its_range() {
 }
 
 #[test]
+fn a_port_for_other_brokers_has_tls_and_a_name() {
+    let (listen, tls, name) =
+        (["--peer-listen", "0.0.0.0:8083"], ["--peer-tls", "/tls"], ["--peer-tls-name", "a.b"]);
+    let all = load(&[&["--data", "d"], &listen[..], &tls, &name].concat(), None).unwrap();
+    assert_eq!(all.peer_listen.unwrap().to_string(), "0.0.0.0:8083");
+    assert!(load(&["--data", "d"], None).unwrap().peer_listen.is_none());
+    for (given, missing) in [
+        ([listen, tls], "--peer-tls-name is missing: "),
+        ([listen, name], "--peer-tls is missing: "),
+        ([tls, name], "--peer-listen is missing: "),
+    ] {
+        let text = refused(&[&["--data", "d"], &given.concat()[..]].concat(), None);
+        assert!(text.starts_with(missing), "{text}");
+    }
+    let file = "data = 'd'\npeer-listen = '127.0.0.1:8083'\npeer-tls = '/tls'\npeer-tls-name = 'a.b'\n";
+    assert!(
+        load(&[], Some(file)).unwrap().peer_links().is_err(),
+        "the files are read before anything is served"
+    );
+}
+
+#[test]
 fn help_names_each_limit_with_default_and_range() {
     let help = <Args as clap::CommandFactory>::command().render_long_help().to_string();
     assert!(help.contains("[default: 4MiB; 1KiB to 16MiB]"), "{help}");

@@ -17,8 +17,9 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::FORWARDED;
 use crate::engine::cluster::ReplicaView;
+use crate::peer::PeerLinks;
 
-/// How long a connection to the master may take.
+/// How long a connection to the master may take, with the handshake of TLS.
 const CONNECT: Duration = Duration::from_millis(500);
 /// A master that does not answer a ping is gone after interval and timeout.
 const KEEPALIVE: Duration = Duration::from_secs(1);
@@ -34,6 +35,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Master {
     view: watch::Receiver<ReplicaView>,
+    links: PeerLinks,
     request_bytes: usize,
     /// Bytes of calls that may be held.
     room: Arc<Semaphore>,
@@ -62,9 +64,14 @@ impl Target {
 
 impl Master {
     /// With what this replica knows, for calls of at most so many bytes, and so many of all that are held.
-    pub fn new(view: watch::Receiver<ReplicaView>, request_bytes: usize, held_bytes: usize) -> Self {
+    pub fn new(
+        view: watch::Receiver<ReplicaView>,
+        links: PeerLinks,
+        request_bytes: usize,
+        held_bytes: usize,
+    ) -> Self {
         let room = Arc::new(Semaphore::new(held_bytes.min(Semaphore::MAX_PERMITS)));
-        Self { view, request_bytes, room, channels: Mutex::default() }
+        Self { view, links, request_bytes, room, channels: Mutex::default() }
     }
 
     pub(super) const fn request_bytes(&self) -> usize {
@@ -92,7 +99,7 @@ impl Master {
     /// The connection to this address; made when it is used first, and again when it broke.
     pub(super) fn channel(&self, address: &str) -> Channel {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        let channel = channels.entry(address.to_owned()).or_insert_with(|| connect(address));
+        let channel = channels.entry(address.to_owned()).or_insert_with(|| self.connect(address));
         channel.clone()
     }
 
@@ -164,18 +171,17 @@ impl Master {
         let request = pb::VouchRequest { clients: clients.into_iter().map(living).collect() };
         ReplicaClient::new(self.channel(&address)).vouch(request).await.map(drop)
     }
-}
 
-fn connect(address: &str) -> Channel {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"));
-    // An address that cannot be one leads nowhere: calls fail as they do where nobody listens.
-    let endpoint = endpoint.unwrap_or_else(|_| Endpoint::from_static("http://0.0.0.0:0"));
-    endpoint
-        .tcp_nodelay(true)
-        .connect_timeout(CONNECT)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .connect_lazy()
+    fn connect(&self, address: &str) -> Channel {
+        // An address that cannot be one leads nowhere: calls fail as they do where nobody listens.
+        let endpoint =
+            PeerLinks::endpoint(address).unwrap_or_else(|_| Endpoint::from_static("http://0.0.0.0:0"));
+        let endpoint = endpoint
+            .connect_timeout(CONNECT)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        self.links.connect_lazily(&endpoint)
+    }
 }

@@ -28,18 +28,20 @@ pub struct ReplicaOptions {
     pub session: u64,
 }
 
-/// The service.
+/// The service, for other replicas too or for people alone.
 pub fn service(
     engine: Engine,
     options: ReplicaOptions,
+    from_peers: bool,
     stopping: CancellationToken,
 ) -> ReplicaServer<impl Replica> {
-    ReplicaServer::new(Service { engine, options, stopping, began: Instant::now() })
+    ReplicaServer::new(Service { engine, options, from_peers, stopping, began: Instant::now() })
 }
 
 struct Service {
     engine: Engine,
     options: ReplicaOptions,
+    from_peers: bool,
     stopping: CancellationToken,
     began: Instant,
 }
@@ -104,6 +106,11 @@ impl Replica for Service {
     }
 
     async fn vouch(&self, request: Request<pb::VouchRequest>) -> Result<Response<pb::VouchResponse>, Status> {
+        if !self.from_peers {
+            return Err(Status::permission_denied(
+                "only another broker of the cluster vouches for its clients",
+            ));
+        }
         let living = |client: pb::LivingClient| LiveClient {
             client: ClientHash(client.client),
             connection: ConnectionId(client.connection),

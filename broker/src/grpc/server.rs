@@ -1,4 +1,4 @@
-//! The gRPC server of the client port: its services and its graceful end.
+//! The gRPC servers, for clients and for the other brokers: their services and their graceful end.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
+use tonic::transport::server::Router;
 use tonic_health::ServingStatus;
 use tonic_health::server::health_reporter;
 use tower::Service;
@@ -20,6 +21,7 @@ use super::replica::{self, ReplicaOptions};
 use super::{Gateway, connections, liveness};
 use crate::engine::cluster::ReplicaView;
 use crate::forwarding::Forwarding;
+use crate::peer::PeerTls;
 
 /// Bounds of the server.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +34,17 @@ pub struct ServerLimits {
     pub small_request_bytes: usize,
 }
 
-/// What the client port serves for the other replicas and for whoever watches over them.
+/// The sockets that are served.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    /// For clients and people.
+    pub(crate) clients: TcpListener,
+    /// For the other brokers and the operator, and what they have to show. Where there is none they come to the port of the
+    /// clients.
+    pub(crate) peers: Option<(TcpListener, Arc<PeerTls>)>,
+}
+
+/// What is served for the other replicas and for whoever watches over them.
 #[derive(Clone, Debug)]
 pub struct ClusterServices {
     /// How this replica introduces itself.
@@ -77,40 +89,31 @@ impl Service<Request<Body>> for Messaging {
 /// Serves clients until the gateway's stop is cancelled and its last call is answered. When this replica is master no
 /// more, its connections are told to go (GOAWAY): what is under way on them goes on, and the next calls come over new
 /// ones, which whoever distributes them brings to the new master.
-pub async fn serve(
+pub(crate) async fn serve(
     gateway: Gateway,
     admin: AdminOptions,
     cluster: ClusterServices,
-    listener: TcpListener,
+    ports: Ports,
     limits: ServerLimits,
 ) -> Result<(), tonic::transport::Error> {
     let (health, health_service) = health_reporter();
     health.set_serving::<MessagingServiceServer<Gateway>>().await;
     let vouching = tokio::spawn(liveness::vouch(gateway.clone()));
-    let listener = Arc::new(listener);
+    let services = |from_peers| services(&gateway, &admin, &cluster, &limits, from_peers);
+    let listener = Arc::new(ports.clients);
+    let from_peers = cluster.replicates && ports.peers.is_none();
     let serve_until = |stop: CancellationToken| {
-        let services = rq_proto::server::builder()
-            .add_service(Forwarding::new(Messaging::new(&gateway, &limits), gateway.master.clone()))
-            .add_service(Forwarding::new(
-                admin::service(gateway.engine.clone(), admin.clone()),
-                gateway.master.clone(),
-            ))
-            .add_service(replica::service(
-                gateway.engine.clone(),
-                cluster.replica.clone(),
-                gateway.stopping.clone(),
-            ))
-            .add_optional_service(
-                cluster
-                    .replicates
-                    .then(|| crate::replication::service(gateway.engine.clone(), gateway.stopping.clone())),
-            )
-            .add_service(health_service.clone());
         let clients = Arc::clone(&gateway.clients);
         let connections = connections::accept(Arc::clone(&listener), clients, limits.connections);
+        let services = services(from_peers).add_service(health_service.clone());
         services.serve_with_incoming_shutdown(connections, stop.cancelled_owned())
     };
     let mut served = JoinSet::new();
+    if let Some((listener, tls)) = ports.peers {
+        let connections = connections::accept_peers(listener, Arc::clone(&gateway.clients), tls);
+        let stop = gateway.stopping.clone().cancelled_owned();
+        served.spawn(services(true).serve_with_incoming_shutdown(connections, stop));
+    }
     let mut outcome = Ok(());
     while outcome.is_ok() && !gateway.stopping.is_cancelled() {
         let goaway = gateway.stopping.child_token();
@@ -127,7 +130,7 @@ pub async fn serve(
     health.set_not_serving::<MessagingServiceServer<Gateway>>().await;
     while let Some(ended) = served.join_next().await {
         outcome = outcome.and(ended.unwrap_or_else(|error| {
-            tracing::error!(%error, "a server of the client port failed");
+            tracing::error!(%error, "a gRPC server failed");
             Ok(())
         }));
     }
@@ -135,6 +138,25 @@ pub async fn serve(
         tracing::error!(%error, "the task that vouches for clients failed");
     }
     outcome
+}
+
+/// What a port serves; all that replicas want of each other only where they come to.
+fn services(
+    gateway: &Gateway,
+    admin: &AdminOptions,
+    cluster: &ClusterServices,
+    limits: &ServerLimits,
+    from_peers: bool,
+) -> Router {
+    let (engine, master, stopping) = (&gateway.engine, &gateway.master, &gateway.stopping);
+    let admin = admin::service(engine.clone(), admin.clone());
+    let replica = replica::service(engine.clone(), cluster.replica.clone(), from_peers, stopping.clone());
+    let replication = || crate::replication::service(engine.clone(), stopping.clone());
+    rq_proto::server::builder()
+        .add_service(Forwarding::new(Messaging::new(gateway, limits), master.clone(), from_peers))
+        .add_service(Forwarding::new(admin, master.clone(), from_peers))
+        .add_service(replica)
+        .add_optional_service((cluster.replicates && from_peers).then(replication))
 }
 
 /// Waits until this replica is master and then until it is that no more.

@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 use super::FROM_MASTER_BYTES_MAX;
@@ -28,6 +28,7 @@ use super::wire::{self, Greeting};
 use crate::connecting::nobody_listens;
 use crate::engine::Engine;
 use crate::engine::cluster::{Following, Frames, News, ToPeer};
+use crate::peer::PeerLinks;
 
 /// How long a connection may take. The answer to the greeting has no limit of its own: the engine orders anew when it
 /// hears nothing.
@@ -41,9 +42,9 @@ const RECONNECT: Duration = Duration::from_millis(RECONNECT_MS);
 const RECONNECT_SOON: Duration = Duration::from_millis(10);
 
 /// Follows whom the engine says.
-pub(super) async fn follow(engine: Engine, stopping: CancellationToken) {
+pub(super) async fn follow(engine: Engine, links: PeerLinks, stopping: CancellationToken) {
     let mut orders = engine.following();
-    let mut follower = Follower { room: Room::new(engine.receive_room()), engine, attempt: None };
+    let mut follower = Follower { room: Room::new(engine.receive_room()), engine, links, attempt: None };
     loop {
         let order = orders.borrow_and_update().clone();
         tokio::select! {
@@ -59,6 +60,7 @@ pub(super) async fn follow(engine: Engine, stopping: CancellationToken) {
 
 struct Follower {
     engine: Engine,
+    links: PeerLinks,
     room: Room,
     /// The last one, and the pause that the next one keeps.
     attempt: Option<(StoreId, Instant, Duration)>,
@@ -140,7 +142,7 @@ impl Follower {
     }
 
     async fn connect(&self, order: &Following) -> Result<Connection, NotConnected> {
-        let mut master = ReplicationClient::new(channel(&order.address).await?)
+        let mut master = ReplicationClient::new(channel(&self.links, &order.address).await?)
             .max_decoding_message_size(FROM_MASTER_BYTES_MAX);
         let (to_master, stream) = mpsc::unbounded_channel();
         let greeting = Greeting {
@@ -159,13 +161,12 @@ impl Follower {
 }
 
 /// A connection to another replica.
-pub(super) async fn channel(address: &str) -> Result<Channel, NotConnected> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+pub(super) async fn channel(links: &PeerLinks, address: &str) -> Result<Channel, NotConnected> {
+    let endpoint = PeerLinks::endpoint(address)
         .map_err(NotConnected::Address)?
-        .tcp_nodelay(true)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES);
-    let connected = tokio::time::timeout(CONNECT_PATIENCE, endpoint.connect()).await;
+    let connected = tokio::time::timeout(CONNECT_PATIENCE, links.connect(&endpoint)).await;
     connected.map_err(|_| NotConnected::TimedOut)?.map_err(NotConnected::Transport)
 }
 
@@ -257,8 +258,8 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
-        assert!(nobody_listens(&channel(&address).await.unwrap_err()));
-        let error = channel("no address").await.unwrap_err();
+        assert!(nobody_listens(&channel(&PeerLinks::default(), &address).await.unwrap_err()));
+        let error = channel(&PeerLinks::default(), "no address").await.unwrap_err();
         assert!(matches!(error, NotConnected::Address(_)) && !nobody_listens(&error));
     }
 

@@ -20,6 +20,7 @@ use super::follower::channel;
 use super::link::Ended;
 use super::wire;
 use crate::engine::Engine;
+use crate::peer::PeerLinks;
 
 /// Bytes of frames that are read and sent at once; the last frame may go beyond.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -107,11 +108,12 @@ async fn send(engine: &Engine, (start, end): (Lsn, Lsn), out: &Out) -> Result<()
 /// Fetches the segment that `replacement` wants from the store at `address`, and puts it in its place. `go_on` is asked
 /// several times a second.
 pub(crate) async fn fetch(
+    links: &PeerLinks,
     mut replacement: Replacement<StdDisk>,
     (shard, store, address): (ShardId, StoreId, &str),
     go_on: impl Fn() -> bool,
 ) -> Result<(), NotFetched> {
-    let channel = channel(address).await.map_err(|error| NotFetched::Connection(error.into()))?;
+    let channel = channel(links, address).await.map_err(|error| NotFetched::Connection(error.into()))?;
     let mut client = ReplicationClient::new(channel).max_decoding_message_size(FROM_MASTER_BYTES_MAX);
     let request = wire::write_segment_request(shard, store, (replacement.base(), replacement.end()));
     let asked = tokio::time::timeout(PATIENCE, client.segment(request)).await;

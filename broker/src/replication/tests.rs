@@ -93,7 +93,7 @@ impl Broker {
     }
 
     fn follow(&self) {
-        start_follower(self.engine.clone(), self.following.clone());
+        start_follower(self.engine.clone(), PeerLinks::default(), self.following.clone());
     }
 
     fn store(&self) -> StoreId {

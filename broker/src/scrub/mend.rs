@@ -10,6 +10,7 @@ use rq_log::{ReplaceError, Replacement, StdDisk, replace_in};
 use thiserror::Error;
 
 use crate::engine::Engine;
+use crate::peer::PeerLinks;
 use crate::replication::segment;
 
 /// Why a segment was not replaced.
@@ -30,7 +31,12 @@ pub(crate) enum NotMended {
 }
 
 /// Replaces a segment of the engine's log.
-pub(crate) async fn mend(engine: &Engine, base: Lsn, go_on: impl Fn() -> bool) -> Result<(), NotMended> {
+pub(crate) async fn mend(
+    engine: &Engine,
+    links: &PeerLinks,
+    base: Lsn,
+    go_on: impl Fn() -> bool,
+) -> Result<(), NotMended> {
     let identity = engine.identity();
     let config = engine.view().borrow().config.clone();
     let others = config.map(|config| others(&config, identity.store_id)).unwrap_or_default();
@@ -38,19 +44,20 @@ pub(crate) async fn mend(engine: &Engine, base: Lsn, go_on: impl Fn() -> bool) -
         let reader = engine.reader().ok_or(NotMended::NotOpen)?;
         Ok(reader.replace(base)?)
     };
-    from_others(identity.shard, &others, begin, go_on).await
+    from_others(links, identity.shard, &others, begin, go_on).await
 }
 
 /// Replaces a segment in a data directory that cannot be opened because of it.
 pub(crate) async fn mend_closed(
     data: &Path,
+    links: &PeerLinks,
     shard: ShardId,
     base: Lsn,
     config: &Config,
 ) -> Result<(), NotMended> {
     let begin = || replace_in(&StdDisk, data, base).map_err(NotMended::from);
     let own = begin()?.store();
-    from_others(shard, &others(config, own), begin, || true).await
+    from_others(links, shard, &others(config, own), begin, || true).await
 }
 
 /// Who else has the log, and where: those in sync first.
@@ -62,6 +69,7 @@ fn others(config: &Config, own: StoreId) -> Vec<(StoreId, String)> {
 }
 
 async fn from_others(
+    links: &PeerLinks,
     shard: ShardId,
     others: &[(StoreId, String)],
     begin: impl Fn() -> Result<Replacement<StdDisk>, NotMended>,
@@ -73,7 +81,7 @@ async fn from_others(
     for (store, address) in others {
         let replacement = begin()?;
         let base = replacement.base();
-        match segment::fetch(replacement, (shard, *store, address), &go_on).await {
+        match segment::fetch(links, replacement, (shard, *store, address), &go_on).await {
             Ok(()) => return Ok(()),
             Err(segment::NotFetched::GivenUp) => return Err(NotMended::NotOpen),
             Err(error) => {

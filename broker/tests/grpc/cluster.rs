@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -23,20 +24,26 @@ use tonic::transport::Channel;
 use crate::harness::{Broker, Client, SOON, message, system};
 use crate::telemetry::{Telemetry, consumer};
 
-const NAMES: [&str; 2] = ["r0", "r1"];
+pub(crate) const NAMES: [&str; 2] = ["r0", "r1"];
 
-struct Cluster {
+pub(crate) struct Cluster {
     dir: TempDir,
     files: ConfigFiles,
-    brokers: BTreeMap<&'static str, Broker>,
+    /// Directory and name of the certificates of all brokers, where they use some.
+    tls: Option<(PathBuf, &'static str)>,
+    pub(crate) brokers: BTreeMap<&'static str, Broker>,
 }
 
 impl Cluster {
     /// Two replicas that were never used form a cluster; the first is its master.
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    pub(crate) async fn start_with(tls: Option<(PathBuf, &'static str)>) -> Self {
         let dir = TempDir::new().unwrap();
         let files = ConfigFiles::make(&dir.path().join("config")).unwrap();
-        let mut cluster = Self { dir, files, brokers: BTreeMap::new() };
+        let mut cluster = Self { dir, files, tls, brokers: BTreeMap::new() };
         for name in NAMES {
             cluster.start_broker(name).await;
         }
@@ -54,17 +61,23 @@ impl Cluster {
 
     async fn start_broker(&mut self, name: &'static str) {
         let (config_store, data) = (self.dir.path().join("config"), self.dir.path().join(name));
+        let tls = self.tls.clone();
         let broker = Broker::start_with(|config| {
             config.auto_create = true;
             config.data = data;
             config.config_store = Some(config_store);
             name.clone_into(&mut config.name);
+            if let Some((dir, name)) = tls {
+                config.peer_listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+                config.peer_tls = Some(dir);
+                config.peer_tls_name = Some(name.to_owned());
+            }
         });
         self.brokers.insert(name, broker.await);
     }
 
     /// Starts a replica again, at another address.
-    async fn restart(&mut self, name: &'static str) {
+    pub(crate) async fn restart(&mut self, name: &'static str) {
         self.start_broker(name).await;
         let (store, member) = (store(&self.describe(name).await), self.member(name));
         loop {
@@ -76,26 +89,27 @@ impl Cluster {
         }
     }
 
-    async fn stop(&mut self, name: &'static str) {
+    pub(crate) async fn stop(&mut self, name: &'static str) {
         let mut broker = self.brokers.remove(name).unwrap();
         broker.tell_to_stop();
         broker.stopped().await;
     }
 
     fn member(&self, name: &str) -> Member {
-        Member { name: name.to_owned(), address: self.brokers[name].address.to_string() }
+        let broker = &self.brokers[name];
+        Member { name: name.to_owned(), address: broker.peers.unwrap_or(broker.address).to_string() }
     }
 
-    async fn replica(&self, name: &str) -> ReplicaClient<Channel> {
+    pub(crate) async fn replica(&self, name: &str) -> ReplicaClient<Channel> {
         ReplicaClient::new(self.brokers[name].channel().await)
     }
 
-    async fn describe(&self, name: &str) -> ReplicaStatus {
+    pub(crate) async fn describe(&self, name: &str) -> ReplicaStatus {
         self.replica(name).await.describe(DescribeReplicaRequest {}).await.unwrap().into_inner()
     }
 
     /// Waits until this replica serves with so many copies in sync.
-    async fn in_sync(&self, name: &str, copies: usize) {
+    pub(crate) async fn in_sync(&self, name: &str, copies: usize) {
         let wait = async {
             loop {
                 let config = self.files.read().unwrap().unwrap();
@@ -109,7 +123,7 @@ impl Cluster {
     }
 
     /// Waits until both logs are the same and all of them is committed.
-    async fn caught_up(&self) {
+    pub(crate) async fn caught_up(&self) {
         let wait = async {
             loop {
                 let (one, two) = (self.describe("r0").await, self.describe("r1").await);
@@ -122,7 +136,7 @@ impl Cluster {
         tokio::time::timeout(SOON, wait).await.expect("both catch up");
     }
 
-    async fn client(&self, name: &str) -> Client {
+    pub(crate) async fn client(&self, name: &str) -> Client {
         self.brokers[name].client("c").await
     }
 }
@@ -131,14 +145,14 @@ fn store(status: &ReplicaStatus) -> StoreId {
     status.store_id.parse().unwrap()
 }
 
-async fn send_all(client: &Client, ids: std::ops::Range<usize>) {
+pub(crate) async fn send_all(client: &Client, ids: std::ops::Range<usize>) {
     for number in ids {
         client.send_ok(vec![message("t", &format!("{number:032}"), "body")]).await;
     }
 }
 
 /// The ids of all messages that there are, acked.
-async fn take_all(client: &Client, count: usize) -> Vec<String> {
+pub(crate) async fn take_all(client: &Client, count: usize) -> Vec<String> {
     let mut ids = Vec::new();
     while ids.len() < count {
         let received = client.receive("g", "t").await;
@@ -152,7 +166,7 @@ async fn take_all(client: &Client, count: usize) -> Vec<String> {
     ids
 }
 
-fn expected(count: usize) -> Vec<String> {
+pub(crate) fn expected(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{number:032}")).collect()
 }
 

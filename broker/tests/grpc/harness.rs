@@ -21,6 +21,8 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 pub(crate) struct Broker {
     pub(crate) address: SocketAddr,
     pub(crate) http: SocketAddr,
+    /// Where other brokers reach it, if that is another port.
+    pub(crate) peers: Option<SocketAddr>,
     shutdown: Option<oneshot::Sender<()>>,
     running: JoinHandle<Result<(), RunError>>,
     data: TempDir,
@@ -48,11 +50,13 @@ impl Broker {
         config.limits.default_queues = 2;
         change(&mut config);
         let bind = || TcpListener::bind("127.0.0.1:0");
-        let listeners = Listeners { clients: bind().await.unwrap(), http: bind().await.unwrap() };
+        let peers = if config.peer_listen.is_some() { Some(bind().await.unwrap()) } else { None };
+        let listeners = Listeners { clients: bind().await.unwrap(), peers, http: bind().await.unwrap() };
+        let peers = listeners.peers.as_ref().map(|listener| listener.local_addr().unwrap());
         let (address, http) = (listeners.clients.local_addr().unwrap(), listeners.http.local_addr().unwrap());
         let (shutdown, told) = oneshot::channel::<()>();
         let running = tokio::spawn(run(config, listeners, async { drop(told.await) }));
-        Self { address, http, shutdown: Some(shutdown), running, data }
+        Self { address, http, peers, shutdown: Some(shutdown), running, data }
     }
 
     /// The file of the first segment of its log.

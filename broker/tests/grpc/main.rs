@@ -15,5 +15,6 @@ mod harness;
 mod held_requests;
 mod inactive;
 mod lifecycle;
+mod peers;
 mod produce;
 mod telemetry;

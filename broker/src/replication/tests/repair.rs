@@ -29,7 +29,7 @@ impl Broker {
     }
 
     fn scrub(&self, interval: Duration) {
-        scrub::start(self.engine.clone(), interval, self.following.clone());
+        scrub::start(self.engine.clone(), PeerLinks::default(), interval, self.following.clone());
     }
 
     /// Flips a bit in the body of each message of a segment.

@@ -200,6 +200,7 @@ fn status() -> proto::ReplicaStatus {
         data_dir: "/data".to_owned(),
         uptime_ms: 12,
         halted: "why".to_owned(),
+        ..proto::ReplicaStatus::default()
     }
 }
 
