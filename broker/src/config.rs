@@ -6,6 +6,7 @@ mod file;
 pub mod inactive;
 pub mod limits;
 mod names;
+mod peers;
 pub mod units;
 
 use std::ffi::OsString;
@@ -21,10 +22,10 @@ use thiserror::Error;
 use self::file::FileError;
 use self::inactive::Inactive;
 use self::limits::{LimitArgs, Limits};
+use self::peers::PeerArgs;
 use crate::engine::EngineOptions;
 use crate::grpc::GatewayOptions;
 use crate::grpc::server::ServerLimits;
-use crate::peer::{PeerLinks, PeerTlsError};
 use crate::wire::receive::ReceiveLimits;
 use crate::wire::send::MessageLimits;
 use crate::wire::settings::SettingsLimits;
@@ -59,15 +60,8 @@ pub struct Args {
     /// Directory of the configuration of a cluster of local processes; without it this broker is alone.
     #[arg(long, env = "RQ_CONFIG_STORE", value_name = "DIR")]
     config_store: Option<PathBuf>,
-    /// Address for the other brokers of the cluster, with TLS; without it they use the one for clients, in the clear.
-    #[arg(long, env = "RQ_PEER_LISTEN", value_name = "IP:PORT")]
-    peer_listen: Option<SocketAddr>,
-    /// Directory of what this broker shows to the others: ca.crt, tls.crt and tls.key.
-    #[arg(long, env = "RQ_PEER_TLS", value_name = "DIR")]
-    peer_tls: Option<PathBuf>,
-    /// The name in the certificate of every broker of the cluster.
-    #[arg(long, env = "RQ_PEER_TLS_NAME", value_name = "NAME")]
-    peer_tls_name: Option<String>,
+    #[command(flatten)]
+    peers: PeerArgs,
     /// What people call this replica of a cluster [default: the name of the cluster].
     #[arg(long, env = "RQ_NAME", value_name = "NAME")]
     name: Option<String>,
@@ -276,13 +270,7 @@ impl Config {
         if args.config_store.is_some() {
             self.config_store.clone_from(&args.config_store);
         }
-        self.peer_listen = args.peer_listen.or(self.peer_listen);
-        if args.peer_tls.is_some() {
-            self.peer_tls.clone_from(&args.peer_tls);
-        }
-        if args.peer_tls_name.is_some() {
-            self.peer_tls_name.clone_from(&args.peer_tls_name);
-        }
+        self.overlay_peers(&args.peers);
         set(&mut self.name, args.name.as_ref());
         set(&mut self.auto_create, args.auto_create.as_ref());
         set(&mut self.allow_unsafe_filesystem, args.allow_unsafe_filesystem.as_ref());
@@ -316,29 +304,6 @@ impl Config {
             Inactive::ExpireAfter(_) | Inactive::Keep => {}
         }
         Ok(())
-    }
-
-    fn check_peers(&self) -> Result<(), ConfigError> {
-        let given = [
-            (self.peer_listen.is_some(), "--peer-listen"),
-            (self.peer_tls.is_some(), "--peer-tls"),
-            (self.peer_tls_name.is_some(), "--peer-tls-name"),
-        ];
-        let missing = given.iter().find(|(given, _)| !given);
-        match missing {
-            Some(&(_, missing)) if given.iter().any(|(given, _)| *given) => {
-                Err(ConfigError::PeersByHalf { missing })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// For the links to other brokers. Reads the certificates, so that a broker without usable ones does not start.
-    pub fn peer_links(&self) -> Result<PeerLinks, PeerTlsError> {
-        match (&self.peer_tls, &self.peer_tls_name) {
-            (Some(dir), Some(name)) => PeerLinks::with_tls(dir.clone(), name.clone()),
-            _ => Ok(PeerLinks::default()),
-        }
     }
 
     /// For the engine.

@@ -34,6 +34,8 @@ fn main() -> ExitCode {
 }
 
 async fn serve() -> anyhow::Result<()> {
+    // The client of Kubernetes asks for a default; whatever else is linked, there is one.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let args = Args::parse();
     Config::check_environment(std::env::vars_os())?;
     let config = Config::load(&args)?;

@@ -3,6 +3,7 @@
 
 mod report;
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use clap::Args;
@@ -91,7 +92,8 @@ async fn ask(
     let mut client = ReplicaClient::new(channel);
     let described =
         tokio::time::timeout(global.timeout, client.describe(pb::DescribeReplicaRequest {})).await;
-    let described = described.map_err(|_| silent(global.timeout))?.map_err(|status| told(&status))?;
+    let described =
+        described.map_err(|_| silent(global.timeout))?.map_err(|status| not_described(&status))?;
     let described = described.into_inner();
     if described.store_id != member.store_id {
         return Err(format!("store {} answers at {}", described.store_id, member.address));
@@ -138,10 +140,44 @@ async fn check_segments(
     }
 }
 
+/// A port with TLS ends a connection in the clear before it answers; only then the status has a cause.
+fn not_described(status: &Status) -> String {
+    if status.source().is_none() {
+        return told(status);
+    }
+    "it closed the connection: where brokers have a port with TLS for each other (--peer-listen), rq cannot ask them there"
+        .to_owned()
+}
+
 fn silent(patience: Duration) -> String {
     format!("nothing was heard for {}", humantime::format_duration(patience))
 }
 
 fn told(status: &Status) -> String {
     format!("{:?}: {}", status.code(), status.message())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What a port with TLS says to whoever does not speak it: a fatal alert.
+    const ALERT: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 10];
+
+    #[tokio::test]
+    async fn a_port_with_tls_is_told_from_one_that_does_not_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint: Endpoint = listener.local_addr().unwrap().to_string().parse().unwrap();
+        tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            tcp.read_u8().await.unwrap();
+            tcp.write_all(&ALERT).await.unwrap();
+        });
+        let mut client = ReplicaClient::new(endpoint.connect(Duration::from_secs(20)).await.unwrap());
+        let status = client.describe(pb::DescribeReplicaRequest {}).await.unwrap_err();
+        assert!(not_described(&status).contains("--peer-listen"), "{status:?}");
+    }
 }

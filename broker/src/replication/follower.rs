@@ -93,8 +93,18 @@ pub(super) enum NotConnected {
     TimedOut,
     #[error("the master did not take the greeting: {0}")]
     Greeting(Status),
+    /// With TLS, the master sees the certificate of this slave only when the slave takes the connection for made.
+    #[error("the master closed the connection: if it goes on, its log says what it refuses")]
+    Closed(#[source] Status),
     #[error(transparent)]
     Ended(#[from] Ended),
+}
+
+impl NotConnected {
+    /// What the answer to a greeting says that is none: only the transport gives its status a cause.
+    fn of(status: Status) -> Self {
+        if status.source().is_some() { Self::Closed(status) } else { Self::Greeting(status) }
+    }
 }
 
 impl Follower {
@@ -153,7 +163,7 @@ impl Follower {
         // Cannot fail: the other half is in this function.
         to_master.send(greeting.write()).map_err(|_| Ended::Closed)?;
         let answered = master.follow(UnboundedReceiverStream::new(stream)).await;
-        let from_master = answered.map_err(NotConnected::Greeting)?.into_inner();
+        let from_master = answered.map_err(NotConnected::of)?.into_inner();
         let (peer, orders) = mpsc::unbounded_channel();
         let linked = Linked::new(&self.engine, |link| News::Connected(link, peer))?;
         Ok(Connection { linked, orders, to_master, from_master, client: master })

@@ -69,7 +69,8 @@ async fn connect(broker: &Broker, tls: ClientTlsConfig) -> Result<Channel, trans
 /// Describes a replica over its port for others.
 async fn describe(broker: &Broker, tls: ClientTlsConfig) -> Result<ReplicaStatus, Status> {
     let channel = connect(broker, tls).await.map_err(|error| Status::from_error(error.into()))?;
-    let described = ReplicaClient::new(channel).describe(DescribeReplicaRequest {});
+    let mut replica = ReplicaClient::new(channel);
+    let described = replica.describe(DescribeReplicaRequest {});
     Ok(tokio::time::timeout(SOON, described).await.expect("an answer in time")?.into_inner())
 }
 
