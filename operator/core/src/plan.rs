@@ -24,10 +24,11 @@ use rq_core::config::{Change, Config, FlushPolicy};
 use rq_core::ids::StoreId;
 
 pub use self::children::APPLIED_ANNOTATION;
+use self::rollout::Busy;
 pub(crate) use self::rollout::Rollout;
 use self::scale::Step;
 pub use self::settings::ACCEPT_DATA_LOSS;
-use self::view::View;
+use self::view::{Shard, View};
 use crate::observed::Observed;
 use crate::queue::status::ReliableQueueStatus;
 
@@ -146,14 +147,16 @@ pub struct Note {
 pub fn plan(observed: &Observed, release: &Release) -> Plan {
     let view = View::of(observed, release);
     let mut events = Vec::new();
-    let actions = if observed.queue.metadata.deletion_timestamp.is_some() {
+    let (actions, rollout) = if observed.queue.metadata.deletion_timestamp.is_some() {
         // What goes with the queue must not be made anew while it goes.
-        (Vec::new(), rollout::next(&view, Some("the queue is being deleted")).0)
+        (Vec::new(), rollout::next(&view, Some(Busy::Acting("the queue is being deleted".to_owned()))).0)
     } else {
         actions(&view, &mut events)
     };
-    let (actions, rollout) = actions;
-    let wait = if actions.is_empty() && !matches!(rollout, Rollout::Rolling { .. }) { AT_REST } else { BUSY };
+    let at_rest = actions.is_empty()
+        && matches!(view.shard, Shard::Formed(_))
+        && !matches!(rollout, Rollout::Rolling { .. } | Rollout::Waiting { .. });
+    let wait = if at_rest { AT_REST } else { BUSY };
     let renewal = certificate::until_renewal(&view).filter(|left| !left.is_zero());
     let status = status::status(observed, release, &rollout);
     events.extend(status::events(observed.queue.status.as_ref(), &status));
@@ -174,29 +177,29 @@ fn actions(view: &View<'_>, notes: &mut Vec<Note>) -> (Vec<Action>, Rollout) {
         actions.extend(kept.into_iter().chain(accepted));
         return (actions, rollout::next(view, None).0);
     }
+    // A shard that was lost waits for nothing; a new one is made when the brokers may read it, and before they start.
+    let (rebuilt, made) =
+        kept.into_iter().partition::<Vec<_>, _>(|act| matches!(act, Action::Rebuild { .. }));
+    let own = if rebuilt.is_empty() { shard::own(view) } else { None };
+    actions.extend(rebuilt);
     let applies = children::applies(view);
-    let changed = !applies.before.is_empty() || applies.stateful_set.is_some();
     actions.extend(applies.before);
-    actions.extend(kept);
-    actions.extend(shard::own(view));
+    actions.extend(made.into_iter().chain(own));
+    let mut busy =
+        applies.stateful_set.is_some().then(|| Busy::Acting("the pods' template changes".to_owned()));
     actions.extend(applies.stateful_set);
     actions.extend(volumes::grow(view));
-    // One change of the shard at a time: each is made from the version that was seen.
-    let step = scale::step(view);
-    let mut busy = changed.then(|| "the objects of the queue are being changed".to_owned());
-    match accepted
-        .or_else(|| settings::min_in_sync(view))
-        .map_or_else(|| step, |change| Some(Step::Act(change)))
-    {
+    let change = accepted.or_else(|| settings::min_in_sync(view)).map(Step::Act);
+    match change.or_else(|| scale::step(view)).or_else(|| settings::flush_mode(view).map(Step::Act)) {
+        // One change of the shard at a time: each is made from the version that was seen.
         Some(Step::Act(action)) => {
-            busy = busy.or_else(|| Some("the configuration of the shard is being changed".to_owned()));
+            busy = busy.or_else(|| Some(Busy::Acting("the shard is being changed".to_owned())));
             actions.push(action);
         }
-        Some(Step::Wait(why)) => busy = busy.or(Some(why)),
+        Some(Step::Wait(why)) => busy = busy.or(Some(Busy::Waiting(why))),
         None => {}
     }
-    actions.extend(settings::flush_mode(view));
-    let (rollout, act) = rollout::next(view, busy.as_deref());
+    let (rollout, act) = rollout::next(view, busy);
     actions.extend(act);
     notes.extend(actions.iter().filter_map(rollout::note));
     (actions, rollout)

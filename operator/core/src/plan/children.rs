@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Service;
 use kube::Resource;
 use rq_core::hash::crc32c;
 use serde::Serialize;
@@ -32,17 +33,19 @@ pub(super) fn applies(view: &View<'_>) -> Applies {
     let revision = certificate.map_or("", |certificate| certificate.revision.as_str());
     let wanted = Children::of(&queue, &view.release.broker_image, revision);
     let there = &view.observed.existing;
+    let pod_service = with_address_of(wanted.pod_service, there.pod_service.as_ref());
     let before = [
         apply(wanted.service_account, there.service_account.as_ref(), Child::ServiceAccount),
         apply(wanted.role, there.role.as_ref(), Child::Role),
         apply(wanted.role_binding, there.role_binding.as_ref(), Child::RoleBinding),
         apply(wanted.config_map, there.config_map.as_ref(), Child::ConfigMap),
-        apply(wanted.pod_service, there.pod_service.as_ref(), Child::Service),
+        apply(pod_service, there.pod_service.as_ref(), Child::Service),
         apply(wanted.service, there.service.as_ref(), Child::Service),
         apply(wanted.disruption_budget, there.disruption_budget.as_ref(), Child::PodDisruptionBudget),
     ];
     // Pods that were made without the certificate would be replaced as soon as it is there.
-    let stateful_set = certificate.and_then(|_| {
+    let going = there.stateful_set.as_ref().is_some_and(|set| set.metadata.deletion_timestamp.is_some());
+    let stateful_set = certificate.filter(|_| !going).and_then(|_| {
         let there = there.stateful_set.as_ref();
         apply(volumes::with_claims_of(wanted.stateful_set, there), there, Child::StatefulSet)
     });
@@ -61,8 +64,17 @@ where
     differs.then(|| Action::Apply(Box::new(child(wanted))))
 }
 
+/// The address of a Service cannot be changed.
+fn with_address_of(mut wanted: Service, there: Option<&Service>) -> Service {
+    let there = there.and_then(|there| there.spec.as_ref()?.cluster_ip.clone());
+    if let (Some(spec), Some(there)) = (&mut wanted.spec, there) {
+        spec.cluster_ip = Some(there);
+    }
+    wanted
+}
+
 /// Objects of Kubernetes have no value that JSON cannot hold.
-fn json(object: &impl Serialize) -> Value {
+pub(super) fn json(object: &impl Serialize) -> Value {
     serde_json::to_value(object).unwrap_or_default()
 }
 

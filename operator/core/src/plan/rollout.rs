@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ContainerState;
 use kube::ResourceExt as _;
+use rq_core::config::Config;
 
-use super::view::{PodSeen, View};
+use super::view::{PodSeen, Shard, View};
 use super::{Action, Note, scale};
 
 /// A new pod that is not ready after so long stops the rollout.
@@ -53,28 +54,40 @@ pub(crate) enum Rollout {
     },
 }
 
-/// How it stands, and the next act. `busy`: the plan has another act already that must be done first.
-pub(super) fn next(view: &View<'_>, busy: Option<&str>) -> (Rollout, Option<Action>) {
+/// What comes before the replacement of pods.
+pub(super) enum Busy {
+    /// Something is changed now, and must be seen to have changed.
+    Acting(String),
+    /// Something cannot be done yet. Pods that are of no use may be replaced: it may be waiting for them.
+    Waiting(String),
+}
+
+/// How it stands, and the next act.
+pub(super) fn next(view: &View<'_>, busy: Option<Busy>) -> (Rollout, Option<Action>) {
     let left = view.pods.iter().filter(|pod| pod.outdated).count();
     if view.paused() {
         return (Rollout::Paused { left }, None);
     }
-    let wait = |why: &str| (Rollout::Waiting { why: why.to_owned(), left }, None);
-    if let Some(why) = busy {
-        return wait(why);
-    }
+    let wait = |why: String| (Rollout::Waiting { why, left }, None);
+    let waiting = match busy {
+        Some(Busy::Acting(why)) => return wait(why),
+        Some(Busy::Waiting(why)) => Some(why),
+        None => None,
+    };
     if super::view::update_revision(view.observed).is_none() {
-        return wait("the controller of the StatefulSet has not looked at it yet");
+        return wait("the controller of the StatefulSet has not looked at it yet".to_owned());
     }
-    // A container that does not run is missed by nobody, whatever else is wrong: so a bad image that is put right heals.
+    // One on a node that is gone stays until Kubernetes knows that the node is off: nobody deletes it by force here, because
+    // its volume may still be mounted there. The shard does without it meanwhile.
     if let Some(gone) = view.pods.iter().find(|pod| pod.terminating) {
         let rolling = Rollout::Rolling { pod: gone.name.clone(), left };
         return if left > 0 { (rolling, None) } else { (Rollout::UpToDate, None) };
     }
     let missing = missing(view);
+    // What does not run is missed by nobody, whatever else is wrong: so a bad image that is put right heals.
     if let Some(broken) = view.pods.iter().rev().find(|pod| pod.outdated && is_broken(view, pod)) {
         return match missing {
-            Some(name) => wait(&format!("{name} is being made")),
+            Some(name) => wait(format!("{name} is being made")),
             None => replace(broken, left),
         };
     }
@@ -83,6 +96,9 @@ pub(super) fn next(view: &View<'_>, busy: Option<&str>) -> (Rollout, Option<Acti
     }
     if left == 0 {
         return (Rollout::UpToDate, None);
+    }
+    if let Some(why) = waiting {
+        return wait(why);
     }
     if let Some(name) = missing {
         return (Rollout::Rolling { pod: name, left }, None);
@@ -126,11 +142,27 @@ fn replace(pod: &PodSeen<'_>, left: usize) -> (Rollout, Option<Action>) {
 
 /// Nothing is lost with it: its broker does not run, or it neither serves nor holds everything acknowledged.
 fn is_broken(view: &View<'_>, pod: &PodSeen<'_>) -> bool {
-    let of_set = pod.told.is_none_or(|told| {
-        view.config()
-            .is_some_and(|config| config.in_sync.contains_key(&told.store) || config.master == told.store)
-    });
-    !pod.ready && (hopeless(pod).is_some() || !of_set)
+    let needed = |config: &Config| {
+        let copies = config.in_sync.keys().filter_map(|store| config.members.get(store));
+        copies.into_iter().any(|copy| copy.name == pod.name)
+            || pod.store().is_some_and(|store| config.in_sync.contains_key(&store))
+    };
+    // The master is one of the set.
+    let needed = match &view.shard {
+        Shard::Formed(config) => needed(config),
+        Shard::New | Shard::Unformed => false,
+        Shard::Unknown | Shard::Lost | Shard::Malformed => true,
+    };
+    // What answers runs, whatever a cache says.
+    !pod.ready && (!needed || (pod.told.is_none() && !runs(pod)))
+}
+
+/// Whether a container of the pod runs.
+fn runs(pod: &PodSeen<'_>) -> bool {
+    let containers = pod.pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    containers
+        .into_iter()
+        .any(|container| container.state.as_ref().is_some_and(|state| state.running.is_some()))
 }
 
 /// Why a new pod does not come up; none if it has, or still may.

@@ -161,7 +161,8 @@ impl<'a> PodSeen<'a> {
 
 /// The revision of the template as it is now; none as long as the controller of the `StatefulSet` has not looked at it.
 pub(crate) fn update_revision(observed: &Observed) -> Option<&str> {
-    let set = observed.existing.stateful_set.as_ref()?;
+    let set =
+        observed.existing.stateful_set.as_ref().filter(|set| set.metadata.deletion_timestamp.is_none())?;
     let status = set.status.as_ref()?;
     let current =
         status.observed_generation.is_some() && status.observed_generation == set.metadata.generation;

@@ -6,7 +6,8 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt as _;
 
 use super::Action;
-use super::differs::{amount, quantity};
+use super::children::json;
+use super::differs::{amount, differs, quantity};
 use super::view::View;
 
 /// Has each claim grow that is smaller than the spec says; when all were asked, has the `StatefulSet` made anew.
@@ -17,16 +18,25 @@ pub(super) fn grow(view: &View<'_>) -> Vec<Action> {
         view.observed.volumes.iter().filter(|claim| requested(claim).is_some_and(|there| there < wanted));
     let grown: Vec<_> =
         small.map(|claim| Action::ResizeVolume { name: claim.name_any(), size: size.clone() }).collect();
-    let template = view.observed.existing.stateful_set.as_ref().and_then(claims).and_then(<[_]>::first);
+    let set =
+        view.observed.existing.stateful_set.as_ref().filter(|set| set.metadata.deletion_timestamp.is_none());
+    let template = set.and_then(claims).and_then(<[_]>::first);
     let old = template.and_then(requested).is_some_and(|there| there != wanted);
     if grown.is_empty() && old { vec![Action::OrphanStatefulSet] } else { grown }
 }
 
 /// The `StatefulSet` with the claims of the one there: they cannot be changed.
 pub(super) fn with_claims_of(mut wanted: StatefulSet, there: Option<&StatefulSet>) -> StatefulSet {
-    if let (Some(spec), Some(claims)) = (&mut wanted.spec, there.and_then(claims)) {
-        spec.volume_claim_templates = Some(claims.to_vec());
+    let (Some(spec), Some(there)) = (&mut wanted.spec, there.and_then(claims)) else { return wanted };
+    let mut claims = spec.volume_claim_templates.take().unwrap_or_default();
+    for (claim, there) in claims.iter_mut().zip(there) {
+        let size = there.spec.as_ref().and_then(|spec| spec.resources.clone());
+        if let Some(spec) = &mut claim.spec {
+            spec.resources = size;
+        }
     }
+    let differ = differs(&json(&claims), &json(&there));
+    spec.volume_claim_templates = Some(if differ { there.to_vec() } else { claims });
     wanted
 }
 
