@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::endpoint::Endpoint;
 use crate::output::Output;
-use crate::{bench, consume, dlq, flush_mode, group, local, log, produce, promote, topic, verify};
+use crate::{bench, consume, dlq, flush_mode, group, kubectl, local, log, produce, promote, topic, verify};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -18,6 +18,7 @@ Examples:
   rq status -o json
   rq verify
   rq local up --replicas 2
+  rq kube status
 
 Exit codes:
   0  done
@@ -83,6 +84,8 @@ pub(crate) enum Command {
     /// Run a cluster of processes on this machine: master, slaves and who watches over them
     #[command(subcommand)]
     Local(local::LocalCommand),
+    /// Look after queues on Kubernetes; as a plugin of kubectl, `kubectl rq`
+    Kube(kubectl::Kube),
     /// Look into the log of a data directory, without a broker
     #[command(subcommand)]
     Log(log::LogCommand),

@@ -1,6 +1,7 @@
 //! Where the broker is, and how to connect to it.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -55,6 +56,11 @@ impl fmt::Display for Endpoint {
 }
 
 impl Endpoint {
+    /// A port of this machine.
+    pub(crate) fn local(port: u16) -> Self {
+        Self { host: Ipv4Addr::LOCALHOST.to_string(), port }
+    }
+
     /// Connects; the channel reconnects by itself later on.
     pub(crate) async fn connect(&self, timeout: Duration) -> Result<Channel, Failure> {
         let unreachable = |reason: String| Failure::Unreachable { endpoint: self.to_string(), reason };

@@ -9,6 +9,7 @@ use rq_proto::rocketmq::Code;
 use thiserror::Error;
 
 use crate::client::CallError;
+use crate::kubectl::KubeFailure;
 use crate::local::LocalError;
 
 /// The end of a command that did not do what it was asked for.
@@ -79,6 +80,9 @@ pub(crate) enum Failure {
     /// A local cluster.
     #[error(transparent)]
     Local(#[from] LocalError),
+    /// A queue on Kubernetes.
+    #[error(transparent)]
+    Kube(#[from] KubeFailure),
     /// What the library or the system reports of itself.
     #[error("the asynchronous runtime did not start: {0}")]
     Runtime(io::Error),
@@ -116,6 +120,9 @@ impl Failure {
             Self::Local(error) if error.is_not_found() => NOT_FOUND,
             Self::Local(error) if error.is_unreachable() => UNREACHABLE,
             Self::Local(error) if error.is_usage() => USAGE,
+            Self::Kube(error) if error.is_not_found() => NOT_FOUND,
+            Self::Kube(error) if error.is_unreachable() => UNREACHABLE,
+            Self::Kube(error) if error.is_usage() => USAGE,
             _ => FAILED,
         })
     }

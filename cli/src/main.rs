@@ -12,6 +12,7 @@ mod endpoint;
 mod failure;
 mod flush_mode;
 mod group;
+mod kubectl;
 mod local;
 mod log;
 mod message_id;
@@ -28,9 +29,15 @@ use clap::Parser as _;
 
 use crate::args::{Args, Command};
 use crate::failure::Failure;
+use crate::kubectl::Plugin;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = if Plugin::is_called(std::env::args_os().next().as_deref()) {
+        let (global, kube) = Plugin::parse().into_parts();
+        Args { global, command: Command::Kube(kube) }
+    } else {
+        Args::parse()
+    };
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
@@ -74,6 +81,7 @@ async fn command(args: Args) -> Result<(), Failure> {
         Command::Promote(command) => promote::run(&global, command).await,
         Command::Verify(command) => verify::run(&global, &command).await,
         Command::Local(command) => local::run(&global, command).await,
+        Command::Kube(command) => kubectl::run(&global, command).await,
         Command::Log(command) => log::run(&global, command),
         Command::Bench(command) => bench::run(&global, *command).await,
         Command::BenchNull(command) => bench::null::run(command).await,

@@ -39,9 +39,14 @@ pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
 
 /// Writes a table; without rows its header alone, so that emptiness is seen.
 pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Result<(), Failure> {
+    line(&columns(header, rows, io::stdout().is_terminal()))
+}
+
+/// A table as text; fitted to the width of the terminal if there is one.
+pub(crate) fn columns(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>, fitted: bool) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    if io::stdout().is_terminal() {
+    if fitted {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
     table.set_header(header.iter().copied());
@@ -49,14 +54,19 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     let text = table.to_string();
     let lines: Vec<&str> =
         text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end()).collect();
-    line(&lines.join("\n"))
+    lines.join("\n")
 }
 
 /// Writes names with their values, one a line.
 pub(crate) fn fields(fields: &[(&str, String)]) -> Result<(), Failure> {
+    line(&pairs(fields))
+}
+
+/// Names with their values, one a line, as text.
+pub(crate) fn pairs(fields: &[(&str, String)]) -> String {
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let lines: Vec<String> = fields.iter().map(|(name, value)| format!("{name:<width$}  {value}")).collect();
-    line(&lines.join("\n"))
+    lines.join("\n")
 }
 
 fn stream(source: io::Error) -> Failure {

@@ -1,6 +1,7 @@
 //! `rq promote`: another master, without a failure; or, where the copies with everything are gone for good, a master that
 //! may lack acknowledged messages. The latter only by naming exactly what is given up.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -49,15 +50,21 @@ pub(crate) struct Promote {
 
 /// The mastership that ends: of which shard, and its number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Ending {
-    shard: u16,
-    epoch: u32,
+pub(crate) struct Ending {
+    pub(crate) shard: u16,
+    pub(crate) epoch: u32,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.shard, self.epoch)
+    }
 }
 
 /// What is wrong with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("give SHARD@EPOCH, for example 0@7")]
-struct EndingError;
+pub(crate) struct EndingError;
 
 impl FromStr for Ending {
     type Err = EndingError;
@@ -72,7 +79,7 @@ impl FromStr for Ending {
 /// What a promotion came to.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Promoted<'a> {
+pub(crate) struct Promoted<'a> {
     master: &'a str,
     epoch: u32,
     took_ms: u64,
@@ -80,12 +87,12 @@ struct Promoted<'a> {
 
 impl<'a> Promoted<'a> {
     /// Of a promotion that began then.
-    fn since(began: Instant, master: &'a str, epoch: u32) -> Self {
+    pub(crate) fn since(began: Instant, master: &'a str, epoch: u32) -> Self {
         Self { master, epoch, took_ms: began.elapsed().as_millis() as u64 }
     }
 
     /// Says who is master now.
-    fn print(&self, global: &Global) -> Result<(), Failure> {
+    pub(crate) fn print(&self, global: &Global) -> Result<(), Failure> {
         let Self { master, epoch, took_ms } = self;
         match global.output {
             Output::Json => output::json(self),
@@ -159,7 +166,8 @@ async fn accept_data_loss(global: &Global, name: &str, ending: Ending) -> Result
     .await
 }
 
-async fn describe(
+/// What the replica there says of itself.
+pub(crate) async fn describe(
     global: &Global,
     replica: &mut ReplicaClient<Channel>,
 ) -> Result<pb::ReplicaStatus, Failure> {
