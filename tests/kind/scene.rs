@@ -61,9 +61,13 @@ fn can_play(test: &str, needs: Needs) -> Result<bool> {
         .context("no cluster with our CRDs: run `make kind-up`, or set KUBECONFIG")?;
     if needs == Needs::Docker && !has_docker_nodes() {
         if env::var("CI").is_ok_and(|ci| ci == "true") {
-            bail!("{test} takes nodes away and CI=true asks for every test: the nodes must be containers of this Docker");
+            bail!(
+                "{test} takes nodes away and CI=true asks for every test: the nodes must be containers of this Docker"
+            );
         }
-        loudly(&format!("NOT RUN: {test} takes nodes away, and those of this cluster are no containers of this Docker"));
+        loudly(&format!(
+            "NOT RUN: {test} takes nodes away, and those of this cluster are no containers of this Docker"
+        ));
         return Ok(false);
     }
     Ok(true)
@@ -71,7 +75,8 @@ fn can_play(test: &str, needs: Needs) -> Result<bool> {
 
 /// The nodes are containers of this Docker, as kind makes them.
 fn has_docker_nodes() -> bool {
-    let nodes = kubectl::run(&["get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"]).unwrap_or_default();
+    let nodes =
+        kubectl::run(&["get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"]).unwrap_or_default();
     let mut inspect = Command::new("docker");
     inspect.arg("inspect").args(nodes.split_whitespace()).stdout(Stdio::null()).stderr(Stdio::null());
     !nodes.is_empty() && inspect.status().is_ok_and(|status| status.success())
@@ -108,7 +113,8 @@ impl Scene {
     fn remove(&self) -> Result<()> {
         kubectl::run(&["delete", "namespace", &self.namespace, "--ignore-not-found", "--wait=false"])?;
         wait("the namespace is gone", DEADLINE, || {
-            let left = kubectl::run(&["get", "namespace", &self.namespace, "--ignore-not-found", "-o", "name"])?;
+            let left =
+                kubectl::run(&["get", "namespace", &self.namespace, "--ignore-not-found", "-o", "name"])?;
             Ok(once(left.is_empty(), left))
         })
     }
@@ -128,14 +134,20 @@ impl Scene {
         let short = write("objects.txt", &[&["get", kinds, "-o", "wide"], &here[..]].concat());
         eprintln!("{}:\n{short}", self.test);
         write("objects.yaml", &[&["get", kinds, "-o", "yaml"], &here[..]].concat());
-        write("events.txt", &[&["get", "events", "--sort-by=.metadata.creationTimestamp"], &here[..]].concat());
+        write(
+            "events.txt",
+            &[&["get", "events", "--sort-by=.metadata.creationTimestamp"], &here[..]].concat(),
+        );
         write("operator.txt", &[&["get", "pods,leases", "-o", "wide"], &there[..]].concat());
         for (namespace, file) in [(here, "log"), (there, "operator-log")] {
             let pods = kubectl::list(namespace[1], "pods", "").unwrap_or_default();
             for pod in pods.iter().map(kubectl::name) {
                 let logs = ["logs", pod, "--all-containers", "--tail=3000"];
                 write(&format!("{file}-{pod}.txt"), &[&logs, &namespace[..]].concat());
-                write(&format!("{file}-{pod}-previous.txt"), &[&logs, &["--previous"], &namespace[..]].concat());
+                write(
+                    &format!("{file}-{pod}-previous.txt"),
+                    &[&logs, &["--previous"], &namespace[..]].concat(),
+                );
             }
         }
         folder

@@ -22,6 +22,8 @@ pub(crate) fn note(test: &str, what: &str, took: Duration) {
 /// All figures of this run, in the order in which they were noted.
 pub(crate) fn table() -> String {
     let times = TIMES.lock().unwrap_or_else(PoisonError::into_inner);
-    let rows = times.iter().map(|Time { test, what, took }| format!("{test:32} {what:48} {:8.2} s\n", took.as_secs_f64()));
+    let rows = times
+        .iter()
+        .map(|Time { test, what, took }| format!("{test:32} {what:48} {:8.2} s\n", took.as_secs_f64()));
     rows.collect()
 }
