@@ -8,7 +8,7 @@ use rq_tests::workload::judge;
 use serde_json::{Value, json};
 
 use crate::kubectl::{self, name, text};
-use crate::load::{Load, now};
+use crate::load::Load;
 use crate::official::Official;
 use crate::queue::{LABELS, QUEUE, Queue};
 use crate::scene::{Needs, play};
@@ -83,13 +83,13 @@ fn a_queue_that_is_deleted_and_applied_again_finds_its_messages() -> Result<()> 
 pub(crate) fn sent(queue: &Queue<'_>) -> Result<History> {
     let minute = Duration::from_mins(1);
     // Nobody may have a receive under way when the queue is deleted, so the group is made by who consumes.
-    Load::begin(queue.scene, "send", &["--senders", "8", "--count", MESSAGES], minute)?.history()
+    Load::begin(queue, "send", &["--senders", "8", "--count", MESSAGES], minute)?.history()
 }
 
 /// Consumes all of them.
 pub(crate) fn consume(queue: &Queue<'_>, history: &mut History) -> Result<()> {
     let options = ["--senders", "0", "--consumers", "2", "--warmup", "0s", "--duration", "3s", "--drain"];
-    let consumed = Load::begin(queue.scene, "consume", &options, Duration::from_secs(3))?.history()?;
+    let consumed = Load::begin(queue, "consume", &options, Duration::from_secs(3))?.history()?;
     history.receives.extend(consumed.receives);
     history.acks.extend(consumed.acks);
     Ok(())
@@ -100,7 +100,7 @@ fn a_queue_that_takes_its_volumes_with_it_leaves_nothing() -> Result<()> {
     play("a-nothing", Needs::Cluster, |scene| {
         let queue = Queue::apply(scene, &json!({}))?;
         let load = Load::start(&queue, Duration::from_secs(5))?;
-        load.finish(now() - Duration::from_mins(1))?;
+        load.finish(Duration::ZERO)?;
         let volumes = volumes_of(&scene.namespace)?;
         ensure!(!volumes.is_empty(), "no volumes in use: the test shows nothing");
         queue.delete()?;

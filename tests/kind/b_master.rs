@@ -47,7 +47,7 @@ fn master_ends(queue: &Queue<'_>, end: End) -> Result<()> {
         let told = text(&queue.object()?, "/status/lastFailover/to").to_owned();
         ensure!(told == after.master, "status.lastFailover tells of {told:?}, not of {}", after.master);
     }
-    load.goes_on(queue)?;
+    load.goes_on()?;
     official.finish()?;
     load.finish(fault).map(drop)
 }

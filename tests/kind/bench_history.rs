@@ -120,7 +120,7 @@ pub(crate) fn longest_gap(history: &History, after: Duration) -> Duration {
         history.sends.iter().filter(|send| send.outcome.is_ok()).map(|send| send.span.end).collect();
     oks.sort_unstable();
     let pairs = oks.windows(2).filter(|pair| pair[1] > after);
-    pairs.map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+    pairs.map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap_or_default()
 }
 
 /// Sends that were acknowledged within a time since 1970.

@@ -53,7 +53,7 @@ fn both_pods_lost_at_once_come_back_by_themselves() -> Result<()> {
         queue.promoted_after(&before)?;
         queue.whole(2)?;
         times::note(&scene.test, "both deleted by force until it is whole", struck.elapsed());
-        load.goes_on(&queue)?;
+        load.goes_on()?;
         load.finish(fault).map(drop)
     })
 }

@@ -28,7 +28,7 @@ fn a_master_that_dies_while_no_operator_runs_is_replaced_by_its_slave() -> Resul
         let promoted = queue.promoted_after(&before)?;
         times::note(&scene.test, "pod deleted by force until the promotion is seen", struck.elapsed());
         ensure!(promoted.master != before.master, "nobody took over: {before:?}, then {promoted:?}");
-        load.goes_on(&queue)?;
+        load.goes_on()?;
         // The brokers know each other again without help, too.
         replaced(&queue, &before.master, &pod)?;
         queue.both_in_sync()?;

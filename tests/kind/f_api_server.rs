@@ -49,7 +49,7 @@ fn a_queue_goes_on_while_the_api_server_is_away() -> Result<()> {
         eprintln!("{}: {meanwhile} sends acknowledged while the API server was away", scene.test);
         // A stop of a second in each minute would be seen here.
         ensure!(
-            meanwhile as f64 > 100.0 * (until - gone).as_secs_f64(),
+            meanwhile as f64 > 100.0 * away().as_secs_f64(),
             "the queue did not go on: {meanwhile} sends"
         );
         Ok(())
@@ -73,7 +73,7 @@ fn writes_stop_when_the_master_dies_while_the_api_server_is_away_and_nothing_is_
         queue.promoted_after(&before)?;
         queue.whole(2)?;
         times::note(&scene.test, "API server back until it is whole", returned.elapsed());
-        load.goes_on(&queue)?;
+        load.goes_on()?;
         let history = load.finish(dead)?;
         let meanwhile = acknowledged_between(&history, dead + UNDER_WAY, until);
         ensure!(meanwhile == 0, "{meanwhile} sends were acknowledged though nobody could be promoted");
@@ -101,7 +101,7 @@ fn a_queue_shard_that_is_deleted_comes_back_from_what_the_brokers_have_kept() ->
         let after = queue.whole(2)?;
         times::note(&scene.test, "deleted until it is whole", struck.elapsed());
         not_older(&before, &after)?;
-        load.goes_on(&queue)?;
+        load.goes_on()?;
         load.finish(fault).map(drop)
     })
 }
@@ -128,7 +128,7 @@ fn a_configuration_put_back_to_an_older_state_is_noticed_and_loses_nothing() -> 
         kubectl::run_with(&["create"], &older)?;
         guard.now()?;
         // What the brokers do with it alone: they keep to what is newer.
-        load.goes_on(&queue)?;
+        load.goes_on()?;
         operator.now()?;
         let struck = Instant::now();
         let after = wait("a configuration that is not older", DEADLINE, || {
@@ -141,7 +141,7 @@ fn a_configuration_put_back_to_an_older_state_is_noticed_and_loses_nothing() -> 
         times::note(&scene.test, "operator back until it is whole", struck.elapsed());
         let warned = queue.events()?.into_iter().skip(events).any(|[kind, ..]| kind == "Warning");
         ensure!(warned, "nobody was told that the configuration was older than what the brokers have seen");
-        load.goes_on(&queue)?;
+        load.goes_on()?;
         load.finish(fault).map(drop)
     })
 }
@@ -207,7 +207,7 @@ fn not_older(before: &Shard, after: &Shard) -> Result<()> {
     Ok(())
 }
 
-/// Takes the policy that guards QueueShards out of force, as an etcd restore passes it by, until what is returned is dropped or undone.
+/// Takes the policy that guards `QueueShard`s out of force, as an etcd restore passes it by, until what is returned is dropped or undone.
 fn without_policy() -> Result<Undo<impl FnMut() -> Result<()>>> {
     let binding = format!("{OPERATOR}-queueshards");
     let kind = "validatingadmissionpolicybinding";
@@ -218,7 +218,7 @@ fn without_policy() -> Result<Undo<impl FnMut() -> Result<()>>> {
     Ok(back)
 }
 
-/// Deletes the QueueShard; the API server may take a while to notice that the policy is out of force.
+/// Deletes the `QueueShard`; the API server may take a while to notice that the policy is out of force.
 fn delete_shard(queue: &Queue<'_>) -> Result<()> {
     wait("the QueueShard can be deleted", DEADLINE, || {
         queue.kubectl(&["delete", "queueshard", QUEUE, "--wait=false"]).map(Looked::Found)

@@ -26,6 +26,7 @@ fn replicas_come_and_go_under_load() -> Result<()> {
     play("g-replicas", Needs::Cluster, |scene| {
         let queue = Queue::apply(scene, &json!({ "replicas": 1 }))?;
         let load = Load::start(&queue, LOAD)?;
+        let fault = now();
         for replicas in [2, 3, 2] {
             let begun = Instant::now();
             queue.change(&json!({ "replicas": replicas }))?;
@@ -37,8 +38,8 @@ fn replicas_come_and_go_under_load() -> Result<()> {
             );
             ensure!(shard.members.len() == replicas, "members that are gone stay: {shard:?}");
         }
-        load.goes_on(&queue)?;
-        load.finish(now() - Duration::from_secs(1)).map(drop)
+        load.goes_on()?;
+        load.finish(fault).map(drop)
     })
 }
 

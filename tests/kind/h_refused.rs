@@ -205,7 +205,7 @@ fn refusals(text: &str) -> BTreeMap<&str, &str> {
         .collect()
 }
 
-/// A configuration as a QueueShard has it.
+/// A configuration as a `QueueShard` has it.
 fn spec(config: &Config) -> Value {
     let in_sync: Vec<_> = config
         .in_sync

@@ -11,7 +11,7 @@ use crate::queue::{Queue, Shard, ensure_same_mastership, incarnation};
 use crate::scene::{Needs, play};
 use crate::times;
 
-const LOAD: Duration = Duration::from_secs(60);
+const LOAD: Duration = Duration::from_mins(1);
 
 #[test]
 fn a_slave_that_lost_its_volume_joins_as_a_new_replica() -> Result<()> {

@@ -26,7 +26,7 @@ const RUNNING: i64 = 50;
 
 /// A running load.
 pub(crate) struct Load<'a> {
-    scene: &'a Scene,
+    queue: &'a Queue<'a>,
     pod: String,
     begun: Instant,
     duration: Duration,
@@ -39,12 +39,12 @@ pub(crate) fn now() -> Duration {
 
 impl<'a> Load<'a> {
     /// Sends and consumes for so long, and then consumes what is left. Returns when messages go through.
-    pub(crate) fn start(queue: &Queue<'a>, duration: Duration) -> Result<Self> {
+    pub(crate) fn start(queue: &'a Queue<'a>, duration: Duration) -> Result<Self> {
         Self::start_as(queue, "load", duration)
     }
 
     /// The same in a pod of this name: a second load of a test needs another one.
-    pub(crate) fn start_as(queue: &Queue<'a>, pod: &str, duration: Duration) -> Result<Self> {
+    pub(crate) fn start_as(queue: &'a Queue<'a>, pod: &str, duration: Duration) -> Result<Self> {
         // There is no topic before the first one.
         let before = sent(queue).unwrap_or(0);
         let seconds = format!("{}s", duration.as_secs());
@@ -61,13 +61,18 @@ impl<'a> Load<'a> {
             &seconds,
             "--drain",
         ];
-        let load = Self::begin(queue.scene, pod, &options, duration)?;
+        let load = Self::begin(queue, pod, &options, duration)?;
         more_than(queue, before, "the load runs")?;
         Ok(load)
     }
 
     /// Starts a pod of `rq bench` with these options.
-    pub(crate) fn begin(scene: &'a Scene, pod: &str, options: &[&str], duration: Duration) -> Result<Self> {
+    pub(crate) fn begin(
+        queue: &'a Queue<'a>,
+        pod: &str,
+        options: &[&str],
+        duration: Duration,
+    ) -> Result<Self> {
         let endpoint = format!("{QUEUE}:8081");
         let command = [
             "/usr/local/bin/rq",
@@ -85,14 +90,14 @@ impl<'a> Load<'a> {
         ];
         let bench = container("bench", BROKER_IMAGE, &[&command, options].concat());
         let keeper = container("keeper", CLIENT_IMAGE, &["/client", "--stay"]);
-        kubectl::apply(&client_pod(scene, pod, &json!([bench, keeper])))?;
-        Ok(Self { scene, pod: pod.to_owned(), begun: Instant::now(), duration })
+        kubectl::apply(&client_pod(queue.scene, pod, &json!([bench, keeper])))?;
+        Ok(Self { queue, pod: pod.to_owned(), begun: Instant::now(), duration })
     }
 
     /// Waits until messages go through that are sent from now on.
-    pub(crate) fn goes_on(&self, queue: &Queue<'_>) -> Result<()> {
-        let before = wait("the queue tells of the load", DEADLINE, || sent(queue).map(Looked::Found))?;
-        more_than(queue, before, "the load goes on")
+    pub(crate) fn goes_on(&self) -> Result<()> {
+        let before = wait("the queue tells of the load", DEADLINE, || sent(self.queue).map(Looked::Found))?;
+        more_than(self.queue, before, "the load goes on")
     }
 
     /// How long it sends still.
@@ -104,10 +109,10 @@ impl<'a> Load<'a> {
     /// counts; there must have been one after it.
     pub(crate) fn finish(self, fault: Duration) -> Result<History> {
         let history = self.history()?;
-        judge(&self.scene.test, &history)?;
+        judge(&self.queue.scene.test, &history)?;
         let last = history.sends.iter().filter(|send| send.outcome.is_ok()).map(|send| send.span.end).max();
         ensure!(last.is_some_and(|last| last > fault), "nothing was acknowledged after the fault");
-        times::note(&self.scene.test, "without an acknowledged send", longest_gap(&history, fault));
+        times::note(&self.queue.scene.test, "without an acknowledged send", longest_gap(&history, fault));
         Ok(history)
     }
 
@@ -115,7 +120,7 @@ impl<'a> Load<'a> {
     pub(crate) fn history(&self) -> Result<History> {
         let ended = self.left() + DRAINED;
         let code = wait("the load has ended", ended, || self.exit_code())?;
-        let namespace = ["--namespace", self.scene.namespace.as_str()];
+        let namespace = ["--namespace", self.queue.scene.namespace.as_str()];
         let report = kubectl::run(&[&["logs", &self.pod, "--container", "bench"], &namespace[..]].concat())?;
         let told: Value =
             report.find('{').map(|at| serde_json::from_str(&report[at..])).transpose()?.unwrap_or_default();
@@ -131,7 +136,8 @@ impl<'a> Load<'a> {
             HISTORY,
         ];
         let history = read(&kubectl::run(&[&namespace[..], &print].concat())?)?;
-        let [ours, theirs] = [acknowledged(&history) as i64, number(&told, "/messages/acknowledged")];
+        let [ours, theirs] =
+            [acknowledged(&history), number(&told, "/messages/acknowledged").unsigned_abs() as usize];
         ensure!(
             ours == theirs,
             "the history is not whole: {ours} acknowledged in it, {theirs} in the report: {report}"
@@ -142,7 +148,7 @@ impl<'a> Load<'a> {
     }
 
     fn exit_code(&self) -> Result<Looked<i64>> {
-        let pod = kubectl::get(&self.scene.namespace, "pod", &self.pod)?.context("the load is gone")?;
+        let pod = kubectl::get(&self.queue.scene.namespace, "pod", &self.pod)?.context("the load is gone")?;
         let containers = pod.pointer("/status/containerStatuses").and_then(Value::as_array);
         let bench = containers.into_iter().flatten().find(|container| container["name"] == "bench");
         let ended =

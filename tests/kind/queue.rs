@@ -103,7 +103,7 @@ impl<'a> Queue<'a> {
         kubectl::get(&self.scene.namespace, "pod", pod)?.with_context(|| format!("no pod {pod}"))
     }
 
-    /// The QueueShard as it is.
+    /// The `QueueShard` as it is.
     pub(crate) fn shard_object(&self) -> Result<Value> {
         kubectl::get(&self.scene.namespace, "queueshard", QUEUE)?.context("the QueueShard is not there")
     }
@@ -154,7 +154,7 @@ impl<'a> Queue<'a> {
         let mut missing = Vec::new();
         let mut check = |is_so: bool, what: String| {
             if !is_so {
-                missing.push(what)
+                missing.push(what);
             }
         };
         for kind in ["Ready", "WritesAvailable", "FullyReplicated", "UpToDate", "ConfigAccepted"] {

@@ -143,10 +143,10 @@ impl Scene {
             let pods = kubectl::list(namespace[1], "pods", "").unwrap_or_default();
             for pod in pods.iter().map(kubectl::name) {
                 let logs = ["logs", pod, "--all-containers", "--tail=3000"];
-                write(&format!("{file}-{pod}.txt"), &[&logs, &namespace[..]].concat());
+                write(&format!("{file}-{pod}.txt"), &[&logs[..], &namespace[..]].concat());
                 write(
                     &format!("{file}-{pod}-previous.txt"),
-                    &[&logs, &["--previous"], &namespace[..]].concat(),
+                    &[&logs[..], &["--previous"], &namespace[..]].concat(),
                 );
             }
         }
