@@ -1,4 +1,4 @@
-// Sending and consuming through whatever happens to the brokers, until told to stop.
+// Sending and consuming through whatever happens to the brokers, until told to stop or for a given time.
 
 package main
 
@@ -35,8 +35,8 @@ type ledger struct {
 	failures atomic.Int64 // calls that failed
 }
 
-// keepGoing sends and consumes until standard input ends, and then consumes what is owed.
-func keepGoing(endpoint, topic, group string) (string, error) {
+// keepGoing sends and consumes for so long, or without a time until standard input ends, and then consumes what is owed.
+func keepGoing(endpoint, topic, group string, lasting time.Duration) (string, error) {
 	s := &scene{endpoint: endpoint, name: topic}
 	var err error
 	if s.producer, err = newProducer(endpoint, topic); err != nil {
@@ -53,7 +53,11 @@ func keepGoing(endpoint, topic, group string) (string, error) {
 		begin(&sending, func() { l.send(s, sender, &stop) })
 	}
 	begin(&consuming, func() { l.consume(consumer, &over) })
-	_, _ = io.Copy(io.Discard, os.Stdin)
+	if lasting > 0 {
+		time.Sleep(lasting)
+	} else {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	}
 	stop.Store(true)
 	sending.Wait()
 	for deadline := time.Now().Add(drained); l.owed() > 0 && time.Now().Before(deadline); {

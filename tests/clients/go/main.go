@@ -4,8 +4,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"time"
@@ -54,14 +56,27 @@ func main() {
 	runID := flag.String("run-id", "", "prefix of topics and groups")
 	hold := flag.Bool("hold", false, "take one message of TOPIC in GROUP and never finish")
 	going := flag.Bool("keep-going", false, "send to TOPIC and consume it in GROUP until standard input ends")
+	lasting := flag.Duration("for", 0, "with --keep-going: for so long, whatever standard input does")
+	file := flag.String("print", "", "print a file, byte for byte: an image without a shell has no other way")
+	asleep := flag.Bool("stay", false, "do nothing until killed, so that files of the pod can be printed")
 	flag.Parse()
+	if *asleep {
+		select {}
+	}
+	if *file != "" {
+		if err := printFile(*file); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	rmq.EnableSsl = false
 	if *hold {
 		holdMessage(*endpoint, flag.Arg(0), flag.Arg(1))
 		return
 	}
 	if *going {
-		detail, err := keepGoing(*endpoint, flag.Arg(0), flag.Arg(1))
+		detail, err := keepGoing(*endpoint, flag.Arg(0), flag.Arg(1), *lasting)
 		if !say("keep-going", detail, err) {
 			os.Exit(1)
 		}
@@ -74,6 +89,15 @@ func main() {
 	if !runFeatures(*endpoint, *runID, wanted) {
 		os.Exit(1)
 	}
+}
+
+func printFile(name string) error {
+	file, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(os.Stdout, file)
+	return errors.Join(err, file.Close())
 }
 
 func runFeatures(endpoint, runID string, wanted map[string]bool) bool {

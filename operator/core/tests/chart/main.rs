@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod admission;
+mod listed;
 mod rights;
+mod writes;
 
 use std::fs;
 use std::path::{Path, PathBuf};

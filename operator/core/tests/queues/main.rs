@@ -3,6 +3,7 @@
 
 mod refused;
 mod schema;
+mod table;
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +13,8 @@ use rq_operator_core::queue::ReliableQueue;
 use rq_operator_core::queue::spec::OnDelete;
 use serde_json::Value;
 
-use self::schema::{Crd, minimal};
+use self::schema::Crd;
+use self::table::minimal;
 
 fn example(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);

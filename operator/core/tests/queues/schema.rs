@@ -3,45 +3,11 @@
 use kube::CustomResourceExt as _;
 use kube_cel::{Validator, apply_defaults};
 use rq_operator_core::queue::ReliableQueue;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 pub(crate) struct Crd {
     schema: Value,
     validator: Validator,
-}
-
-/// The least that is a queue.
-pub(crate) fn minimal() -> Value {
-    json!({
-        "apiVersion": "reliablequeue.dev/v1alpha1",
-        "kind": "ReliableQueue",
-        "metadata": { "name": "orders" },
-        "spec": { "storage": { "size": "10Gi" } },
-    })
-}
-
-/// That, changed by a JSON merge patch.
-pub(crate) fn changed(patch: &Value) -> Value {
-    let mut queue = minimal();
-    merge(&mut queue, patch);
-    queue
-}
-
-fn merge(into: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *into = patch.clone();
-        return;
-    };
-    if !into.is_object() {
-        *into = json!({});
-    }
-    for (key, value) in patch {
-        if value.is_null() {
-            into.as_object_mut().unwrap().remove(key);
-        } else {
-            merge(&mut into[key], value);
-        }
-    }
 }
 
 impl Crd {

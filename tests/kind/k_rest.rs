@@ -1,0 +1,64 @@
+//! A queue at rest is left alone: no object of it is written.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use crate::a_life::KINDS;
+use crate::kubectl::{self, name, text};
+use crate::queue::Queue;
+use crate::scene::{Needs, Scene, play};
+use crate::wait::{DEADLINE, Looked, wait};
+
+/// Longer than every interval at which something is looked at again.
+const AT_REST: Duration = Duration::from_secs(30);
+/// Nothing is written for so long: what followed from the start is done.
+const SETTLED: Duration = Duration::from_secs(8);
+const BETWEEN: Duration = Duration::from_secs(2);
+
+#[test]
+fn a_reconcile_at_rest_makes_no_writes() -> Result<()> {
+    play("k-rest", Needs::Cluster, |scene| {
+        let queue = Queue::apply(scene, &json!({}))?;
+        let settled = settled(scene)?;
+        let begun = Instant::now();
+        while begun.elapsed() < AT_REST {
+            thread::sleep(BETWEEN);
+            let now = versions(scene)?;
+            let written: Vec<_> =
+                now.iter().filter(|(object, version)| settled.get(*object) != Some(version)).collect();
+            ensure!(written.is_empty(), "written at rest: {written:?}");
+            ensure!(now.len() == settled.len(), "deleted at rest: {settled:?}, then {now:?}");
+        }
+        queue.whole(2).map(drop)
+    })
+}
+
+/// Versions of all objects, once they have not changed for a while.
+fn settled(scene: &Scene) -> Result<BTreeMap<String, String>> {
+    let mut last = (versions(scene)?, Instant::now());
+    wait("no object of the queue is written for a while", DEADLINE, || {
+        let now = versions(scene)?;
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        Ok(if last.1.elapsed() >= SETTLED {
+            Looked::Found(last.0.clone())
+        } else {
+            Looked::NotYet("writes".to_owned())
+        })
+    })
+}
+
+/// Versions of all objects of the namespace but its events.
+fn versions(scene: &Scene) -> Result<BTreeMap<String, String>> {
+    let objects = kubectl::list(&scene.namespace, KINDS, "")?;
+    let version = |object: &serde_json::Value| {
+        let object_name = format!("{} {}", text(object, "/kind"), name(object));
+        (object_name, text(object, "/metadata/resourceVersion").to_owned())
+    };
+    Ok(objects.iter().map(version).collect())
+}
