@@ -31,11 +31,11 @@ pub(crate) const KEY_FILE: &str = "tls.key";
 /// When the certificate begins and ends to hold: beside it, so that nobody has to take it apart.
 const NOT_BEFORE: &str = "reliablequeue.dev/not-before";
 const NOT_AFTER: &str = "reliablequeue.dev/not-after";
-const DAY: Duration = Duration::from_secs(24 * 3_600);
+const DAY: Duration = Duration::from_hours(24);
 const AUTHORITY_DAYS: u32 = 3_650;
 const CERTIFICATE_DAYS: u32 = 90;
 /// Clocks of nodes differ: a certificate holds from so long ago.
-const SKEW: Duration = Duration::from_secs(3_600);
+const SKEW: Duration = Duration::from_hours(1);
 
 /// A certificate could not be made.
 #[derive(Debug, Error)]

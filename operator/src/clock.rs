@@ -1,6 +1,6 @@
 //! The two clocks of the operator: one that only goes forward, for decisions, and the time of day, for people.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -25,11 +25,6 @@ impl Clock {
     /// That moment, in ms.
     pub(crate) fn at(self, moment: Instant) -> u64 {
         moment.saturating_duration_since(self.began).as_millis() as u64
-    }
-
-    /// When it will show this.
-    pub(crate) fn moment(self, ms: u64) -> Instant {
-        self.began + Duration::from_millis(ms)
     }
 
     /// The time of day when it showed this.

@@ -84,7 +84,7 @@ impl Detector {
                     // Who is not known yet is not dead.
                     if index.is_ready() && !was_ready { index.queues() } else { touched }
                 }
-                _ = turns.tick() => self.ended(&watching),
+                _ = turns.tick() => ended(&watching),
             };
             self.pulse.turn();
             if index.is_ready() {
@@ -118,13 +118,13 @@ impl Detector {
         let task = AbortOnDropHandle::new(tokio::spawn(task));
         watching.insert(key, Watching { uid, tell, task });
     }
+}
 
-    /// Queues whose task ended, which it never should: they get another one.
-    fn ended(&self, watching: &BTreeMap<QueueKey, Watching>) -> Vec<QueueKey> {
-        let ended = watching.iter().filter(|(_, watching)| watching.task.is_finished());
-        ended
-            .inspect(|(key, _)| tracing::error!(queue = %key, "its watch ended and is started again"))
-            .map(|(key, _)| key.clone())
-            .collect()
-    }
+/// Queues whose task ended, which it never should: they get another one.
+fn ended(watching: &BTreeMap<QueueKey, Watching>) -> Vec<QueueKey> {
+    let ended = watching.iter().filter(|(_, watching)| watching.task.is_finished());
+    ended
+        .inspect(|(key, _)| tracing::error!(queue = %key, "its watch ended and is started again"))
+        .map(|(key, _)| key.clone())
+        .collect()
 }

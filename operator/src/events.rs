@@ -18,7 +18,7 @@ use rq_operator_core::queue::ReliableQueue;
 use crate::FIELD_MANAGER;
 
 /// The same note within so long is the same event again.
-const SERIES: Duration = Duration::from_secs(6 * 60);
+const SERIES: Duration = Duration::from_mins(6);
 /// Longest note that the API server takes, in bytes.
 const NOTE_MAX: usize = 1_024;
 /// Telling has so long; it is never waited for longer.

@@ -30,11 +30,11 @@ use crate::shard::ShardError;
 /// Pause before a queue is looked at again after an error; it doubles with each further one.
 const BACKOFF: Duration = Duration::from_millis(500);
 /// The longest such pause.
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
+const BACKOFF_MAX: Duration = Duration::from_mins(1);
 /// A queue is looked at so often at least.
-const LOOK_EVERY: Duration = Duration::from_secs(300);
+const LOOK_EVERY: Duration = Duration::from_mins(5);
 /// One look may take so long: an API server that does not answer must not hold a queue up for ever.
-const LOOK_PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_PATIENCE: Duration = Duration::from_mins(1);
 
 /// What the reconciler works with.
 pub(crate) struct Context {
@@ -111,7 +111,8 @@ async fn control(context: Arc<Context>) {
         move |queue, context: Arc<Context>| {
             let failures = kept.clone();
             async move {
-                let looked = look(&queue, &context).await;
+                // Large: it holds every object of a queue.
+                let looked = Box::pin(look(&queue, &context)).await;
                 if looked.is_ok() {
                     failures.forget(&QueueKey::from(&*queue));
                 }
@@ -147,7 +148,7 @@ async fn look(queue: &ReliableQueue, context: &Context) -> Result<Action, Error>
     let (key, began) = (QueueKey::from(queue), Instant::now());
     context.metrics.reconciles.get_or_create(&(&key).into()).inc();
     let steps = async {
-        let Some(observed) = observe::observe(context, &key).await? else {
+        let Some(observed) = Box::pin(observe::observe(context, &key)).await? else {
             return Ok(Action::await_change());
         };
         let plan = plan(&observed, &context.release);

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use kube::Client;
 use kube::api::{Api, PostParams};
-use kube::{Client, ResourceExt as _};
 use rq_core::config::{self, Change, Config, Illegal};
 use rq_operator_core::shard::{Malformed, QueueShard, QueueShardSpec};
 use thiserror::Error;
@@ -94,11 +94,6 @@ impl ShardStore {
         let Some(old) = read.spec.config()? else { return Err(Illegal::Nothing.into()) };
         self.compare_and_set(read, config::next(&old, change)?).await
     }
-}
-
-/// The version of the object that a compare-and-set is made from.
-pub(crate) fn version(read: &QueueShard) -> Option<String> {
-    read.resource_version()
 }
 
 async fn within<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, ShardError> {

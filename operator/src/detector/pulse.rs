@@ -38,7 +38,9 @@ impl Pulse {
 
     /// A watch said something, or that it begins.
     pub(super) fn watched(&self, kind: &'static str) {
-        self.write(|signs, now| drop(signs.watches.insert(kind, now)));
+        self.write(|signs, now| {
+            signs.watches.insert(kind, now);
+        });
     }
 
     /// Since the loop turned.

@@ -155,7 +155,7 @@ impl QueueWatch {
             }
             let read = match self.store.read().await {
                 Ok(read) => read,
-                Err(error) => return self.failed("read", &error),
+                Err(error) => return Some(self.failed("read", &error)),
             };
             self.take_shard(read.as_ref(), false);
             let now = self.detector.clock.now();
@@ -173,13 +173,13 @@ impl QueueWatch {
                 _ => return self.settle(verdict),
             };
             match written {
-                Ok(Written::Done(config)) => self.wrote(&verdict, config),
+                Ok(Written::Done(config)) => self.wrote(&verdict, &config),
                 // Somebody else came first: read what.
                 Ok(Written::Conflict) => {
                     self.detector.metrics.conflicts.get_or_create(&(&self.key).into()).inc();
                     self.read_at = 0;
                 }
-                Err(error) => return self.failed("written", &error),
+                Err(error) => return Some(self.failed("written", &error)),
             }
         }
         Some(self.detector.clock.now())
@@ -207,9 +207,10 @@ impl QueueWatch {
             Verdict::Form(_) | Verdict::Change(_) => (self.trouble.clone(), None),
         };
         if trouble != self.trouble {
-            match &trouble {
-                Some(trouble) => self.tell_as_leader(news::trouble(trouble)),
-                None => tracing::info!(queue = %self.key, "the trouble is over"),
+            if let Some(trouble) = &trouble {
+                self.tell_as_leader(news::trouble(trouble));
+            } else {
+                tracing::info!(queue = %self.key, "the trouble is over");
             }
             self.trouble = trouble;
         }
@@ -217,26 +218,26 @@ impl QueueWatch {
     }
 
     /// What came of it is not known, or it was refused: it is read again before anything else.
-    fn failed(&mut self, what: &'static str, error: &ShardError) -> Option<u64> {
+    fn failed(&mut self, what: &'static str, error: &ShardError) -> u64 {
         tracing::warn!(queue = %self.key, %error, "the configuration could not be {what}");
         self.detector.metrics.unknown.get_or_create(&(&self.key).into()).inc();
         let now = self.detector.clock.now();
         (self.read_at, self.read_not_before) = (0, now + AGAIN_MS);
-        Some(now + AGAIN_MS)
+        now + AGAIN_MS
     }
 
-    fn wrote(&mut self, verdict: &Verdict, config: Config) {
+    fn wrote(&mut self, verdict: &Verdict, config: &Config) {
         self.detector.metrics.wrote("queueshard");
         match verdict {
             Verdict::Form(_) => {
-                let (queue, note) = (&self.shown.queue, news::formed(&config));
+                let (queue, note) = (&self.shown.queue, news::formed(config));
                 self.detector.teller.tell_once(queue, config.epoch.0.into(), note);
             }
             Verdict::Change(Change::Promote { .. }) => {
                 self.detector.metrics.promotions.get_or_create(&(&self.key).into()).inc();
             }
             Verdict::Change(change) => {
-                tracing::info!(queue = %self.key, ?change, "the configuration was changed")
+                tracing::info!(queue = %self.key, ?change, "the configuration was changed");
             }
             Verdict::Rest(_) | Verdict::Trouble(_) => {}
         }
@@ -247,13 +248,17 @@ impl QueueWatch {
         match read {
             None => self.shard = Shard::Missing,
             Some(ShardRead { config: None, .. }) => self.shard = Shard::Unformed,
-            Some(ShardRead { config: Some(config), .. }) => self.take_config(config.clone(), ours),
+            Some(ShardRead { config: Some(config), .. }) => self.take_config(config, ours),
         }
     }
 
     /// A configuration that was read or written: tells what has changed since the one before.
-    fn take_config(&mut self, config: Config, ours: bool) {
-        self.detector.metrics.in_sync.get_or_create(&(&self.key).into()).set(config.in_sync.len() as i64);
+    fn take_config(&mut self, config: &Config, ours: bool) {
+        self.detector
+            .metrics
+            .in_sync
+            .get_or_create(&(&self.key).into())
+            .set(config.in_sync.len().try_into().unwrap_or_default());
         let before = std::mem::replace(&mut self.shard, Shard::Formed(config.clone()));
         let Shard::Formed(before) = before else {
             let names = config.members.values().map(|member| member.name.as_str());
@@ -261,19 +266,19 @@ impl QueueWatch {
             return;
         };
         let (clock, now) = (self.detector.clock, self.detector.clock.now());
-        let failover = failover::between(&before, &config, &self.replicas, now, |ms| clock.time_of_day(ms));
+        let failover = failover::between(&before, config, &self.replicas, now, |ms| clock.time_of_day(ms));
         if let Some(failover) = failover {
-            self.tell_of_a_failover(&before, &config, &failover, ours);
+            self.tell_of_a_failover(&before, config, &failover, ours);
             let names = [failover::called(&before, before.master), failover.to.clone()];
             self.replicas.forget_losses(&[&names[0], &names[1]]);
             self.failover = Some(failover);
         }
         let asked = usize::try_from(self.shown.queue.spec.replicas).unwrap_or(1);
         let copies = |config: &Config| config.in_sync.len();
-        if copies(&config) == 1 && copies(&before) > 1 && asked > 1 {
-            self.tell_as_leader(news::single_copy(&config));
-        } else if copies(&config) >= asked && copies(&before) < asked {
-            self.tell_as_leader(news::fully_replicated(&config));
+        if copies(config) == 1 && copies(&before) > 1 && asked > 1 {
+            self.tell_as_leader(news::single_copy(config));
+        } else if copies(config) >= asked && copies(&before) < asked {
+            self.tell_as_leader(news::fully_replicated(config));
         }
     }
 

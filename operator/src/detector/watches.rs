@@ -24,7 +24,7 @@ pub(crate) const WATCH_SECONDS: u32 = 20;
 /// Label of the pods of all queues.
 const PODS: &str = "app.kubernetes.io/name=reliablequeue";
 /// A list of everything within so long, also where nothing happens: a sign of life, and a guard against what was missed.
-const AFRESH: Duration = Duration::from_secs(600);
+const AFRESH: Duration = Duration::from_mins(10);
 
 /// Starts all of them.
 pub(super) fn start(
