@@ -36,11 +36,11 @@ help: ## List the commands
 run: release ## Start two replicas behind 127.0.0.1:8081 that create topics on first use; Ctrl-C stops them
 	@exec $(RELEASE)/rq local up --foreground --replicas $(REPLICAS) --base-port $(PORT) --data $(DATA) --auto-create --allow-unsafe-filesystem
 
-release: tools-rust ## Build rq-broker and rq for use
-	@cargo build --release --locked -p rq-broker -p rq-cli
+release: tools-rust ## Build rq-broker, rq and rq-operator for use
+	@cargo build --release --locked -p rq-broker -p rq-cli -p rq-operator
 
-build: tools-rust ## Build rq-broker and rq as they are tested
-	$(call stage,build,cargo build --locked -p rq-broker -p rq-cli)
+build: tools-rust ## Build rq-broker, rq and rq-operator as they are tested
+	$(call stage,build,cargo build --locked -p rq-broker -p rq-cli -p rq-operator)
 
 lint: tools-rust ## Check formatting and lints; changes nothing
 	$(call stage,format,cargo fmt --all --check)

@@ -1,0 +1,231 @@
+//! The certificates with which brokers and operator know each other: one authority a queue, whose key no pod ever has, and
+//! one certificate that all of the queue's brokers share.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::api::{Api, Patch, PatchParams};
+use kube::{Client, Resource as _, ResourceExt as _};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
+use rq_operator_core::children::selector;
+use rq_operator_core::observed::CertificateSeen;
+use rq_operator_core::queue::ReliableQueue;
+use thiserror::Error;
+
+use crate::FIELD_MANAGER;
+use crate::key::QueueKey;
+
+/// Files of both Secrets, as pods mount them.
+pub(crate) const AUTHORITY_FILE: &str = "ca.crt";
+/// The certificate itself.
+pub(crate) const CERTIFICATE_FILE: &str = "tls.crt";
+/// Its key.
+pub(crate) const KEY_FILE: &str = "tls.key";
+/// When the certificate begins and ends to hold: beside it, so that nobody has to take it apart.
+const NOT_BEFORE: &str = "reliablequeue.dev/not-before";
+const NOT_AFTER: &str = "reliablequeue.dev/not-after";
+const DAY: Duration = Duration::from_hours(24);
+const AUTHORITY_DAYS: u32 = 3_650;
+const CERTIFICATE_DAYS: u32 = 90;
+/// Clocks of nodes differ: a certificate holds from so long ago.
+const SKEW: Duration = Duration::from_hours(1);
+
+/// A certificate could not be made.
+#[derive(Debug, Error)]
+pub(crate) enum CertificateError {
+    /// Not even a new one.
+    #[error("a certificate could not be made: {0}")]
+    Made(#[from] rcgen::Error),
+    /// It could not be read or written.
+    #[error("the certificates of the queue: {0}")]
+    Api(#[from] kube::Error),
+}
+
+/// Name of the Secret with the certificate.
+pub(crate) fn secret_name(key: &QueueKey) -> String {
+    format!("{}-certificate", key.name)
+}
+
+/// Name of the Secret with the authority and its key.
+pub(crate) fn authority_name(key: &QueueKey) -> String {
+    format!("{}-authority", key.name)
+}
+
+/// The name that every broker of a queue has in its certificate. No resolver knows it.
+pub(crate) fn peer_name(key: &QueueKey) -> String {
+    format!("{}.{}.reliablequeue.internal", key.name, key.namespace)
+}
+
+/// A certificate with its key, in PEM.
+#[derive(Clone, PartialEq, Eq)]
+struct Pair {
+    certificate: String,
+    key: String,
+}
+
+/// What is known of the certificate in this Secret; none if it is not one of ours.
+pub(crate) fn seen(secret: &Secret) -> Option<CertificateSeen> {
+    let certificate = &secret.data.as_ref()?.get(CERTIFICATE_FILE)?.0;
+    let time = |name: &str| secret.annotations().get(name)?.parse::<Timestamp>().ok().map(Time);
+    Some(CertificateSeen {
+        revision: format!("{:08x}", rq_core::hash::crc32c(certificate)),
+        not_before: time(NOT_BEFORE)?,
+        not_after: time(NOT_AFTER)?,
+    })
+}
+
+/// Makes a new certificate for the brokers of a queue, by its authority, which is made too if there is none that can be used.
+pub(crate) async fn issue(client: Client, queue: &ReliableQueue) -> Result<(), CertificateError> {
+    let key = QueueKey::from(queue);
+    let secrets = Api::<Secret>::namespaced(client, &key.namespace);
+    let now = Timestamp::now();
+    let kept = secrets.get_opt(&authority_name(&key)).await?;
+    let usable = kept.as_ref().and_then(pair).filter(|pair| issuer(pair).is_ok());
+    let authority = if let Some(authority) = usable {
+        authority
+    } else {
+        let made = authority(&key, now)?;
+        // Written before anything is signed by it: a certificate of an authority that was lost would be worth nothing.
+        apply(&secrets, &secret(queue, authority_name(&key), &made, None, None)).await?;
+        made
+    };
+    let (leaf, until) = leaf(&key, &authority, now)?;
+    let holds = Some((now, until));
+    apply(&secrets, &secret(queue, secret_name(&key), &leaf, Some(&authority), holds)).await
+}
+
+async fn apply(secrets: &Api<Secret>, secret: &Secret) -> Result<(), CertificateError> {
+    let force = PatchParams::apply(FIELD_MANAGER).force();
+    secrets.patch(&secret.name_any(), &force, &Patch::Apply(secret)).await?;
+    Ok(())
+}
+
+fn secret(
+    queue: &ReliableQueue,
+    name: String,
+    pair: &Pair,
+    authority: Option<&Pair>,
+    holds: Option<(Timestamp, Timestamp)>,
+) -> Secret {
+    let file = |name: &str, text: &String| (name.to_owned(), ByteString(text.clone().into_bytes()));
+    let mut data = BTreeMap::from([file(CERTIFICATE_FILE, &pair.certificate), file(KEY_FILE, &pair.key)]);
+    data.extend(authority.map(|authority| file(AUTHORITY_FILE, &authority.certificate)));
+    let mut labels = selector(queue);
+    labels.insert("app.kubernetes.io/managed-by".to_owned(), FIELD_MANAGER.to_owned());
+    let times = |(from, until): (Timestamp, Timestamp)| {
+        BTreeMap::from([(NOT_BEFORE.to_owned(), from.to_string()), (NOT_AFTER.to_owned(), until.to_string())])
+    };
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name),
+            namespace: queue.namespace(),
+            labels: Some(labels),
+            annotations: holds.map(times),
+            owner_references: queue.controller_owner_ref(&()).map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        type_: Some("kubernetes.io/tls".to_owned()),
+        data: Some(data),
+        ..Secret::default()
+    }
+}
+
+fn pair(secret: &Secret) -> Option<Pair> {
+    let file = |name: &str| String::from_utf8(secret.data.as_ref()?.get(name)?.0.clone()).ok();
+    Some(Pair { certificate: file(CERTIFICATE_FILE)?, key: file(KEY_FILE)? })
+}
+
+fn issuer(authority: &Pair) -> Result<Issuer<'static, KeyPair>, rcgen::Error> {
+    Issuer::from_ca_cert_pem(&authority.certificate, KeyPair::from_pem(&authority.key)?)
+}
+
+fn authority(key: &QueueKey, now: Timestamp) -> Result<Pair, rcgen::Error> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    named(&mut params, &format!("{key} authority"));
+    holding(&mut params, now, AUTHORITY_DAYS);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate()?;
+    Ok(Pair { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
+}
+
+/// The certificate, and until when it holds.
+fn leaf(key: &QueueKey, authority: &Pair, now: Timestamp) -> Result<(Pair, Timestamp), rcgen::Error> {
+    let mut params = CertificateParams::new(vec![peer_name(key)])?;
+    named(&mut params, &key.to_string());
+    let until = holding(&mut params, now, CERTIFICATE_DAYS);
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate()?;
+    let certificate = params.signed_by(&key, &issuer(authority)?)?.pem();
+    Ok((Pair { certificate, key: key.serialize_pem() }, until))
+}
+
+fn named(params: &mut CertificateParams, name: &str) {
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, "ReliableQueue");
+    // A common name has 64 characters at most.
+    params.distinguished_name.push(DnType::CommonName, name.chars().take(64).collect::<String>());
+}
+
+/// Has it hold for so many days; until when.
+fn holding(params: &mut CertificateParams, now: Timestamp, days: u32) -> Timestamp {
+    let seconds = u64::try_from(now.as_second()).unwrap_or_default();
+    let now = date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
+    params.not_before = now - SKEW;
+    params.not_after = now + DAY * days;
+    let until = seconds + u64::from(days) * DAY.as_secs();
+    Timestamp::from_second(i64::try_from(until).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> QueueKey {
+        QueueKey { namespace: "shop".to_owned(), name: "orders".to_owned() }
+    }
+
+    #[test]
+    fn an_authority_that_was_read_back_signs_again() {
+        let now = Timestamp::now();
+        let made = authority(&key(), now).unwrap();
+        let (first, until) = leaf(&key(), &made, now).unwrap();
+        let (second, _) = leaf(&key(), &made, now).unwrap();
+        assert_ne!(first.certificate, second.certificate);
+        assert_eq!(until.as_second() - now.as_second(), 90 * 24 * 3_600);
+        assert!(issuer(&Pair { key: first.key, ..made }).is_ok(), "its key is not compared");
+    }
+
+    #[test]
+    fn what_is_seen_of_a_certificate_changes_with_it() {
+        let now = Timestamp::now();
+        let authority = authority(&key(), now).unwrap();
+        let queue: ReliableQueue = serde_json::from_value(serde_json::json!({
+            "apiVersion": "reliablequeue.dev/v1alpha1", "kind": "ReliableQueue",
+            "metadata": {"name": "orders", "namespace": "shop", "uid": "u"},
+            "spec": {"storage": {"size": "1Gi"}},
+        }))
+        .unwrap();
+        let made = |pair: &Pair, until| {
+            secret(&queue, secret_name(&key()), pair, Some(&authority), Some((now, until)))
+        };
+        let (first, until) = leaf(&key(), &authority, now).unwrap();
+        let (second, _) = leaf(&key(), &authority, now).unwrap();
+        let of_first = seen(&made(&first, until)).unwrap();
+        assert_eq!(of_first.not_after, Time(until));
+        assert_ne!(of_first.revision, seen(&made(&second, until)).unwrap().revision);
+        assert_eq!(seen(&secret(&queue, "other".to_owned(), &first, None, None)), None, "none of ours");
+        let of_first = made(&first, until);
+        assert_eq!(of_first.metadata.owner_references.map(|owners| owners.len()), Some(1));
+    }
+}

@@ -1,0 +1,343 @@
+//! The task that watches over one queue. It takes one event after another, so that no decision is made from half of what is
+//! known; it decides from what it knows, and before it writes anything it reads the configuration and decides again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rq_core::config::{Change, Config};
+use rq_operator_core::plan::Note;
+use rq_operator_core::queue::status::LastFailover;
+use rq_overseer::Trouble;
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::decide::{Rules, Shard, Verdict, decide};
+use super::index::Surroundings;
+use super::prober::{Answered, Prober, Question};
+use super::replicas::Replicas;
+use super::{Detector, Findings, failover, identity, news};
+use crate::key::QueueKey;
+use crate::metrics::Phase;
+use crate::shard::{ShardError, ShardRead, ShardStore, Written};
+
+/// Answers that wait to be taken.
+const ANSWERS: usize = 64;
+/// Changes of the configuration for one event; more wait for the next one.
+const CHANGES_MAX: usize = 16;
+/// The configuration is read so often though nothing seems to have happened, in ms: watches lag, and may hang.
+const READ_EVERY_MS: u64 = 5_000;
+/// And so often while something is wrong, in ms.
+const READ_IN_TROUBLE_MS: u64 = 1_000;
+/// Pause after the API server did not do what it was asked, in ms.
+const AGAIN_MS: u64 = 200;
+/// The task looks around so often though nothing happens.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The watch over one queue.
+pub(super) struct QueueWatch {
+    detector: Detector,
+    key: QueueKey,
+    store: ShardStore,
+    surroundings: watch::Receiver<Surroundings>,
+    shown: Surroundings,
+    replicas: Replicas,
+    probers: BTreeMap<String, Prober>,
+    question: Question,
+    answers: mpsc::Receiver<Answered>,
+    _identity: AbortOnDropHandle<()>,
+    shard: Shard,
+    /// When the configuration is to be read again at the latest, in ms; and at the earliest.
+    read_at: u64,
+    read_not_before: u64,
+    trouble: Option<Trouble>,
+    failover: Option<LastFailover>,
+}
+
+impl QueueWatch {
+    /// Of this queue; it begins with [`Self::run`].
+    pub(super) fn new(
+        detector: Detector,
+        key: QueueKey,
+        surroundings: watch::Receiver<Surroundings>,
+    ) -> Self {
+        let (tell, answers) = mpsc::channel(ANSWERS);
+        let (identity, keeper) = identity::keep(detector.client.clone(), key.clone());
+        let shown = surroundings.borrow().clone();
+        let question = Question {
+            name: String::new(),
+            cluster: key.name.clone(),
+            identity,
+            clock: detector.clock,
+            answers: tell,
+        };
+        Self {
+            store: ShardStore::of(&key, detector.without_retries.clone()),
+            shown,
+            detector,
+            key,
+            surroundings,
+            replicas: Replicas::default(),
+            probers: BTreeMap::new(),
+            question,
+            answers,
+            _identity: keeper,
+            shard: Shard::Unread,
+            read_at: 0,
+            read_not_before: 0,
+            trouble: None,
+            failover: None,
+        }
+    }
+
+    /// Watches until it is dropped, or nobody tells it anything any more.
+    pub(super) async fn run(mut self) {
+        self.surroundings.mark_changed();
+        let mut look = Some(0_u64);
+        loop {
+            let pause = look.map_or(LOOK_EVERY, |at| {
+                Duration::from_millis(at.saturating_sub(self.detector.clock.now())).min(LOOK_EVERY)
+            });
+            tokio::select! {
+                changed = self.surroundings.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.look_around();
+                }
+                // The question holds a sender itself: there is always another one.
+                Some(answered) = self.answers.recv() => self.take(answered),
+                () = tokio::time::sleep(pause) => {}
+            }
+            while let Ok(answered) = self.answers.try_recv() {
+                self.take(answered);
+            }
+            look = self.act().await;
+            self.see_whether_it_serves();
+            self.publish();
+        }
+    }
+
+    fn take(&mut self, Answered { name, process, answer }: Answered) {
+        self.replicas.answered(&name, &process, answer, self.detector.clock.now());
+    }
+
+    /// Takes what the watches show, and asks whom there is to ask.
+    fn look_around(&mut self) {
+        self.shown = self.surroundings.borrow_and_update().clone();
+        let members = self.shard.config().into_iter().flat_map(|config| config.members.values());
+        let members: BTreeSet<String> = members.map(|member| member.name.clone()).collect();
+        let (replicas, now) = (self.shown.queue.spec.replicas, self.detector.clock.now());
+        self.replicas.take(&self.key, replicas, &members, &self.shown.pods, now);
+        let processes = self.replicas.processes();
+        self.probers.retain(|name, prober| processes.get(name) == Some(&prober.process));
+        for (name, process) in processes {
+            if !self.probers.contains_key(name) {
+                let question = Question { name: name.clone(), ..self.question.clone() };
+                self.probers.insert(name.clone(), Prober::start(question, process.clone()));
+            }
+        }
+        if self.shown.version != self.shard.version() {
+            self.read_at = 0;
+        }
+        self.tell_of_a_loss();
+    }
+
+    /// Decides and acts; when to look again at the latest, in ms.
+    async fn act(&mut self) -> Option<u64> {
+        for _ in 0..CHANGES_MAX {
+            let now = self.detector.clock.now();
+            let verdict = self.decide(now);
+            if !self.is_to_be_read(&verdict, now) {
+                return self.settle(verdict);
+            }
+            if now < self.read_not_before {
+                return Some(self.read_not_before);
+            }
+            let read = match self.store.read().await {
+                Ok(read) => read,
+                Err(error) => return Some(self.failed("read", &error)),
+            };
+            self.take_shard(read.as_ref(), false);
+            let now = self.detector.clock.now();
+            let verdict = self.decide(now);
+            let after = match verdict {
+                Verdict::Rest(_) => READ_EVERY_MS,
+                _ => READ_IN_TROUBLE_MS,
+            };
+            self.read_at = now + after;
+            let written = match (read, &verdict) {
+                (Some(read), Verdict::Form(config)) => {
+                    self.store.compare_and_set(&read.object, config.clone()).await
+                }
+                (Some(read), Verdict::Change(change)) => self.store.change(&read.object, change).await,
+                _ => return self.settle(verdict),
+            };
+            match written {
+                Ok(Written::Done(config)) => self.wrote(&verdict, &config),
+                // Somebody else came first: read what.
+                Ok(Written::Conflict) => {
+                    self.detector.metrics.conflicts.get_or_create(&(&self.key).into()).inc();
+                    self.read_at = 0;
+                }
+                Err(error) => return Some(self.failed("written", &error)),
+            }
+        }
+        Some(self.detector.clock.now())
+    }
+
+    fn decide(&self, now: u64) -> Verdict {
+        decide(&self.shard, &self.replicas, Rules::of(&self.shown.queue), now)
+    }
+
+    /// What is known is good enough to see that there is nothing to do, for a while.
+    fn is_to_be_read(&self, verdict: &Verdict, now: u64) -> bool {
+        match verdict {
+            Verdict::Form(_) | Verdict::Change(_) => true,
+            Verdict::Trouble(trouble) => self.trouble.as_ref() != Some(trouble) || now >= self.read_at,
+            Verdict::Rest(_) => self.trouble.is_some() || now >= self.read_at,
+        }
+    }
+
+    /// Nothing is to be written now.
+    fn settle(&mut self, verdict: Verdict) -> Option<u64> {
+        let (trouble, until) = match verdict {
+            Verdict::Rest(until) => (None, until),
+            Verdict::Trouble(trouble) => (Some(trouble), None),
+            // Only what was read is written.
+            Verdict::Form(_) | Verdict::Change(_) => (self.trouble.clone(), None),
+        };
+        if trouble != self.trouble {
+            if let Some(trouble) = &trouble {
+                self.tell_as_leader(news::trouble(trouble));
+            } else {
+                tracing::info!(queue = %self.key, "the trouble is over");
+            }
+            self.trouble = trouble;
+        }
+        until
+    }
+
+    /// What came of it is not known, or it was refused: it is read again before anything else.
+    fn failed(&mut self, what: &'static str, error: &ShardError) -> u64 {
+        tracing::warn!(queue = %self.key, %error, "the configuration could not be {what}");
+        self.detector.metrics.unknown.get_or_create(&(&self.key).into()).inc();
+        let now = self.detector.clock.now();
+        (self.read_at, self.read_not_before) = (0, now + AGAIN_MS);
+        now + AGAIN_MS
+    }
+
+    fn wrote(&mut self, verdict: &Verdict, config: &Config) {
+        self.detector.metrics.wrote("queueshard");
+        match verdict {
+            Verdict::Form(_) => {
+                let (queue, note) = (&self.shown.queue, news::formed(config));
+                self.detector.teller.tell_once(queue, config.epoch.0.into(), note);
+            }
+            Verdict::Change(Change::Promote { .. }) => {
+                self.detector.metrics.promotions.get_or_create(&(&self.key).into()).inc();
+            }
+            Verdict::Change(change) => {
+                tracing::info!(queue = %self.key, ?change, "the configuration was changed");
+            }
+            Verdict::Rest(_) | Verdict::Trouble(_) => {}
+        }
+        self.take_config(config, true);
+    }
+
+    fn take_shard(&mut self, read: Option<&ShardRead>, ours: bool) {
+        match read {
+            None => self.shard = Shard::Missing,
+            Some(ShardRead { config: None, .. }) => self.shard = Shard::Unformed,
+            Some(ShardRead { config: Some(config), .. }) => self.take_config(config, ours),
+        }
+    }
+
+    /// A configuration that was read or written: tells what has changed since the one before.
+    fn take_config(&mut self, config: &Config, ours: bool) {
+        self.detector
+            .metrics
+            .in_sync
+            .get_or_create(&(&self.key).into())
+            .set(config.in_sync.len().try_into().unwrap_or_default());
+        let before = std::mem::replace(&mut self.shard, Shard::Formed(config.clone()));
+        let Shard::Formed(before) = before else {
+            let names = config.members.values().map(|member| member.name.as_str());
+            self.replicas.forget_losses(&names.collect::<Vec<_>>());
+            return;
+        };
+        let (clock, now) = (self.detector.clock, self.detector.clock.now());
+        let failover = failover::between(&before, config, &self.replicas, now, |ms| clock.time_of_day(ms));
+        if let Some(failover) = failover {
+            self.tell_of_a_failover(&before, config, &failover, ours);
+            let names = [failover::called(&before, before.master), failover.to.clone()];
+            self.replicas.forget_losses(&[&names[0], &names[1]]);
+            self.failover = Some(failover);
+        }
+        let asked = usize::try_from(self.shown.queue.spec.replicas).unwrap_or(1);
+        let copies = |config: &Config| config.in_sync.len();
+        if copies(config) == 1 && copies(&before) > 1 && asked > 1 {
+            self.tell_as_leader(news::single_copy(config));
+        } else if copies(config) >= asked && copies(&before) < asked {
+            self.tell_as_leader(news::fully_replicated(config));
+        }
+    }
+
+    fn tell_of_a_failover(&self, before: &Config, config: &Config, failover: &LastFailover, ours: bool) {
+        let by = if ours { "this replica of the operator" } else { "another" };
+        tracing::info!(queue = %self.key, epoch = failover.epoch, to = failover.to, by, "another mastership");
+        let (queue, teller) = (&self.shown.queue, &self.detector.teller);
+        let lost = failover.from.as_deref().zip(failover.cause);
+        if let Some(lost) = lost.and_then(|(from, cause)| news::lost(from, cause)) {
+            teller.tell_once(queue, before.epoch.0.into(), lost);
+        }
+        teller.tell_once(queue, failover.epoch, news::promoted(failover, config));
+        let decided = failover::seconds(failover.dead_at.as_ref(), failover.decided_at.as_ref());
+        if let Some(seconds) = decided {
+            self.detector.metrics.failover(Phase::Decide, seconds);
+        }
+    }
+
+    /// The end of the master is told as soon as it is seen, also where nobody can take its place.
+    fn tell_of_a_loss(&self) {
+        let Some(config) = self.shard.config() else { return };
+        let master = failover::called(config, config.master);
+        let gone = self.replicas.named(&master).is_some_and(|seen| !seen.running);
+        let Some(loss) = self.replicas.loss(&master).filter(|_| gone) else { return };
+        if let Some(lost) = news::lost(&master, loss.cause) {
+            self.detector.teller.tell_once(&self.shown.queue, config.epoch.0.into(), lost);
+        }
+    }
+
+    fn see_whether_it_serves(&mut self) {
+        let (Some(failover), Some(config)) = (&mut self.failover, self.shard.config()) else { return };
+        if failover.served_at.is_some() || !failover::serves(failover, config, &self.replicas) {
+            return;
+        }
+        failover.served_at = Some(self.detector.clock.time_of_day(self.detector.clock.now()));
+        self.detector.teller.tell_once(&self.shown.queue, failover.epoch, news::serving(failover));
+        let served = failover::seconds(failover.decided_at.as_ref(), failover.served_at.as_ref());
+        if let Some(seconds) = served {
+            self.detector.metrics.failover(Phase::Serve, seconds);
+        }
+    }
+
+    /// Tells what all replicas of the operator see alike.
+    fn tell_as_leader(&self, note: Note) {
+        if *self.detector.is_leader.borrow() {
+            self.detector.teller.tell(&self.shown.queue, note);
+        } else {
+            tracing::info!(queue = %self.key, reason = note.reason, "{}", note.note);
+        }
+    }
+
+    /// Puts down what was found, for the reconciler.
+    fn publish(&self) {
+        let found = Findings {
+            replicas: self.replicas.seen().to_vec(),
+            trouble: self.trouble.clone(),
+            failover: self.failover.clone(),
+            version: self.shard.config().map_or(0, |config| config.version),
+        };
+        self.detector.board.put(&self.key, found);
+    }
+}
