@@ -6,6 +6,7 @@ mod file;
 pub mod inactive;
 pub mod limits;
 mod names;
+pub mod shard_name;
 pub mod units;
 
 use std::ffi::OsString;
@@ -21,7 +22,9 @@ use thiserror::Error;
 use self::file::FileError;
 use self::inactive::Inactive;
 use self::limits::{LimitArgs, Limits};
+use self::shard_name::ShardName;
 use crate::engine::EngineOptions;
+use crate::engine::cluster::Rules;
 use crate::grpc::GatewayOptions;
 use crate::grpc::server::ServerLimits;
 use crate::wire::receive::ReceiveLimits;
@@ -49,7 +52,7 @@ pub struct Args {
     /// Address for clients [default: 127.0.0.1:8081].
     #[arg(long, env = "RQ_LISTEN", value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
-    /// Address for /metrics, /healthz and /readyz [default: 127.0.0.1:8082].
+    /// Address for /metrics, /livez, /startupz and /readyz [default: 127.0.0.1:8082].
     #[arg(long, env = "RQ_HTTP", value_name = "IP:PORT")]
     http: Option<SocketAddr>,
     /// Name of the cluster; the data directory remembers it [default: reliablequeue].
@@ -58,9 +61,19 @@ pub struct Args {
     /// Directory of the configuration of a cluster of local processes; without it this broker is alone.
     #[arg(long, env = "RQ_CONFIG_STORE", value_name = "DIR")]
     config_store: Option<PathBuf>,
-    /// What people call this replica of a cluster [default: the name of the cluster].
+    /// On Kubernetes, the `QueueShard` with the configuration, instead of --config-store; with --name and --advertise.
+    #[arg(long, env = "RQ_QUEUE_SHARD", value_name = "NAMESPACE/NAME")]
+    queue_shard: Option<ShardName>,
+    /// What people call this replica of a cluster: its pod on Kubernetes [default: the name of the cluster].
     #[arg(long, env = "RQ_NAME", value_name = "NAME")]
     name: Option<String>,
+    /// With --queue-shard: where other replicas reach this one.
+    #[arg(long, env = "RQ_ADVERTISE", value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    /// Whether this replica takes over by itself from a master that is gone [default: true].
+    #[arg(long, env = "RQ_SELF_PROMOTION", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true")]
+    self_promotion: Option<bool>,
     /// Make topics and consumer groups on first use.
     #[arg(long, env = "RQ_AUTO_CREATE", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true")]
@@ -113,8 +126,14 @@ pub struct Config {
     pub cluster: String,
     /// Directory of the configuration of a cluster of local processes; none for a broker that is alone.
     pub config_store: Option<PathBuf>,
+    /// What holds the configuration on Kubernetes.
+    pub queue_shard: Option<ShardName>,
     /// What people call this replica; blank takes the name of the cluster.
     pub name: String,
+    /// Where other replicas reach this one; blank where whoever watches over it tells them.
+    pub advertise: String,
+    /// It takes over by itself from a master that is gone.
+    pub self_promotion: bool,
     /// Topics and consumer groups are made on first use.
     pub auto_create: bool,
     /// File systems that may lose what was flushed are accepted.
@@ -144,6 +163,12 @@ pub enum ConfigError {
     /// No data directory.
     #[error("no data directory is given: add --data DIR")]
     NoData,
+    /// Two places for one configuration.
+    #[error("--config-store and --queue-shard exclude each other: give the one that holds the configuration")]
+    TwoStores,
+    /// Nobody could reach or name this replica.
+    #[error("--queue-shard needs {0}: other replicas find this one by it")]
+    Unreachable(&'static str),
     /// A blank cluster name.
     #[error("the name of the cluster is blank: give one with --cluster")]
     NoCluster,
@@ -206,7 +231,10 @@ impl Default for Config {
             http: SocketAddr::from(([127, 0, 0, 1], 8082)),
             cluster: "reliablequeue".to_owned(),
             config_store: None,
+            queue_shard: None,
             name: String::new(),
+            advertise: String::new(),
+            self_promotion: true,
             auto_create: false,
             allow_unsafe_filesystem: false,
             log: "info".to_owned(),
@@ -249,7 +277,12 @@ impl Config {
         if args.config_store.is_some() {
             self.config_store.clone_from(&args.config_store);
         }
+        if args.queue_shard.is_some() {
+            self.queue_shard.clone_from(&args.queue_shard);
+        }
         set(&mut self.name, args.name.as_ref());
+        set(&mut self.advertise, args.advertise.as_ref());
+        set(&mut self.self_promotion, args.self_promotion.as_ref());
         set(&mut self.auto_create, args.auto_create.as_ref());
         set(&mut self.allow_unsafe_filesystem, args.allow_unsafe_filesystem.as_ref());
         set(&mut self.log, args.log.as_ref());
@@ -265,6 +298,7 @@ impl Config {
         if self.cluster.trim().is_empty() {
             return Err(ConfigError::NoCluster);
         }
+        self.check_store()?;
         self.limits.check()?;
         let Limits { max_request, max_body, max_sends, .. } = self.limits;
         if max_request.0 < max_body.0 + REQUEST_OVERHEAD_BYTES {
@@ -281,6 +315,37 @@ impl Config {
             Inactive::ExpireAfter(_) | Inactive::Keep => {}
         }
         Ok(())
+    }
+
+    fn check_store(&self) -> Result<(), ConfigError> {
+        if self.queue_shard.is_none() {
+            return Ok(());
+        }
+        if self.config_store.is_some() {
+            return Err(ConfigError::TwoStores);
+        }
+        if self.name.trim().is_empty() {
+            return Err(ConfigError::Unreachable("--name NAME"));
+        }
+        let port = self.advertise.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        if port.and_then(|(_, port)| port.parse::<u16>().ok()).is_none() {
+            return Err(ConfigError::Unreachable("--advertise HOST:PORT"));
+        }
+        Ok(())
+    }
+
+    /// Whether this broker is a member of a cluster.
+    pub fn is_member(&self) -> bool {
+        self.config_store.is_some() || self.queue_shard.is_some()
+    }
+
+    /// For a member of a cluster.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            self_promotion: self.self_promotion,
+            ack_timeout_ms: self.limits.ack_timeout.0,
+            rejoin_lag_bytes: self.limits.rejoin_lag.0,
+        }
     }
 
     /// For the engine.
