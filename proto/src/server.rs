@@ -1,4 +1,4 @@
-//! How the client port speaks HTTP/2. The broker serves with it, and so does the yardstick that it is measured against.
+//! How the broker's ports, for clients and for other brokers, speak HTTP/2. The broker serves with it, and so does the yardstick that it is measured against.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Connections to the port of the clients and to that of the other brokers: each is registered while it lives and tells its requests which one it is.
+//! Connections to the port for clients and to that for other brokers: each is registered while it lives and tells its
+//! requests which one it is.
 
 use std::error::Error;
 use std::io;
@@ -22,7 +23,7 @@ use crate::peer::{NotAPeer, PeerTls};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Handshakes that go on at once; more wait for their turn.
-const HANDSHAKES_MAX: usize = 64;
+const HANDSHAKES_MAX: usize = 256;
 
 /// A connection over which calls come.
 pub(super) struct CallStream<S> {

@@ -110,6 +110,7 @@ pub(crate) async fn serve(
     };
     let mut served = JoinSet::new();
     if let Some((listener, tls)) = ports.peers {
+        tracing::info!(address = ?listener.local_addr().ok(), "serving other brokers");
         let connections = connections::accept_peers(listener, Arc::clone(&gateway.clients), tls);
         let stop = gateway.stopping.clone().cancelled_owned();
         served.spawn(services(true).serve_with_incoming_shutdown(connections, stop));

@@ -139,9 +139,9 @@ impl PeerTls {
     ) -> Result<server::TlsStream<S>, NotAPeer> {
         let acceptor = TlsAcceptor::from(Arc::new(self.server()?));
         let accepted = tokio::time::timeout(HANDSHAKE_PATIENCE, acceptor.accept(stream)).await;
-        let stream = accepted.map_err(|_| NotAPeer::Late)?.map_err(|error| {
-            let of_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-            if of_tls { NotAPeer::Handshake(error) } else { NotAPeer::Gone(error) }
+        let stream = accepted.map_err(|_| NotAPeer::Late)?.map_err(|error| match error.get_ref() {
+            Some(inner) if inner.is::<rustls::Error>() => NotAPeer::Handshake(error),
+            _ => NotAPeer::Gone(error),
         })?;
         let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
         if self.is_peer(shown) { Ok(stream) } else { Err(NotAPeer::Name(self.name.to_str().into_owned())) }
