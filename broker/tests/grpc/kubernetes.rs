@@ -1,13 +1,15 @@
 //! Two processes whose configuration is a `QueueShard` of an API server of a few lines.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
 use rq_core::config::{Config, Member, Written};
 use rq_core::ids::{Session, StoreId};
 use rq_kubernetes::{Client, ShardStore};
@@ -74,32 +76,31 @@ impl Objects {
     }
 }
 
-/// The event after a resource version, once there is one.
-async fn watched(objects: &Shared, after: &str) -> (StatusCode, String) {
+/// The event after a resource version, once there is one. None while the server is away.
+async fn event(objects: Shared, after: String) -> Result<String, Infallible> {
     loop {
         {
             let objects = objects.lock().unwrap();
             if objects.away {
-                return (StatusCode::SERVICE_UNAVAILABLE, String::new());
+                return Ok(String::new());
             }
             if objects.resource_version.to_string() != after {
-                return (
-                    StatusCode::OK,
-                    format!("{}\n", json!({ "type": "MODIFIED", "object": objects.shard() })),
-                );
+                let event = json!({ "type": "MODIFIED", "object": objects.shard() });
+                return Ok(format!("{event}\n"));
             }
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn serve(objects: Shared, method: Method, uri: Uri, body: Bytes) -> (StatusCode, String) {
+async fn serve(objects: Shared, method: Method, uri: Uri, body: Bytes) -> Response {
     let query = uri.query().unwrap_or_default();
     if query.contains("watch=true") {
         let version = query.split('&').find_map(|part| part.strip_prefix("resourceVersion="));
-        return watched(&objects, version.unwrap_or_default()).await;
+        let event = event(objects, version.unwrap_or_default().to_owned());
+        return Body::from_stream(futures::stream::once(event)).into_response();
     }
-    objects.lock().unwrap().answer(&method, uri.path(), &body)
+    objects.lock().unwrap().answer(&method, uri.path(), &body).into_response()
 }
 
 struct Cluster {
@@ -217,7 +218,7 @@ async fn brokers_of_a_queue_shard_register_outlive_the_api_server_and_hand_over_
     let first = cluster.says("orders-0", "anything", |_| true).await;
     assert!(first.config.is_none() && first.role() == Role::Unspecified, "{first:?}");
     // Formed by somebody who knows one of them, and not where that is.
-    let elsewhere = Member { name: "orders-0".to_owned(), address: "10.0.0.1:8083".to_owned() };
+    let elsewhere = Member { name: "orders-0".to_owned(), address: "127.0.0.1:1".to_owned() };
     let store = store_of(&first);
     let formed = Config::form(store, Session(first.session), [(store, elsewhere)].into(), 1);
     assert_eq!(cluster.store.compare_and_set(&formed).await.unwrap(), Written::Done);
