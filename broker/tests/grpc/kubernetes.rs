@@ -65,7 +65,8 @@ impl Objects {
             return (StatusCode::OK, json!({ "metadata": {} }).to_string());
         }
         if *method == Method::PUT {
-            if body["metadata"]["resourceVersion"] != self.resource_version.to_string() {
+            let version = self.resource_version.to_string();
+            if body["metadata"]["resourceVersion"].as_str() != Some(&version) {
                 let status = json!({ "status": "Failure", "code": 409, "reason": "Conflict" });
                 return (StatusCode::CONFLICT, status.to_string());
             }
@@ -93,14 +94,14 @@ async fn event(objects: Shared, after: String) -> Result<String, Infallible> {
     }
 }
 
-async fn serve(objects: Shared, method: Method, uri: Uri, body: Bytes) -> Response {
+fn serve(objects: Shared, method: &Method, uri: &Uri, body: &[u8]) -> Response {
     let query = uri.query().unwrap_or_default();
     if query.contains("watch=true") {
         let version = query.split('&').find_map(|part| part.strip_prefix("resourceVersion="));
         let event = event(objects, version.unwrap_or_default().to_owned());
         return Body::from_stream(futures::stream::once(event)).into_response();
     }
-    objects.lock().unwrap().answer(&method, uri.path(), &body).into_response()
+    objects.lock().unwrap().answer(method, uri.path(), body).into_response()
 }
 
 struct Cluster {
@@ -116,7 +117,9 @@ impl Cluster {
         let (dir, objects) = (TempDir::new().unwrap(), objects());
         let router = Router::new().fallback({
             let objects = Arc::clone(&objects);
-            move |method: Method, uri: Uri, body: Bytes| serve(objects.clone(), method, uri, body)
+            async move |method: Method, uri: Uri, body: Bytes| {
+                serve(Arc::clone(&objects), &method, &uri, &body)
+            }
         });
         let store = ShardStore::new(Client::new(router.clone(), "default"), "shop", "orders");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -137,7 +140,9 @@ impl Cluster {
         let addresses = NAMES.into_iter().zip(free.iter().map(|free| free.local_addr().unwrap())).collect();
         drop(free);
         let mut cluster = Self { dir, objects, store, addresses, brokers: BTreeMap::new() };
-        NAMES.map(|name| cluster.start_broker(name));
+        for name in NAMES {
+            cluster.start_broker(name);
+        }
         cluster
     }
 
