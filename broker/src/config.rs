@@ -5,6 +5,7 @@ mod environment;
 mod file;
 pub mod inactive;
 pub mod limits;
+mod member;
 mod names;
 mod peers;
 pub mod shard_name;
@@ -26,7 +27,6 @@ use self::limits::{LimitArgs, Limits};
 use self::peers::PeerArgs;
 use self::shard_name::ShardName;
 use crate::engine::EngineOptions;
-use crate::engine::cluster::Rules;
 use crate::grpc::GatewayOptions;
 use crate::grpc::server::ServerLimits;
 use crate::wire::receive::ReceiveLimits;
@@ -338,37 +338,6 @@ impl Config {
             Inactive::ExpireAfter(_) | Inactive::Keep => {}
         }
         Ok(())
-    }
-
-    fn check_store(&self) -> Result<(), ConfigError> {
-        if self.queue_shard.is_none() {
-            return Ok(());
-        }
-        if self.config_store.is_some() {
-            return Err(ConfigError::TwoStores);
-        }
-        if self.name.trim().is_empty() {
-            return Err(ConfigError::Unreachable("--name NAME"));
-        }
-        let port = self.advertise.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-        if port.and_then(|(_, port)| port.parse::<u16>().ok()).is_none() {
-            return Err(ConfigError::Unreachable("--advertise HOST:PORT"));
-        }
-        Ok(())
-    }
-
-    /// Whether this broker is a member of a cluster.
-    pub fn is_member(&self) -> bool {
-        self.config_store.is_some() || self.queue_shard.is_some()
-    }
-
-    /// For a member of a cluster.
-    pub fn rules(&self) -> Rules {
-        Rules {
-            self_promotion: self.self_promotion,
-            ack_timeout_ms: self.limits.ack_timeout.0,
-            rejoin_lag_bytes: self.limits.rejoin_lag.0,
-        }
     }
 
     /// For the engine.

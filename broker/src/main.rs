@@ -16,6 +16,9 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// What others log by themselves unless it is asked for: each failed call of the API server, of which we tell the first.
+const OF_OTHERS: &str = "kube_client=off";
+
 fn main() -> ExitCode {
     let served = Runtime::new().context("the asynchronous runtime did not start").and_then(|runtime| {
         let served = runtime.block_on(serve());
@@ -39,7 +42,8 @@ async fn serve() -> anyhow::Result<()> {
     let args = Args::parse();
     Config::check_environment(std::env::vars_os())?;
     let config = Config::load(&args)?;
-    let filter = EnvFilter::try_new(&config.log).context("the log filter cannot be read: try --log info")?;
+    let filter = EnvFilter::try_new(format!("{OF_OTHERS},{}", config.log));
+    let filter = filter.context("the log filter cannot be read: try --log info")?;
     let colours = std::io::stderr().is_terminal();
     let lines =
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);

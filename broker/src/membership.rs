@@ -74,7 +74,7 @@ impl Store {
             Self::Shard(client, shard) => {
                 // The engine has the data directory for itself by now.
                 let kept = KeptConfig::open(&config.data)?;
-                let member = Member { name: config.name.clone(), address: config.advertise.clone() };
+                let member = Member { name: config.name.clone(), address: config.advertised() };
                 let registration = Registration::new(engine.identity().store_id, member);
                 let (own, kept) = Own::new(kept, registration);
                 let watched = Shard::watch(shard_store(client, shard));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use rq_core::config::{Change, Config, Illegal, Member, Written, next};
 use rq_core::ids::{Epoch, Session, StoreId};
 use rq_operator_core::shard::{QueueShard, QueueShardSpec};
@@ -35,8 +35,6 @@ fn spec(config: &Config) -> QueueShardSpec {
 
 /// What the server does with a request.
 enum Turn {
-    /// As an API server does.
-    Work,
     /// Others change the object first: to this configuration, or only what is around it.
     After(Option<QueueShardSpec>),
     /// It fails with this code and message.
@@ -104,7 +102,7 @@ async fn serve(server: Shared, method: Method, uri: Uri, body: axum::body::Bytes
         Some(Turn::Hang) => std::future::pending().await,
         Some(Turn::Fail(code, message)) => return failure(code, message),
         Some(Turn::After(object)) => server.lock().unwrap().change(object),
-        Some(Turn::Work) | None => {}
+        None => {}
     }
     let mut server = server.lock().unwrap();
     if uri.query().is_some_and(|query| query.contains("watch=true")) {
@@ -113,7 +111,7 @@ async fn serve(server: Shared, method: Method, uri: Uri, body: axum::body::Bytes
     match method {
         Method::PUT => server.write(&body),
         Method::PATCH => "{\"metadata\":{}}".into_response(),
-        _ => server.text().map_or_else(|| failure(404, "not found"), |text| text.into_response()),
+        _ => server.text().map_or_else(|| failure(404, "not found"), IntoResponse::into_response),
     }
 }
 

@@ -8,6 +8,7 @@ use kube::api::{WatchEvent, WatchParams};
 use rq_core::config::Config;
 use rq_operator_core::shard::QueueShard;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, interval_at};
 
 use crate::store::answered;
 use crate::{ShardStore, StoreError};
@@ -19,7 +20,7 @@ pub type Look = Result<Option<Config>, StoreError>;
 const WATCH_SECONDS: u32 = 20;
 /// Beside the watch, the object is read this often.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Time between two attempts where the API server cannot be asked, and between two watches.
+/// One attempt begins so long after the other at the earliest, where the API server cannot be asked or ends each watch.
 const PAUSE: Duration = Duration::from_millis(250);
 
 impl ShardStore {
@@ -27,6 +28,7 @@ impl ShardStore {
     /// told may have been overtaken by then: only [`read`](Self::read) gives the newest.
     pub async fn follow(self, told: mpsc::Sender<Look>) {
         loop {
+            let next = Instant::now() + PAUSE;
             let object = self.get().await;
             let version = object.as_ref().ok().and_then(QueueShard::resource_version);
             if told.send(look(object)).await.is_err() {
@@ -39,7 +41,7 @@ impl ShardStore {
             if ended == Ended::Listener {
                 return;
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep_until(next).await;
         }
     }
 
@@ -53,7 +55,7 @@ impl ShardStore {
             Err(error) => return said(told, Err(error)).await.unwrap_or(Ended::Watch),
         };
         pin_mut!(events);
-        let mut looks = tokio::time::interval_at(tokio::time::Instant::now() + LOOK_EVERY, LOOK_EVERY);
+        let mut looks = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
         loop {
             let (object, misses) = tokio::select! {
                 event = events.next() => match event {

@@ -139,6 +139,14 @@ fn a_queue_shard_is_given_with_what_others_find_this_replica_by_and_with_no_othe
     let config = load(&flags, None).unwrap();
     assert!(config.is_member() && config.self_promotion);
     assert_eq!(config.queue_shard.unwrap().to_string(), "shop/orders");
+    for (given, meant) in [
+        ("10.0.0.1:8083", "10.0.0.1:8083"),
+        ("fd00::1:8083", "[fd00::1]:8083"),
+        ("[fd00::1]:8083", "[fd00::1]:8083"),
+        ("orders-0.orders:8083", "orders-0.orders:8083"),
+    ] {
+        assert_eq!(load(&[&flags[..7], &[given]].concat(), None).unwrap().advertised(), meant);
+    }
     for (left, missing) in [(4, "--name NAME"), (6, "--advertise HOST:PORT")] {
         assert!(refused(&flags[..left], None).contains(missing), "{missing}");
     }

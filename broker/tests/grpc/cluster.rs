@@ -194,11 +194,13 @@ async fn a_planned_switch_loses_nothing_and_the_old_master_follows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slave_takes_over_when_nobody_listens_where_the_master_was_and_that_comes_back_as_a_slave() {
+async fn a_master_that_is_told_to_stop_hands_over_first_and_comes_back_as_a_slave() {
     let mut cluster = Cluster::start().await;
     let client = cluster.client("r0").await;
     send_all(&client, 0..20).await;
+    let r1 = store(&cluster.describe("r1").await);
     cluster.stop("r0").await;
+    assert_eq!(cluster.files.read().unwrap().unwrap().master, r1, "by the time it has stopped");
     cluster.in_sync("r1", 1).await;
     let client = cluster.client("r1").await;
     send_all(&client, 20..40).await;
@@ -206,6 +208,45 @@ async fn a_slave_takes_over_when_nobody_listens_where_the_master_was_and_that_co
     cluster.in_sync("r1", 2).await;
     assert_eq!(take_all(&client, 40).await, expected(40));
     cluster.caught_up().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_sees_an_error_of_a_master_that_is_told_to_stop() {
+    let mut cluster = Cluster::start().await;
+    let client = cluster.client("r1").await;
+    let sending = tokio::spawn({
+        let client = client.clone();
+        async move { send_all(&client, 0..300).await }
+    });
+    cluster.stop("r0").await;
+    sending.await.unwrap();
+    assert_eq!(take_all(&client, 300).await, expected(300));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_says_what_it_has_kept_and_how_full_its_disk_is() {
+    let cluster = Cluster::start().await;
+    for name in NAMES {
+        let status = cluster.describe(name).await;
+        let config = status.config.unwrap();
+        assert_eq!((config.version, config.epoch), (status.config_version, status.epoch));
+        assert_eq!((&config.master, config.members.len()), (&status.master, 2));
+        assert_eq!(config.flush_mode(), FlushMode::Sync);
+        assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
+        assert!(status.disk_free_bytes > 0 && status.disk_total_bytes >= status.disk_free_bytes);
+    }
+    let mut admin = AdminClient::new(cluster.brokers["r0"].channel().await);
+    let request = SetFlushModeRequest { mode: FlushMode::Async.into(), interval_ms: 250 };
+    admin.set_flush_mode(request).await.unwrap();
+    let told = async {
+        loop {
+            let status = cluster.describe("r1").await;
+            if (status.flush_mode(), status.flush_interval_ms) == (FlushMode::Async, 250) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(SOON, told).await.expect("the slave tells the other mode");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ mod fifo;
 mod harness;
 mod held_requests;
 mod inactive;
+mod kubernetes;
 mod lifecycle;
 mod peers;
 mod produce;

@@ -117,6 +117,28 @@ fn a_slave_counts_from_the_moment_it_is_proposed() {
 }
 
 #[test]
+fn a_slave_that_lags_more_than_it_may_is_not_proposed() {
+    let mut a = master();
+    a.replica = a.replica.with_rejoin_lag(5);
+    a.hears(Input::Greeted(LINK, hello(&[], 0)));
+    a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
+    assert_eq!(a.hears(ack(14, 14)), []);
+    a.hears(ack(15, 15));
+    assert!(a.proposal().1.in_sync.contains_key(&B));
+}
+
+#[test]
+fn a_slave_that_lacks_what_is_committed_is_not_proposed_however_little_it_lags() {
+    let mut a = master();
+    a.hears(Input::Greeted(LINK, hello(&[], 0)));
+    a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
+    a.hears(Input::Flushed(Lsn(20)));
+    assert_eq!(a.hears(ack(19, 19)), [], "it could be promoted without what was acknowledged");
+    a.hears(ack(20, 20));
+    assert!(a.proposal().1.in_sync.contains_key(&B));
+}
+
+#[test]
 fn a_silent_slave_counts_until_it_is_out_of_the_set_for_certain() {
     let mut a = master_with_slave();
     a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
