@@ -88,7 +88,8 @@ async fn hand_over(
     progress.finish_and_clear();
     match done {
         Err(failure) if failure.is_temporary() || matches!(failure, Failure::MasterSilent { .. }) => {
-            Err(KubeFailure::MasterAway { reason: forward.trouble(), next: next(queue), queue: name }.into())
+            Err(KubeFailure::MasterAway { reason: forward.trouble().await, next: next(queue), queue: name }
+                .into())
         }
         done => done,
     }

@@ -8,6 +8,7 @@ use kube::ResourceExt as _;
 use rq_core::config::Config;
 use rq_operator_core::conditions::{ConditionStatus, ConditionType};
 use rq_operator_core::queue::ReliableQueue;
+use rq_operator_core::queue::spec::FlushMode;
 use rq_operator_core::queue::status::{Endpoints, LastFailover, ReliableQueueStatus};
 use rq_operator_core::shard::QueueShard;
 use rq_proto::reliablequeue as pb;
@@ -105,6 +106,10 @@ impl Shown {
             ),
         };
         in_sync.sort_by(|one, other| by_name(one, other));
+        let mode_before = status.flush_mode.map(|mode| match mode {
+            FlushMode::Sync => pb::FlushMode::Sync,
+            FlushMode::Async => pb::FlushMode::Async,
+        });
         let flush = pods.iter().filter_map(|(_, answer)| answer.as_ref().ok()).find(|told| told.serving);
         Self {
             name: queue.name_any(),
@@ -112,7 +117,7 @@ impl Shown {
             ready: ready(&status),
             wanted: queue.spec.replicas,
             min_in_sync: queue.spec.min_in_sync(),
-            flush_mode: flush.map(|told| flush_mode::told(told.flush_mode())),
+            flush_mode: flush.map(pb::ReplicaStatus::flush_mode).or(mode_before).map(flush_mode::told),
             replicas: if are_listed {
                 replicas(queue, &pods, master.as_deref(), &in_sync)
             } else {
