@@ -14,7 +14,6 @@ use serde_json::Value;
 
 use super::Access;
 use super::failure::KubeFailure;
-use crate::endpoint::innermost;
 use crate::output;
 
 /// Code of what is not there.
@@ -32,7 +31,7 @@ impl Cluster {
     /// Reads where it is. The API server is not asked yet.
     pub(super) async fn connect(access: &Access, timeout: Duration) -> Result<Self, KubeFailure> {
         fn none(error: impl std::error::Error) -> KubeFailure {
-            KubeFailure::NoCluster(innermost(&error))
+            KubeFailure::NoCluster(error.to_string())
         }
         let options = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
         let config = match &access.kubeconfig {
@@ -94,7 +93,7 @@ impl Cluster {
         Err(KubeFailure::NoQueue {
             name: name.to_owned(),
             namespace: self.namespace.clone(),
-            there: there.iter().map(|queue| queue.name_any()).collect(),
+            there: there.iter().map(ReliableQueue::name_any).collect(),
         })
     }
 

@@ -50,11 +50,16 @@ pub(crate) enum KubeFailure {
     )]
     NotAccepted { pod: String, queue: String, waited: Duration },
     /// The master cannot hand over.
-    #[error("the master of {queue} does not answer{}, so that it cannot hand over: {next}", because(reason))]
+    #[error("the master of {queue} does not answer{}, so that it cannot hand over: {next}", because(reason.as_ref()))]
     MasterAway { queue: String, reason: Option<String>, next: String },
     /// A port of a pod.
     #[error("cannot reach the broker of {pod} through the API server: {reason}")]
     NotForwarded { pod: String, reason: String },
+    /// An answer of another shape.
+    #[error(
+        "cannot {doing}: the answer is not as expected ({reason}); take the rq of the operator's release"
+    )]
+    Unreadable { doing: String, reason: String },
     /// What else the API server says.
     #[error("the API server refused to {doing}: {message}")]
     Refused { doing: String, message: String },
@@ -65,6 +70,9 @@ impl KubeFailure {
     pub(super) fn of(error: kube::Error, doing: &str, url: &str) -> Self {
         match error {
             kube::Error::Api(status) => Self::refused(&status, doing),
+            kube::Error::SerdeError(error) => {
+                Self::Unreadable { doing: doing.to_owned(), reason: error.to_string() }
+            }
             other => Self::Unreachable { url: url.to_owned(), reason: innermost(&other) },
         }
     }
@@ -110,8 +118,8 @@ fn instead(there: &[String]) -> String {
     format!("there is {}", there.join(", "))
 }
 
-fn because(reason: &Option<String>) -> String {
-    reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"))
+fn because(reason: Option<&String>) -> String {
+    reason.map_or_else(String::new, |reason| format!(" ({reason})"))
 }
 
 #[cfg(test)]

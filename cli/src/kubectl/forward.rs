@@ -2,26 +2,28 @@
 //! whoever may use `kubectl port-forward` needs no other way into the cluster.
 
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::Portforwarder;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::failure::KubeFailure;
 use crate::endpoint::{Endpoint, innermost};
 
+/// The pod's node says why a connection cannot be within this time of its end.
+const WORD: Duration = Duration::from_millis(200);
+
 /// An open way to a pod.
 pub(super) struct Forward {
     pub(super) endpoint: Endpoint,
-    trouble: Trouble,
+    /// What the pod's node said last of why it cannot.
+    trouble: watch::Receiver<Option<String>>,
     task: JoinHandle<()>,
 }
-
-/// What the pod's node said last of why it cannot.
-type Trouble = Arc<Mutex<Option<String>>>;
 
 impl Forward {
     /// To this port of this pod. Asks for the first connection at once, so that a refusal is known.
@@ -34,14 +36,16 @@ impl Forward {
             Ok::<_, std::io::Error>((listener, port))
         };
         let (listener, local_port) = local.await.map_err(|error| closed(error.to_string()))?;
-        let trouble = Trouble::default();
-        let task = tokio::spawn(accept(listener, pods, pod.to_owned(), port, first, trouble.clone()));
+        let (told, trouble) = watch::channel(None);
+        let task = tokio::spawn(accept(listener, pods, pod.to_owned(), port, first, told));
         Ok(Self { endpoint: Endpoint::local(local_port), trouble, task })
     }
 
-    /// Why connections end, if the pod's node said so.
-    pub(super) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Why a connection that failed did, if the pod's node says so.
+    pub(super) async fn trouble(&self) -> Option<String> {
+        let mut trouble = self.trouble.clone();
+        let said = tokio::time::timeout(WORD, trouble.wait_for(Option::is_some)).await.ok()?;
+        said.ok()?.clone()
     }
 }
 
@@ -57,7 +61,7 @@ async fn accept(
     pod: String,
     port: u16,
     first: Portforwarder,
-    trouble: Trouble,
+    told: watch::Sender<Option<String>>,
 ) {
     let mut ready = Some(first);
     while let Ok((socket, _)) = listener.accept().await {
@@ -66,28 +70,32 @@ async fn accept(
             None => pods.portforward(&pod, &[port]).await,
         };
         match forwarder {
-            Ok(forwarder) => drop(tokio::spawn(carry(socket, forwarder, port, trouble.clone()))),
-            Err(error) => note(&trouble, refusal(&error)),
+            Ok(forwarder) => drop(tokio::spawn(carry(socket, forwarder, port, told.clone()))),
+            Err(error) => drop(told.send_replace(Some(refusal(&error)))),
         }
     }
 }
 
-/// Both ways, until one side closes.
-async fn carry(mut socket: TcpStream, mut forwarder: Portforwarder, port: u16, trouble: Trouble) {
+/// Both ways, until one side closes or the pod's node says that it cannot.
+async fn carry(
+    mut socket: TcpStream,
+    mut forwarder: Portforwarder,
+    port: u16,
+    told: watch::Sender<Option<String>>,
+) {
     let error = forwarder.take_error(port);
     let Some(mut stream) = forwarder.take_stream(port) else { return };
-    // The end of a connection is seen by who uses it.
-    let _ = tokio::io::copy_bidirectional(&mut socket, &mut stream).await;
-    drop((socket, stream));
-    if let Some(error) = error
-        && let Some(said) = error.await
-    {
-        note(&trouble, said.trim().to_owned());
+    let refused = async {
+        match error {
+            Some(error) => error.await,
+            None => None,
+        }
+    };
+    tokio::select! {
+        // The end of a connection is seen by who uses it.
+        _ = tokio::io::copy_bidirectional(&mut socket, &mut stream) => {}
+        Some(said) = refused => drop(told.send_replace(Some(said.trim().to_owned()))),
     }
-}
-
-fn note(trouble: &Trouble, said: String) {
-    *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
 }
 
 fn refusal(error: &kube::Error) -> String {

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use clap::Args;
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use rq_operator_core::children::CLIENT_PORT;
 use rq_operator_core::conditions::{ConditionStatus, ConditionType};
@@ -26,7 +27,7 @@ const ANNOTATION: &str = "reliablequeue.dev/accept-data-loss";
 /// How often it is looked whether it did.
 const POLL: Duration = Duration::from_millis(250);
 /// The operator has at least so long: it first looks whether any copy with everything answers.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const AFTER_HELP: &str = "\
 Only a replica in the in-sync set can be promoted: it holds everything that was acknowledged. `kubectl rq status QUEUE` shows
@@ -77,7 +78,7 @@ async fn hand_over(
     let name = queue.name_any();
     let pods = cluster.pods(queue).await?;
     let master = queue.status.as_ref().and_then(|status| status.master.as_deref());
-    let ready = || pods.iter().filter(|pod| is_ready(pod)).map(|pod| pod.name_any());
+    let ready = || pods.iter().filter(|pod| is_ready(pod)).map(Pod::name_any);
     let through = ready().find(|pod| Some(pod.as_str()) == master).or_else(|| ready().next());
     let Some(through) = through else { return Err(KubeFailure::NoneReady { queue: name }.into()) };
     let forward = Forward::open(cluster.pod_api(), &through, CLIENT_PORT).await?;
@@ -87,7 +88,8 @@ async fn hand_over(
     progress.finish_and_clear();
     match done {
         Err(failure) if failure.is_temporary() || matches!(failure, Failure::MasterSilent { .. }) => {
-            Err(KubeFailure::MasterAway { reason: forward.trouble(), next: next(queue), queue: name }.into())
+            Err(KubeFailure::MasterAway { reason: forward.trouble().await, next: next(queue), queue: name }
+                .into())
         }
         done => done,
     }
@@ -139,14 +141,12 @@ async fn accept_data_loss(
         sleep(POLL).await;
     };
     progress.finish_and_clear();
-    match epoch {
-        Some(epoch) => Promoted::since(began, pod, epoch).print(global),
-        // It must not be done later, when nobody expects it any more.
-        None => {
-            cluster.patch(&name, annotated(None)).await?;
-            Err(KubeFailure::NotAccepted { pod: pod.to_owned(), queue: name, waited: patience }.into())
-        }
+    if let Some(epoch) = epoch {
+        return Promoted::since(began, pod, epoch).print(global);
     }
+    // It must not be done later, when nobody expects it any more.
+    cluster.patch(&name, annotated(None)).await?;
+    Err(KubeFailure::NotAccepted { pod: pod.to_owned(), queue: name, waited: patience }.into())
 }
 
 fn annotated(value: Option<&str>) -> Value {

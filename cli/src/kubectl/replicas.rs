@@ -33,7 +33,10 @@ async fn one(cluster: &Cluster, global: &Global, pod: &Pod) -> Answer {
             let mut client = ReplicaClient::new(global.endpoint.connect(global.timeout).await?);
             describe(&global, &mut client).await
         };
-        described.await.map_err(|failure| forward.trouble().unwrap_or_else(|| failure.to_string()))
+        match described.await {
+            Ok(status) => Ok(status),
+            Err(failure) => Err(forward.trouble().await.unwrap_or_else(|| failure.to_string())),
+        }
     };
     match tokio::time::timeout(global.timeout, asked).await {
         Ok(answer) => answer,

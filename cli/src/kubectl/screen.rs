@@ -8,6 +8,7 @@ use kube::ResourceExt as _;
 use rq_core::config::Config;
 use rq_operator_core::conditions::{ConditionStatus, ConditionType};
 use rq_operator_core::queue::ReliableQueue;
+use rq_operator_core::queue::spec::FlushMode;
 use rq_operator_core::queue::status::{Endpoints, LastFailover, ReliableQueueStatus};
 use rq_operator_core::shard::QueueShard;
 use rq_proto::reliablequeue as pb;
@@ -24,8 +25,8 @@ pub(super) struct Asked<'a> {
     pub(super) queue: &'a ReliableQueue,
     /// Its configuration, or why it could not be read.
     pub(super) shard: Result<Option<QueueShard>, KubeFailure>,
-    /// Its pods, each with the answer of its broker.
-    pub(super) pods: Vec<(Pod, Answer)>,
+    /// Its pods, each with the answer of its broker; or why they could not be listed.
+    pub(super) pods: Result<Vec<(Pod, Answer)>, KubeFailure>,
 }
 
 /// A queue as it is shown.
@@ -86,6 +87,11 @@ impl Shown {
         let mut remarks = Vec::new();
         let config = config(shard, &status, &mut remarks);
         remarks.extend(lagging(queue, &status, config.as_ref()));
+        let are_listed = pods.is_ok();
+        let pods = pods.unwrap_or_else(|failure| {
+            remarks.push(format!("nothing is known of the pods, for {failure}"));
+            Vec::new()
+        });
         let of_store = |config: &Config, store| config.members.get(store).map(|member| member.name.clone());
         let (master, epoch, mut in_sync) = match &config {
             Some(config) => (
@@ -100,6 +106,10 @@ impl Shown {
             ),
         };
         in_sync.sort_by(|one, other| by_name(one, other));
+        let mode_before = status.flush_mode.map(|mode| match mode {
+            FlushMode::Sync => pb::FlushMode::Sync,
+            FlushMode::Async => pb::FlushMode::Async,
+        });
         let flush = pods.iter().filter_map(|(_, answer)| answer.as_ref().ok()).find(|told| told.serving);
         Self {
             name: queue.name_any(),
@@ -107,8 +117,12 @@ impl Shown {
             ready: ready(&status),
             wanted: queue.spec.replicas,
             min_in_sync: queue.spec.min_in_sync(),
-            flush_mode: flush.map(|told| flush_mode::told(told.flush_mode())),
-            replicas: replicas(queue, &pods, master.as_deref(), &in_sync),
+            flush_mode: flush.map(pb::ReplicaStatus::flush_mode).or(mode_before).map(flush_mode::told),
+            replicas: if are_listed {
+                replicas(queue, &pods, master.as_deref(), &in_sync)
+            } else {
+                Vec::new()
+            },
             master,
             epoch,
             in_sync,
@@ -153,7 +167,10 @@ impl Shown {
         }
         let header = ["POD", "ROLE", "IN SYNC", "BEHIND", "DISK FREE", "NODE", "REMARK"];
         let table = output::columns(&header, self.replicas.iter().map(Replica::row), false);
-        let mut parts = vec![output::pairs(&fields), table];
+        let mut parts = vec![output::pairs(&fields)];
+        if !self.replicas.is_empty() {
+            parts.push(table);
+        }
         if !self.failing.is_empty() {
             let told: Vec<_> = self.failing.iter().map(Failing::told).collect();
             parts.push(format!("Why it is not as it should be:\n{}", told.join("\n")));

@@ -48,11 +48,15 @@ pub(super) async fn run(cluster: &Cluster, global: &Global, command: Status) -> 
 async fn one(cluster: &Cluster, global: &Global, name: &str) -> Result<(), Failure> {
     let queue = cluster.queue(name).await?;
     let shard = cluster.shard(&queue).await;
-    let pods = cluster.pods(&queue).await?;
-    let progress = output::waiting("asking the brokers");
-    let answers = replicas::ask(cluster, global, &pods).await;
-    progress.finish_and_clear();
-    let pods = pods.into_iter().zip(answers).collect();
+    let pods = match cluster.pods(&queue).await {
+        Ok(pods) => {
+            let progress = output::waiting("asking the brokers");
+            let answers = replicas::ask(cluster, global, &pods).await;
+            progress.finish_and_clear();
+            Ok(pods.into_iter().zip(answers).collect())
+        }
+        Err(failure) => Err(failure),
+    };
     let shown = Shown::of(Asked { queue: &queue, shard, pods });
     match global.output {
         Output::Json => output::json(&shown),

@@ -63,7 +63,8 @@ fn told(role: pb::Role, durable: u64) -> pb::ReplicaStatus {
 
 #[test]
 fn a_queue_that_is_well_fits_a_few_lines() {
-    let pods = vec![(pod(0), Ok(told(pb::Role::Master, 8_192))), (pod(1), Ok(told(pb::Role::Slave, 4_096)))];
+    let pods =
+        Ok(vec![(pod(0), Ok(told(pb::Role::Master, 8_192))), (pod(1), Ok(told(pb::Role::Slave, 4_096)))]);
     let queue = queue(&well());
     let shown = Shown::of(Asked { queue: &queue, shard: Ok(Some(shard(3, 'a', "ab"))), pods });
     let expected = "\
@@ -82,7 +83,7 @@ orders-1  slave   yes      4.0 KiB  3.0 GiB of 4.0 GiB  worker-1";
 
 #[test]
 fn the_configuration_is_believed_where_the_operator_has_not_looked_since() {
-    let pods = vec![(pod(1), Ok(told(pb::Role::Master, 8_192)))];
+    let pods = Ok(vec![(pod(1), Ok(told(pb::Role::Master, 8_192)))]);
     let queue = queue(&well());
     let shown = Shown::of(Asked { queue: &queue, shard: Ok(Some(shard(4, 'b', "b"))), pods });
     assert_eq!((shown.master.as_deref(), shown.epoch), (Some("orders-1"), Some(4)));
@@ -102,7 +103,8 @@ fn what_cannot_be_asked_is_left_out_with_the_reason() {
         ],
     });
     let denied = KubeFailure::Forbidden { doing: "get the QueueShard".to_owned(), message: "no".to_owned() };
-    let pods = vec![(pod(0), Err("you may not forward ports".to_owned())), (pod(1), Err("away".to_owned()))];
+    let pods =
+        Ok(vec![(pod(0), Err("you may not forward ports".to_owned())), (pod(1), Err("away".to_owned()))]);
     let text = Shown::of(Asked { queue: &queue(&status), shard: Err(denied), pods }).text();
     for words in [
         "ready       NO, see below",
@@ -130,8 +132,18 @@ fn a_replica_says_what_is_the_matter_with_it() {
 #[test]
 fn a_new_queue_has_no_master_and_nothing_is_missing() {
     let queue = queue(&json!({ "observedGeneration": 2 }));
-    let shown = Shown::of(Asked { queue: &queue, shard: Ok(None), pods: Vec::new() });
+    let shown = Shown::of(Asked { queue: &queue, shard: Ok(None), pods: Ok(Vec::new()) });
     assert_eq!((shown.master.clone(), shown.ready.as_str()), (None, "Unknown"));
     assert_eq!(shown.remarks, Vec::<String>::new());
     assert!(shown.text().contains("master      NOBODY"));
+}
+
+#[test]
+fn without_the_right_to_list_pods_the_rest_is_shown() {
+    let denied = KubeFailure::Forbidden { doing: "list pods".to_owned(), message: "no".to_owned() };
+    let queue = queue(&well());
+    let text =
+        Shown::of(Asked { queue: &queue, shard: Ok(Some(shard(3, 'a', "ab"))), pods: Err(denied) }).text();
+    assert!(text.contains("orders-0, epoch 3") && text.contains("for you may not list pods"), "{text}");
+    assert!(!text.contains("POD"), "{text}");
 }
