@@ -16,6 +16,7 @@ LEFT_OUT=(d_nodes f_api_server g_changes i_volumes j_rights k_rest)
 TIMES=z_times
 
 tests() {
+    [ -n "${KUBECONFIG:-}" ] || export RQ_KIND_CONTEXT=${RQ_KIND_CONTEXT:-$CONTEXT}
     PATH=$("$KIND_TESTS/tools.sh" kubectl):$PATH RQ_E2E=1 \
         cargo test --locked --manifest-path "$KIND_TESTS/../Cargo.toml" --test kind -- --test-threads=1 --nocapture "$@"
 }
