@@ -1,7 +1,7 @@
 # The commands of the project; CI calls nothing else. `make` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run build release lint test soak bench failover-bench bench-peers images kind-up kind-down audit fix \
+.PHONY: help run build release lint test soak bench failover-bench bench-peers images kind-up kind-down e2e demo audit fix \
 	crds chart tools-rust tools-disk tools-clients
 
 # Where the build goes: inside the clone unless said otherwise.
@@ -31,7 +31,7 @@ define stage
 endef
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
 
 run: release ## Start two replicas behind 127.0.0.1:8081 that create topics on first use; Ctrl-C stops them
 	@exec $(RELEASE)/rq local up --foreground --replicas $(REPLICAS) --base-port $(PORT) --data $(DATA) --auto-create --allow-unsafe-filesystem
@@ -51,6 +51,7 @@ test: build tools-disk tools-clients ## Run every suite with few rounds
 	$(call stage,model and simulation of replication,cargo test --locked -p rq-tests --test model --test simulation)
 	$(call stage,process tests: crash$(,) power loss$(,) failing disks,cargo test --locked -p rq-tests --lib --test process)
 	$(call stage,official clients,cargo test --locked -p rq-tests --test official_clients)
+	$(call stage,queues on Kubernetes,tests/kind/run.sh few)
 
 soak: build tools-disk tools-clients ## Run every suite with many rounds; takes hours
 	$(call stage,unit and property tests,export PROPTEST_CASES=20000; $(UNIT_TESTS))
@@ -61,9 +62,11 @@ soak: build tools-disk tools-clients ## Run every suite with many rounds; takes 
 bench: release ## Measure against a server that stores nothing; prints the table of docs/performance.md
 	@cargo bench --locked -p rq-tests --bench broker -- $(BENCH)
 
-failover-bench: release ## Measure how long a client waits when the master is killed, frozen, or told to hand over
+failover-bench: release ## Measure how long a client waits when the master is lost: on this machine, then on Kubernetes (RQ_ROUNDS)
 	@cargo bench --locked -p rq-tests --bench broker -- failover-kill --rounds 50
 	@cargo bench --locked -p rq-tests --bench broker -- failover-freeze failover-switch --rounds 10
+	@$(MAKE) --no-print-directory kind-up PROFILE=release
+	$(call stage,failover on Kubernetes,tests/kind/run.sh bench)
 
 bench-peers: release ## Measure Apache RocketMQ 5 and NATS JetStream beside ours, under the same load
 	@tests/peers/install.sh "$(PEERS)"
@@ -74,12 +77,20 @@ images: $(if $(filter release,$(PROFILE)),release,build) ## Make the images reli
 	$(call stage,images,images/build.sh "$(IMAGED)" dev)
 
 kind-up: images ## Start a Kubernetes cluster in Docker, named rq, with the images and the operator in it
-	@tests/kind/cluster.sh up
+	$(call stage,image of the official Go client,tests/clients/install.sh go && images/go-client.sh dev)
+	$(call stage,cluster,tests/kind/cluster.sh up)
 	@tests/kind/cluster.sh load $$(docker image ls --format '{{.Repository}}:{{.Tag}}' --filter reference='reliablequeue/*:dev')
 	@tests/kind/install-operator.sh
 
 kind-down: ## Remove that cluster
 	@tests/kind/cluster.sh down
+
+# Another cluster than ours is taken as it is: with the images where its nodes find them, and the operator in it.
+e2e: $(if $(KUBECONFIG),build,kind-up) ## Test queues on Kubernetes, all of it: on the cluster of kind-up, or the one that KUBECONFIG names
+	$(call stage,queues on Kubernetes,tests/kind/run.sh all)
+
+demo: kind-up ## Show a failover on Kubernetes: a queue under load, its master killed, and what its clients saw
+	$(call stage,demo,tests/kind/demo.sh "$(IMAGED)")
 
 crds: tools-rust ## Write the CRDs into crds/ and into the chart, from the types in operator/core
 	@cargo run --quiet --locked -p rq-operator-core --bin crds

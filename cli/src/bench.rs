@@ -322,7 +322,7 @@ fn task_failed(error: tokio::task::JoinError) -> Failure {
 async fn connections(global: &Global, number: u32) -> Result<Vec<Channel>, Failure> {
     let mut channels = Vec::with_capacity(number as usize);
     for _ in 0..number {
-        channels.push(global.endpoint.connect(global.timeout).await?);
+        channels.push(global.endpoint.connect_watched(global.timeout).await?);
     }
     Ok(channels)
 }

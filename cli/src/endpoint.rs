@@ -12,6 +12,11 @@ use crate::failure::Failure;
 
 /// HTTP/2 windows of a connection and of a stream: as large as a full batch of answers to be read at once.
 const WINDOW_BYTES: u32 = 4 << 20;
+/// A watched connection is asked for a sign of life so often, and given up when there is none for so long.
+const PING_INTERVAL: Duration = Duration::from_millis(500);
+const PING_PATIENCE: Duration = Duration::from_secs(1);
+/// A watched connection that broke is tried again for so long at a time.
+const RECONNECT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Address of a broker, `HOST:PORT`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,16 +68,45 @@ impl Endpoint {
 
     /// Connects; the channel reconnects by itself later on.
     pub(crate) async fn connect(&self, timeout: Duration) -> Result<Channel, Failure> {
-        let unreachable = |reason: String| Failure::Unreachable { endpoint: self.to_string(), reason };
-        let endpoint = Channel::from_shared(format!("http://{self}"))
-            .map_err(|error| unreachable(error.to_string()))?
+        self.open(self.channel()?, timeout).await
+    }
+
+    /// The same, and a machine that is gone at the other end is noticed in seconds, though nothing says so: a load must go on
+    /// by another connection, for the service behind the address may have other machines.
+    pub(crate) async fn connect_watched(&self, timeout: Duration) -> Result<Channel, Failure> {
+        let watched = self
+            .channel()?
+            .connect_timeout(RECONNECT_PATIENCE)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_PATIENCE)
+            .keep_alive_while_idle(true);
+        self.open(watched, timeout).await
+    }
+
+    fn channel(&self) -> Result<tonic::transport::Endpoint, Failure> {
+        let endpoint = Channel::from_shared(format!("http://{self}"));
+        let endpoint = endpoint.map_err(|error| self.unreachable(error.to_string()))?;
+        Ok(endpoint
             .tcp_nodelay(true)
             .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES);
+            .initial_connection_window_size(WINDOW_BYTES))
+    }
+
+    async fn open(
+        &self,
+        endpoint: tonic::transport::Endpoint,
+        timeout: Duration,
+    ) -> Result<Channel, Failure> {
         match tokio::time::timeout(timeout, endpoint.connect()).await {
-            Ok(connected) => connected.map_err(|error| unreachable(innermost(&error))),
-            Err(_) => Err(unreachable(format!("no answer within {}", humantime::format_duration(timeout)))),
+            Ok(connected) => connected.map_err(|error| self.unreachable(innermost(&error))),
+            Err(_) => {
+                Err(self.unreachable(format!("no answer within {}", humantime::format_duration(timeout))))
+            }
         }
+    }
+
+    fn unreachable(&self, reason: String) -> Failure {
+        Failure::Unreachable { endpoint: self.to_string(), reason }
     }
 }
 

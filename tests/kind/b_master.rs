@@ -12,6 +12,7 @@ use crate::pods::{End, replaced};
 use crate::queue::{Queue, Shard, incarnation};
 use crate::scene::{Needs, play};
 use crate::times;
+use crate::wait::{DEADLINE, once, wait};
 
 /// Long enough for the fault and all that follows on two cores.
 pub(crate) const LOAD: Duration = Duration::from_secs(30);
@@ -44,8 +45,10 @@ fn master_ends(queue: &Queue<'_>, end: End) -> Result<()> {
             after.master != before.master,
             "the pod that ended is master again: {before:?}, then {after:?}"
         );
-        let told = text(&queue.object()?, "/status/lastFailover/to").to_owned();
-        ensure!(told == after.master, "status.lastFailover tells of {told:?}, not of {}", after.master);
+        wait("status.lastFailover tells of it", DEADLINE, || {
+            let told = text(&queue.object()?, "/status/lastFailover/to").to_owned();
+            Ok(once(told == after.master, told))
+        })?;
     }
     load.goes_on()?;
     official.finish()?;

@@ -120,7 +120,11 @@ impl Line {
         match self.fault {
             Fault::Pod(end) => {
                 end.of(queue, &before.master)?;
-                queue.promoted_after(&before)?;
+                let promoted = queue.promoted_after(&before)?;
+                // A pod whose broker ends again and again is started later and later; a new pod is not.
+                if end == End::Killed && promoted.master != before.master {
+                    End::DeletedByForce.of(queue, &before.master)?;
+                }
                 replaced(queue, &before.master, &incarnation(&master))?;
             }
             Fault::Node(loss) => {

@@ -59,7 +59,8 @@ fn rights(user: &str, namespace: &str) -> Result<BTreeSet<String>> {
     });
     let groups =
         ["system:serviceaccounts", "system:authenticated"].map(|group| format!("--as-group={group}"));
-    let arguments = ["create", "-o", "json", "--as", user, &groups[0], &groups[1]];
+    // Whoever asks may not read the schema of what it asks with.
+    let arguments = ["create", "--validate=false", "-o", "json", "--as", user, &groups[0], &groups[1]];
     let answer: Value = serde_json::from_str(&kubectl::run_with(&arguments, &question)?)?;
     ensure!(answer["status"]["incomplete"] != true, "the API server does not know all rights: {answer}");
     let rules = answer["status"]["resourceRules"].as_array().context("no rules")?;
