@@ -93,7 +93,7 @@ pub(super) fn fully_replicated(config: &Config) -> Note {
 pub(super) fn trouble(trouble: &Trouble) -> Note {
     let reason = match trouble {
         Trouble::ConfigLost(_) => "ConfigLost",
-        Trouble::ConfigOld { .. } => "ConfigRegressed",
+        Trouble::ConfigOld { .. } | Trouble::ConfigBehind { .. } => "ConfigRegressed",
         Trouble::Stalled(_) => "Stalled",
     };
     note(true, reason, "Watch", trouble.to_string())
