@@ -1,6 +1,8 @@
 //! The process of the operator: a failure detector that runs in every replica of it, and a reconciler that runs in the one
 //! that holds the lease. Neither waits for the other.
 
+#[cfg(test)]
+mod api_server;
 mod args;
 mod certificates;
 mod clock;
