@@ -7,6 +7,7 @@ pub mod inactive;
 pub mod limits;
 mod names;
 mod peers;
+pub mod shard_name;
 pub mod units;
 
 use std::ffi::OsString;
@@ -23,7 +24,9 @@ use self::file::FileError;
 use self::inactive::Inactive;
 use self::limits::{LimitArgs, Limits};
 use self::peers::PeerArgs;
+use self::shard_name::ShardName;
 use crate::engine::EngineOptions;
+use crate::engine::cluster::Rules;
 use crate::grpc::GatewayOptions;
 use crate::grpc::server::ServerLimits;
 use crate::wire::receive::ReceiveLimits;
@@ -51,7 +54,7 @@ pub struct Args {
     /// Address for clients [default: 127.0.0.1:8081].
     #[arg(long, env = "RQ_LISTEN", value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
-    /// Address for /metrics, /healthz and /readyz [default: 127.0.0.1:8082].
+    /// Address for /metrics, /livez, /startupz and /readyz [default: 127.0.0.1:8082].
     #[arg(long, env = "RQ_HTTP", value_name = "IP:PORT")]
     http: Option<SocketAddr>,
     /// Name of the cluster; the data directory remembers it [default: reliablequeue].
@@ -60,11 +63,21 @@ pub struct Args {
     /// Directory of the configuration of a cluster of local processes; without it this broker is alone.
     #[arg(long, env = "RQ_CONFIG_STORE", value_name = "DIR")]
     config_store: Option<PathBuf>,
+    /// On Kubernetes, the `QueueShard` with the configuration, instead of --config-store; with --name and --advertise.
+    #[arg(long, env = "RQ_QUEUE_SHARD", value_name = "NAMESPACE/NAME")]
+    queue_shard: Option<ShardName>,
     #[command(flatten)]
     peers: PeerArgs,
-    /// What people call this replica of a cluster [default: the name of the cluster].
+    /// What people call this replica of a cluster: its pod on Kubernetes [default: the name of the cluster].
     #[arg(long, env = "RQ_NAME", value_name = "NAME")]
     name: Option<String>,
+    /// With --queue-shard: where other replicas reach this one.
+    #[arg(long, env = "RQ_ADVERTISE", value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    /// Whether this replica takes over by itself from a master that is gone [default: true].
+    #[arg(long, env = "RQ_SELF_PROMOTION", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true")]
+    self_promotion: Option<bool>,
     /// Make topics and consumer groups on first use.
     #[arg(long, env = "RQ_AUTO_CREATE", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true")]
@@ -123,8 +136,14 @@ pub struct Config {
     pub peer_tls: Option<PathBuf>,
     /// The name in the certificate of every broker.
     pub peer_tls_name: Option<String>,
+    /// What holds the configuration on Kubernetes.
+    pub queue_shard: Option<ShardName>,
     /// What people call this replica; blank takes the name of the cluster.
     pub name: String,
+    /// Where other replicas reach this one; blank where whoever watches over it tells them.
+    pub advertise: String,
+    /// It takes over by itself from a master that is gone.
+    pub self_promotion: bool,
     /// Topics and consumer groups are made on first use.
     pub auto_create: bool,
     /// File systems that may lose what was flushed are accepted.
@@ -154,6 +173,12 @@ pub enum ConfigError {
     /// No data directory.
     #[error("no data directory is given: add --data DIR")]
     NoData,
+    /// Two places for one configuration.
+    #[error("--config-store and --queue-shard exclude each other: give the one that holds the configuration")]
+    TwoStores,
+    /// Nobody could reach or name this replica.
+    #[error("--queue-shard needs {0}: other replicas find this one by it")]
+    Unreachable(&'static str),
     /// A blank cluster name.
     #[error("the name of the cluster is blank: give one with --cluster")]
     NoCluster,
@@ -227,7 +252,10 @@ impl Default for Config {
             peer_listen: None,
             peer_tls: None,
             peer_tls_name: None,
+            queue_shard: None,
             name: String::new(),
+            advertise: String::new(),
+            self_promotion: true,
             auto_create: false,
             allow_unsafe_filesystem: false,
             log: "info".to_owned(),
@@ -271,7 +299,12 @@ impl Config {
             self.config_store.clone_from(&args.config_store);
         }
         self.overlay_peers(&args.peers);
+        if args.queue_shard.is_some() {
+            self.queue_shard.clone_from(&args.queue_shard);
+        }
         set(&mut self.name, args.name.as_ref());
+        set(&mut self.advertise, args.advertise.as_ref());
+        set(&mut self.self_promotion, args.self_promotion.as_ref());
         set(&mut self.auto_create, args.auto_create.as_ref());
         set(&mut self.allow_unsafe_filesystem, args.allow_unsafe_filesystem.as_ref());
         set(&mut self.log, args.log.as_ref());
@@ -288,6 +321,7 @@ impl Config {
             return Err(ConfigError::NoCluster);
         }
         self.check_peers()?;
+        self.check_store()?;
         self.limits.check()?;
         let Limits { max_request, max_body, max_sends, .. } = self.limits;
         if max_request.0 < max_body.0 + REQUEST_OVERHEAD_BYTES {
@@ -304,6 +338,37 @@ impl Config {
             Inactive::ExpireAfter(_) | Inactive::Keep => {}
         }
         Ok(())
+    }
+
+    fn check_store(&self) -> Result<(), ConfigError> {
+        if self.queue_shard.is_none() {
+            return Ok(());
+        }
+        if self.config_store.is_some() {
+            return Err(ConfigError::TwoStores);
+        }
+        if self.name.trim().is_empty() {
+            return Err(ConfigError::Unreachable("--name NAME"));
+        }
+        let port = self.advertise.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        if port.and_then(|(_, port)| port.parse::<u16>().ok()).is_none() {
+            return Err(ConfigError::Unreachable("--advertise HOST:PORT"));
+        }
+        Ok(())
+    }
+
+    /// Whether this broker is a member of a cluster.
+    pub fn is_member(&self) -> bool {
+        self.config_store.is_some() || self.queue_shard.is_some()
+    }
+
+    /// For a member of a cluster.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            self_promotion: self.self_promotion,
+            ack_timeout_ms: self.limits.ack_timeout.0,
+            rejoin_lag_bytes: self.limits.rejoin_lag.0,
+        }
     }
 
     /// For the engine.

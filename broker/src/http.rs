@@ -1,5 +1,5 @@
-//! The HTTP side: `/metrics`, `/healthz` (the process lives) and `/readyz` (clients are served). Serves from the
-//! start of the process, also while the log is recovered. Never changes anything.
+//! The HTTP side: `/metrics`, `/livez` (the process lives; `/healthz` is the same), `/startupz` (it recovers its log, or has
+//! done so) and `/readyz` (clients are served). Serves from the start of the process. Never changes anything.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -52,7 +52,10 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let router = Router::new()
         .route("/metrics", get(metrics))
-        .route("/healthz", get(|| async { "ok\n" }))
+        // Neither asks anything of disk, peers or config store: a restart would mend none of them.
+        .route("/livez", get(live))
+        .route("/healthz", get(live))
+        .route("/startupz", get(started))
         .route("/readyz", get(ready))
         .with_state(pages);
     axum::serve(listener, router).with_graceful_shutdown(stop).await
@@ -78,6 +81,15 @@ async fn metrics(State(pages): State<Pages>) -> Response {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n").into_response(),
     }
+}
+
+async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// A recovery may take as long as it takes. One that fails ends the process.
+async fn started(State(pages): State<Pages>) -> &'static str {
+    if pages.serving.get().is_some() { "started\n" } else { "the log is being recovered\n" }
 }
 
 async fn ready(State(pages): State<Pages>) -> Response {

@@ -2,11 +2,10 @@
 //! runs it as the process does.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rq_config_files::ConfigFiles;
 use rq_core::ids::{Lsn, Session};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -15,18 +14,18 @@ use tokio_util::sync::CancellationToken;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::config::units::Span;
-use crate::engine::cluster::Cluster;
-use crate::engine::{Engine, EngineOptions, RecoverError, StartError};
+use crate::engine::{Engine, RecoverError, StartError};
 use crate::forwarding::master::Master;
 use crate::grpc::admin::{AdminOptions, Figures};
 use crate::grpc::replica::ReplicaOptions;
 use crate::grpc::server::{ClusterServices, Ports};
 use crate::grpc::{Gateway, server};
 use crate::http::{self, Pages};
+use crate::membership::{Joined, Store};
 use crate::metrics::{EngineFigures, Metrics};
 use crate::peer::{PeerLinks, PeerTlsError};
 use crate::scrub::mend::mend_closed;
-use crate::{config_store, data_directory, replication, scrub};
+use crate::{config_store, data_directory, leave, replication, scrub};
 
 /// Pages that are not served so long after the stop are cut off.
 const HTTP_PATIENCE: Duration = Duration::from_secs(1);
@@ -51,6 +50,12 @@ pub enum RunError {
     /// It has nothing to show to the other brokers.
     #[error("the links to other brokers cannot be had")]
     Peers(#[from] PeerTlsError),
+    /// The configuration that is kept beside the log cannot be read.
+    #[error("the configuration that is kept beside the log cannot be used")]
+    Kept(#[from] rq_config_files::StoreError),
+    /// There is no way to the API server of Kubernetes.
+    #[error("the broker finds no way to its QueueShard")]
+    ApiServer(#[from] rq_kubernetes::NoClient),
     /// A socket failed.
     #[error("a listening socket failed")]
     Socket(#[from] std::io::Error),
@@ -78,27 +83,27 @@ pub enum RunError {
     Task(#[from] tokio::task::JoinError),
 }
 
-/// Runs a broker until `shutdown` completes: then it takes no new work, answers open polls, closes connections
-/// and the log.
+/// Runs a broker until `shutdown` completes: then a master hands over, and the broker takes no new work, answers open polls,
+/// closes connections and the log.
 pub async fn run(
     config: Config,
     listeners: Listeners,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), RunError> {
     crate::open_files::raise_limit();
-    let stopping = CancellationToken::new();
+    let leaving = CancellationToken::new();
     let stopped = CancellationToken::new();
-    let pages = Pages::new(stopping.clone());
+    let pages = Pages::new(leaving.clone());
     let http = tokio::spawn(http::serve(listeners.http, pages.clone(), stopped.clone().cancelled_owned()));
     let watch = tokio::spawn({
-        let stopping = stopping.clone();
+        let leaving = leaving.clone();
         async move {
             shutdown.await;
-            stopping.cancel();
+            leaving.cancel();
         }
     });
 
-    let served = serve(&config, listeners.clients, listeners.peers, &pages, &stopping).await;
+    let served = serve(&config, listeners.clients, listeners.peers, &pages, &leaving).await;
     watch.abort();
     stopped.cancel();
     // A half-sent request must not hold up the stop.
@@ -113,25 +118,27 @@ async fn serve(
     listener: TcpListener,
     peers: Option<TcpListener>,
     pages: &Pages,
-    stopping: &CancellationToken,
+    leaving: &CancellationToken,
 ) -> Result<(), RunError> {
-    let options = config.engine();
     let limits = &config.limits;
     let stop_timeout = limits.stop_timeout;
     let session = config_store::session();
     let links = config.peer_links()?;
-    let engine = tokio::select! {
-        started = start(&options, config.config_store.as_deref(), &links, session) => started?,
-        () = overdue(stopping, stop_timeout.duration()) => {
+    let store = Store::of(config).await?;
+    let Joined { engine, kept } = tokio::select! {
+        started = start(config, &store, &links, session) => started?,
+        () = overdue(leaving, stop_timeout.duration()) => {
             return Err(RunError::NotStopped { doing: "its start", within: stop_timeout });
         }
     };
+    let stopping = &stop_after_hand_over(leaving, &engine);
+    store.show_role(&config.name, &engine, stopping.clone());
     let clients = Arc::new(Clients::default());
     let figures = EngineFigures { engine: engine.clone(), clients: Arc::clone(&clients) };
     let metrics = Arc::new(Metrics::new(figures));
     let address = listener.local_addr()?;
     let admin = admin_options(config, &engine, &clients);
-    let replicates = config.config_store.is_some();
+    let replicates = config.is_member();
     let (request_bytes, held_bytes) = (config.server().request_bytes, limits.max_sends.bytes());
     let master =
         replicates.then(|| Arc::new(Master::new(engine.view(), links.clone(), request_bytes, held_bytes)));
@@ -147,7 +154,8 @@ async fn serve(
     tracing::info!(%address, data = %config.data.display(), cluster = config.cluster, "serving clients");
 
     let name = if config.name.is_empty() { config.cluster.clone() } else { config.name.clone() };
-    let replica = ReplicaOptions { name, data_dir: config.data.display().to_string(), session: session.0 };
+    let data_dir = config.data.display().to_string();
+    let replica = ReplicaOptions { name, data_dir, session: session.0, kept };
     let follower =
         replicates.then(|| replication::start_follower(engine.clone(), links.clone(), stopping.clone()));
     let scrub =
@@ -176,32 +184,38 @@ async fn serve(
     Ok(served?)
 }
 
+/// Completes what is returned when the broker is told to stop and has handed over, if it could.
+fn stop_after_hand_over(leaving: &CancellationToken, engine: &Engine) -> CancellationToken {
+    let stopping = CancellationToken::new();
+    let (leaving, engine, stop) = (leaving.clone(), engine.clone(), stopping.clone());
+    tokio::spawn(async move {
+        leaving.cancelled().await;
+        leave::hand_over(&engine).await;
+        stop.cancel();
+    });
+    stopping
+}
+
 /// Starts the engine: alone, or as a member of the cluster of a config store. Whatever another replica can repair of a log
 /// that cannot be opened is repaired first: until then nobody hears of this one, so it is neither promoted nor thrown out.
 async fn start(
-    options: &EngineOptions,
-    store: Option<&Path>,
+    config: &Config,
+    store: &Store,
     links: &PeerLinks,
     session: Session,
-) -> Result<Engine, RunError> {
-    let Some(store) = store else {
-        let options = options.clone();
-        return Ok(tokio::task::spawn_blocking(move || Engine::start(&options)).await??);
-    };
+) -> Result<Joined, RunError> {
     let mut mended = BTreeSet::new();
     loop {
-        let (files, options) = (ConfigFiles::at(store), options.clone());
-        // For a repair alone. Where it cannot be read now, the replica starts all the same and waits for it.
-        let config = files.read().unwrap_or_default();
-        let (data, shard) = (options.data.clone(), options.log.shard);
-        let started = tokio::task::spawn_blocking(move || join(&options, files, session)).await?;
-        let damaged = started.as_ref().err().and_then(damaged_segment);
-        let (Some(base), Some(config)) = (damaged, config) else { return started };
+        let (own, of) = (config.clone(), store.clone());
+        let started = tokio::task::spawn_blocking(move || of.join(&own, session)).await?;
+        let Some(base) = started.as_ref().err().and_then(damaged_segment) else { return started };
+        let Some(members) = store.glance(&config.data).await else { return started };
         if !mended.insert(base) {
             return started;
         }
         tracing::error!(base = base.0, "a segment of the log is damaged: it is fetched from another replica");
-        if let Err(error) = mend_closed(&data, links, shard, base, &config).await {
+        let shard = config.engine().log.shard;
+        if let Err(error) = mend_closed(&config.data, links, shard, base, &members).await {
             let error: &(dyn std::error::Error + 'static) = &error;
             tracing::error!(base = base.0, error, "the damaged segment could not be repaired");
             return started;
@@ -216,14 +230,6 @@ fn damaged_segment(error: &RunError) -> Option<Lsn> {
         RunError::Start(StartError::Recover(RecoverError::Open(error))) => rq_log::damaged_segment(error),
         _ => None,
     }
-}
-
-/// Starts the engine as a member of the cluster that the store is of.
-fn join(options: &EngineOptions, store: ConfigFiles, session: Session) -> Result<Engine, RunError> {
-    let (requests, asked) = std::sync::mpsc::channel();
-    let engine = Engine::join(options, Cluster { session, config: requests })?;
-    config_store::start(store, asked, engine.clone()).map_err(StartError::Thread)?;
-    Ok(engine)
 }
 
 /// Completes so long after the stop was asked for.

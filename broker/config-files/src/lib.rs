@@ -4,6 +4,7 @@
 //! compare-and-set, for it fails where that version exists. Nobody holds a lock, so that a stopped process stops nobody.
 
 mod json;
+mod kept;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -13,6 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rq_core::config::{self, Config, Illegal, Written};
 use thiserror::Error;
+
+pub use self::kept::KeptConfig;
 
 /// Older versions than so many are removed.
 const KEPT: u64 = 100;

@@ -34,7 +34,7 @@ pub use self::guards::{Guarded, Guards};
 pub use self::history::{EpochHistory, EpochStart};
 pub use self::input::{Answer, Durable, Input, Link};
 use self::master::Master;
-pub use self::master::Peer;
+pub use self::master::{Peer, REJOIN_LAG};
 pub use self::message::{Catchup, Hello, Message};
 use self::proposals::Proposal;
 pub use self::proposals::ProposalId;
@@ -75,6 +75,8 @@ pub struct Replica<G: Guards = Guarded> {
     commit: Lsn,
     /// What it has is not to be trusted, however much the log is like the master's.
     copies_anew: bool,
+    /// How far a slave may be behind the end of the log when it is taken into the set, in bytes.
+    rejoin_lag: u64,
     role: Role,
     guards: PhantomData<G>,
 }
@@ -101,6 +103,7 @@ impl<G: Guards> Replica<G> {
             durable: if G::RECOVERY_FLUSHES { found.flushed } else { found.end },
             commit: found.commit,
             copies_anew: false,
+            rejoin_lag: REJOIN_LAG,
             role: Role::Idle,
             guards: PhantomData,
         }
@@ -111,6 +114,13 @@ impl<G: Guards> Replica<G> {
     #[must_use]
     pub fn that_copies_anew(store: StoreId, session: Session, found: Durable) -> Self {
         Self { copies_anew: true, ..Self::new(store, session, found) }
+    }
+
+    /// The same replica, which as the master takes a slave into the set that is at most so many bytes behind the end of the
+    /// log, and has everything committed.
+    #[must_use]
+    pub fn with_rejoin_lag(self, bytes: u64) -> Self {
+        Self { rejoin_lag: bytes, ..self }
     }
 
     /// Takes in what happened and says what to do.

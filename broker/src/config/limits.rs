@@ -121,7 +121,12 @@ limits! {
     checkpoint_interval "RQ_CHECKPOINT_INTERVAL": Span = Span::secs(60), Span::secs(1) => Span::hours(1);
     /// Every full segment of the log is read again and checked once in this time.
     scrub_interval "RQ_SCRUB_INTERVAL": Span = Span::hours(168), Span::secs(1) => Span::hours(8_760);
-    /// A stop that takes longer is given up: the process ends as if it was killed. Half of it is for open calls.
+    /// A slave in sync that takes longer to flush what it was sent goes out of the in-sync set.
+    ack_timeout "RQ_ACK_TIMEOUT": Span = Span::secs(3), Span::millis(500) => Span::secs(60);
+    /// A slave that has all that is committed and lags at most so much behind the end of the log goes into the in-sync set.
+    rejoin_lag "RQ_REJOIN_LAG": Size = Size::mib(4), Size::kib(64) => Size::gib(1);
+    /// A stop that takes longer is given up: the process ends as if it was killed. Half of it is for open calls. A master
+    /// hands over before, for which it has 5s.
     stop_timeout "RQ_STOP_TIMEOUT": Span = Span::secs(20), Span::secs(1) => Span::hours(1);
     /// Messages that no group owes are kept this long.
     keep "RQ_KEEP": Span = Span::hours(72), Span::secs(1) => Span::hours(87_600);

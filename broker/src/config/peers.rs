@@ -8,7 +8,7 @@ use crate::peer::{PeerLinks, PeerTlsError};
 
 /// The port for other brokers as flags and environment variables tell of it.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct PeerArgs {
+pub(super) struct PeerArgs {
     /// Address for the other brokers, with mutual TLS; without it they use the one for clients, in the clear.
     #[arg(long, env = "RQ_PEER_LISTEN", value_name = "IP:PORT")]
     peer_listen: Option<SocketAddr>,

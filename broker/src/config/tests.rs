@@ -125,6 +125,48 @@ fn a_port_for_other_brokers_has_tls_and_a_name() {
 }
 
 #[test]
+fn a_queue_shard_is_given_with_what_others_find_this_replica_by_and_with_no_other_store() {
+    let flags = [
+        "--data",
+        "d",
+        "--queue-shard",
+        "shop/orders",
+        "--name",
+        "orders-0",
+        "--advertise",
+        "[fd00::1]:8083",
+    ];
+    let config = load(&flags, None).unwrap();
+    assert!(config.is_member() && config.self_promotion);
+    assert_eq!(config.queue_shard.unwrap().to_string(), "shop/orders");
+    for (left, missing) in [(4, "--name NAME"), (6, "--advertise HOST:PORT")] {
+        assert!(refused(&flags[..left], None).contains(missing), "{missing}");
+    }
+    for address in ["10.0.0.1", ":8083", "10.0.0.1:port", "10.0.0.1:99999"] {
+        let flags = [&flags[..7], &[address]].concat();
+        assert!(refused(&flags, None).contains("--advertise HOST:PORT"), "{address}");
+    }
+    let text = refused(&[&flags[..], &["--config-store", "c"]].concat(), None);
+    assert!(text.contains("exclude each other"), "{text}");
+    let file = "data = 'd'\nqueue-shard = 'orders'\n";
+    assert!(refused(&[], Some(file)).contains("NAMESPACE/NAME"));
+}
+
+#[test]
+fn the_rules_of_a_member_are_those_that_are_given() {
+    let rules = |flags: &[&str]| load(flags, None).unwrap().rules();
+    assert_eq!(
+        rules(&["--data", "d"]),
+        crate::engine::cluster::Rules::default(),
+        "the defaults are the same"
+    );
+    let given = ["--data", "d", "--self-promotion=false", "--ack-timeout", "1s", "--rejoin-lag", "1MiB"];
+    let rules = rules(&given);
+    assert!(!rules.self_promotion);
+    assert_eq!((rules.ack_timeout_ms, rules.rejoin_lag_bytes), (1_000, 1 << 20));
+}
+
+#[test]
 fn help_names_each_limit_with_default_and_range() {
     let help = <Args as clap::CommandFactory>::command().render_long_help().to_string();
     assert!(help.contains("[default: 4MiB; 1KiB to 16MiB]"), "{help}");

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rq_core::config::{Config, FlushMode, FlushPolicy};
 use rq_core::ids::{Epoch, Lsn, Session, StoreId};
-use rq_core::replication::{Answer, Halt, Hello, Link, Message, Phase, ProposalId};
+use rq_core::replication::timers::LAG_MS;
+use rq_core::replication::{Answer, Halt, Hello, Link, Message, Phase, ProposalId, REJOIN_LAG};
 use rq_log::Snapshot;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
@@ -106,7 +107,26 @@ pub struct Cluster {
     /// Which session of the store this is: another one once the machine has booted anew.
     pub session: Session,
     /// The way to the config store.
-    pub config: std::sync::mpsc::Sender<ConfigRequest>,
+    pub config: mpsc::UnboundedSender<ConfigRequest>,
+    /// When it changes the in-sync set, and the master.
+    pub rules: Rules,
+}
+
+/// When a member changes the in-sync set by itself, and the master.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// As a slave of the in-sync set it takes over from a master that is gone. Else somebody else sees to that.
+    pub self_promotion: bool,
+    /// As the master it takes a slave that has not flushed what it was sent out of the set after this, in ms.
+    pub ack_timeout_ms: u64,
+    /// As the master it takes a slave into the set that lacks at most this many bytes of what is not committed yet.
+    pub rejoin_lag_bytes: u64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { self_promotion: true, ack_timeout_ms: LAG_MS, rejoin_lag_bytes: REJOIN_LAG }
+    }
 }
 
 /// What this replica is.
@@ -147,6 +167,8 @@ pub struct ReplicaView {
     pub slaves: BTreeMap<StoreId, SlaveView>,
     /// How records count; none on the way from one mode to the other.
     pub flush_mode: Option<FlushMode>,
+    /// Of Async, as the log says last: the longest time between two flushes, in ms.
+    pub flush_interval_ms: u32,
     /// It must not go on; why.
     pub halted: Option<Halt>,
 }

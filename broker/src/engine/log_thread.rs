@@ -287,7 +287,7 @@ impl LogThread {
             self.sync()?;
         }
         self.let_out();
-        self.member.tell_view();
+        self.member.tell_view(self.queues.state().flush_policy().interval_ms);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use rq_core::replication::{Durable, Halt, Input, Link, Phase, Replica};
 use rq_log::{LogReader, Snapshot, StdDisk};
 
 use super::cluster::{
-    Cluster, ConfigRequest, Following, Outlets, Peer, Progress, ReplicaView, Role, SlaveView, ToPeer,
+    Cluster, ConfigRequest, Following, Outlets, Peer, Progress, ReplicaView, Role, Rules, SlaveView, ToPeer,
 };
 use super::recover::{Place, Recovered, epochs};
 
@@ -45,6 +45,7 @@ pub(super) struct Member {
     /// What the master was told of this disk.
     told_room: Option<(Link, u64)>,
     timers: Timers,
+    rules: Rules,
     began: Instant,
     last_tick: Instant,
     last_view: Instant,
@@ -95,8 +96,9 @@ impl Member {
         outlets: Outlets,
     ) -> Self {
         let now = Instant::now();
+        let rules = cluster.as_ref().map(|cluster| cluster.rules).unwrap_or_default();
         let member = Self {
-            replica,
+            replica: replica.with_rejoin_lag(rules.rejoin_lag_bytes),
             session,
             place,
             reader: CurrentReader::default(),
@@ -107,7 +109,8 @@ impl Member {
             halted: None,
             rooms: BTreeMap::new(),
             told_room: None,
-            timers: Timers::default(),
+            timers: Timers::new(rules.ack_timeout_ms),
+            rules,
             began: now,
             last_tick: now,
             last_view: now,
@@ -115,7 +118,7 @@ impl Member {
             watch: MasterWatch::default(),
         };
         // Asked before anything has happened, a store that was used must not seem to be new.
-        member.outlets.view.send_replace(member.view(Role::Idle));
+        member.outlets.view.send_replace(member.view(Role::Idle, 0));
         member
     }
 
@@ -148,6 +151,9 @@ impl Member {
 
     /// A slave that has lost its master may take over.
     fn considers_taking_over(&self) -> Option<Input> {
+        if !self.rules.self_promotion {
+            return None;
+        }
         let config = self.replica.config()?;
         let keep = self.watch.takes_over(&self.replica, config, self.halted.is_some(), self.now())?;
         Some(Input::TakeOver { keep })
@@ -255,13 +261,13 @@ impl Member {
     /// Begins again after a mastership, with what the log says.
     pub(super) fn begin_again(&mut self, recovered: &Recovered) {
         self.stop_leading();
-        self.replica = replica(recovered, self.session);
+        self.replica = replica(recovered, self.session).with_rejoin_lag(self.rules.rejoin_lag_bytes);
     }
 
     /// Lets go of the slaves. Before the log changes, so that nothing of another epoch goes out to them.
     pub(super) fn stop_leading(&mut self) {
         self.links.clear();
-        self.timers = Timers::default();
+        self.timers = Timers::new(self.rules.ack_timeout_ms);
     }
 
     /// Whether this replica halted because its state is wrong, and is out of the in-sync set by now.
@@ -277,7 +283,8 @@ impl Member {
         self.begin_again(recovered);
         self.halted = None;
         let store = recovered.log.identity().store_id;
-        self.replica = Replica::that_copies_anew(store, self.session, found(recovered));
+        self.replica = Replica::that_copies_anew(store, self.session, found(recovered))
+            .with_rejoin_lag(self.rules.rejoin_lag_bytes);
     }
 
     /// Lets readers of the log go on with this one; none: with none for now.
@@ -299,7 +306,7 @@ impl Member {
     }
 
     /// Tells what this replica is: at once if that changed, else now and then.
-    pub(super) fn tell_view(&mut self) {
+    pub(super) fn tell_view(&mut self, flush_interval_ms: u32) {
         let role = self.role();
         let version = self.replica.config().map(|config| config.version);
         let overdue = self.cluster.is_some() && self.last_view.elapsed() >= VIEW_EVERY;
@@ -311,14 +318,14 @@ impl Member {
             return;
         }
         self.last_view = Instant::now();
-        let view = self.view(role);
+        let view = self.view(role, flush_interval_ms);
         self.outlets.view.send_if_modified(|told| {
             *told = view;
             changed
         });
     }
 
-    fn view(&self, role: Role) -> ReplicaView {
+    fn view(&self, role: Role, flush_interval_ms: u32) -> ReplicaView {
         let slave = |(store, peer): (StoreId, &rq_core::replication::Peer)| {
             let view = SlaveView { phase: peer.phase, received: peer.received, durable: peer.durable };
             (store, view)
@@ -333,6 +340,7 @@ impl Member {
             master_silent_ms: self.watch.silent_since().map(|heard| self.now().saturating_sub(heard)),
             slaves: self.replica.peers().map(slave).collect(),
             flush_mode: self.replica.flush_mode(),
+            flush_interval_ms,
             halted: self.halted,
         }
     }

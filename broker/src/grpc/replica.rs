@@ -1,6 +1,7 @@
 //! `reliablequeue.v1.Replica`: what this process says of itself, whoever is the master.
 
 mod check;
+mod configuration;
 
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use tonic::{Request, Response, Status};
 
 use super::call::Connection;
 use super::promotion::{self, Acceptance};
+use crate::config_store::Kept;
 use crate::engine::Engine;
 use crate::engine::cluster::{Role, SlaveView};
 
@@ -26,6 +28,8 @@ pub struct ReplicaOptions {
     pub data_dir: String,
     /// Which session of its store this is.
     pub session: u64,
+    /// The configuration that it keeps beside its log, where it does.
+    pub kept: Option<Kept>,
 }
 
 /// The service, for other replicas too or for people alone.
@@ -101,7 +105,13 @@ impl Replica for Service {
             data_dir: self.options.data_dir.clone(),
             uptime_ms: self.began.elapsed().as_millis() as u64,
             halted: view.halted.map(|halt| halt.to_string()).unwrap_or_default(),
-            ..pb::ReplicaStatus::default()
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            disk_free_bytes: figures.available_bytes,
+            disk_total_bytes: figures.total_bytes,
+            accepts_messages: figures.accepts_messages,
+            flush_mode: view.flush_mode.map(configuration::flush_mode).unwrap_or_default().into(),
+            flush_interval_ms: view.flush_interval_ms,
+            config: self.config(view.config.as_ref()),
         }))
     }
 
@@ -145,6 +155,16 @@ impl Replica for Service {
         let acceptance = Acceptance { shard, epoch: Epoch(epoch), by };
         promotion::accept_data_loss(&self.engine, Session(self.options.session), &acceptance)?;
         Ok(Response::new(pb::AcceptDataLossResponse {}))
+    }
+}
+
+impl Service {
+    /// The newest configuration that is kept. One that halted acts on none, and keeps it all the same.
+    fn config(&self, seen: Option<&rq_core::config::Config>) -> Option<pb::ShardConfig> {
+        match &self.options.kept {
+            Some(kept) => kept.borrow().as_ref().map(configuration::told),
+            None => seen.map(configuration::told),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ mod repair;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,7 +27,7 @@ use tonic::Code;
 use super::wire::Greeting;
 use super::*;
 use crate::engine::EngineOptions;
-use crate::engine::cluster::{Cluster, ConfigRequest, Frames, News, ReplicaView, Role, ToPeer};
+use crate::engine::cluster::{Cluster, ConfigRequest, Frames, News, ReplicaView, Role, Rules, ToPeer};
 
 const SESSION: Session = Session(1);
 /// Much longer than anything here takes on a slow machine.
@@ -164,10 +164,15 @@ fn options() -> EngineOptions {
 }
 
 fn join(options: &EngineOptions, stored: Stored) -> Engine {
-    let (config, requests) = mpsc::channel();
-    let engine = Engine::join(options, Cluster { session: SESSION, config }).unwrap();
+    let (config, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    let cluster = Cluster { session: SESSION, config, rules: Rules::default() };
+    let engine = Engine::join(options, cluster).unwrap();
     let to = engine.clone();
-    std::thread::spawn(move || requests.iter().for_each(|request| answer(&to, &stored, request)));
+    std::thread::spawn(move || {
+        while let Some(request) = requests.blocking_recv() {
+            answer(&to, &stored, request);
+        }
+    });
     engine
 }
 

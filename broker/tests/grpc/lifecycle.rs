@@ -32,7 +32,9 @@ async fn ready(broker: &Broker) {
 #[tokio::test]
 async fn health_and_metrics_are_served() {
     let broker = Broker::start().await;
-    assert!(get(&broker, "/healthz").await.starts_with("HTTP/1.1 200"));
+    for page in ["/livez", "/healthz", "/startupz"] {
+        assert!(get(&broker, page).await.starts_with("HTTP/1.1 200"), "{page}");
+    }
     ready(&broker).await;
     let client = broker.client("c").await;
     client.send_ok(vec![message("t", "1", "12345")]).await;

@@ -30,8 +30,6 @@ pub const QUEUE_LABEL: &str = "app.kubernetes.io/instance";
 pub const ROLE_LABEL: &str = "reliablequeue.dev/role";
 /// Annotation of the pods: a number for all that a running broker cannot change.
 pub const REVISION_ANNOTATION: &str = "reliablequeue.dev/settings";
-/// Annotation of the pods: a number for the certificate with which they started.
-pub const CERTIFICATE_ANNOTATION: &str = "reliablequeue.dev/certificate";
 
 /// All that a queue is made of, besides its `QueueShard` and its volumes.
 #[derive(Clone, PartialEq, Debug)]
@@ -55,9 +53,9 @@ pub struct Children {
 }
 
 impl Children {
-    /// As the spec says, with this image where it names none, and pods that start anew for another certificate than this.
+    /// As the spec says, with this image where it names none.
     #[must_use]
-    pub fn of(queue: &ReliableQueue, image: &str, certificate: &str) -> Self {
+    pub fn of(queue: &ReliableQueue, image: &str) -> Self {
         let config_map = settings::config_map(queue);
         Self {
             service_account: access::service_account(queue),
@@ -66,7 +64,7 @@ impl Children {
             service: services::for_clients(queue),
             pod_service: services::for_pods(queue),
             disruption_budget: disruption::budget(queue),
-            stateful_set: pods::stateful_set(queue, image, &settings::revision(&config_map), certificate),
+            stateful_set: pods::stateful_set(queue, image, &settings::revision(&config_map)),
             config_map,
         }
     }

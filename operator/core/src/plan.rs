@@ -160,12 +160,7 @@ pub fn plan(observed: &Observed, release: &Release) -> Plan {
     let renewal = certificate::until_renewal(&view).filter(|left| !left.is_zero());
     let status = status::status(observed, release, &rollout);
     events.extend(status::events(observed.queue.status.as_ref(), &status));
-    Plan {
-        actions,
-        status,
-        events,
-        look_again: Some(renewal.map_or(wait, |left| wait.min(left))),
-    }
+    Plan { actions, status, events, look_again: Some(renewal.map_or(wait, |left| wait.min(left))) }
 }
 
 /// All acts, and how far the pods are as the spec says. What others must wait for comes first.

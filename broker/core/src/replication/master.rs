@@ -8,8 +8,9 @@ use super::{Catchup, Effect, Guards, Hello, Link, Message, Phase, Replica, Role}
 use crate::config::{Change, FlushMode};
 use crate::ids::{Epoch, Lsn, Session, StoreId};
 
-/// A slave that lags more than this behind the end of the log, in bytes, is not taken into the set.
-const LAG_MAX: u64 = 1 << 20;
+/// A slave that lags more than this behind the end of the log, in bytes, is not taken into the set, unless another bound is
+/// given. It has everything committed in any case: what it still lacks is acknowledged only once it has that.
+pub const REJOIN_LAG: u64 = 4 << 20;
 
 /// A slave as its master knows it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -217,7 +218,7 @@ impl<G: Guards> Replica<G> {
                 && !config.in_sync.contains_key(store)
                 && peer.link.is_some()
                 && self.has_of(peer) >= self.commit
-                && self.end.0 - self.has_of(peer).0 <= LAG_MAX
+                && self.end.0 - self.has_of(peer).0 <= self.rejoin_lag
         };
         let by = (self.store, master.epoch);
         if let Some((store, peer)) = master.peers.iter().find(caught_up) {

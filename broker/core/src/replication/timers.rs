@@ -8,24 +8,38 @@ use crate::ids::{Lsn, StoreId};
 
 /// Heartbeats go both ways this often, in ms.
 pub const HEARTBEAT_MS: u64 = 250;
-/// A slave of which the master hears nothing goes out of the in-sync set after this; a slave that hears nothing of its
-/// master connects anew. In ms.
+/// A slave of which the master hears nothing goes out of the in-sync set after this, or after the time it has to flush if
+/// that is shorter; a slave that hears nothing of its master connects anew. In ms.
 pub const SILENCE_MS: u64 = 1_500;
-/// A slave that lives and does not flush goes out of the in-sync set after this, in ms.
+/// A slave that lives and does not flush goes out of the in-sync set after this, unless another time is given. In ms.
 pub const LAG_MS: u64 = 3_000;
 /// A proposal of unknown fate is made again after this, in ms.
 pub const RETRY_MS: u64 = 500;
 
 /// The timers of a replica. Times are ms on a clock that only goes forward.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Timers {
+    /// How long a slave may take to flush, in ms.
+    lag_ms: u64,
     heard: BTreeMap<StoreId, u64>,
     /// What each slave still had to flush, and since when.
     owed: BTreeMap<StoreId, (Lsn, u64)>,
     retried: u64,
 }
 
+impl Default for Timers {
+    fn default() -> Self {
+        Self::new(LAG_MS)
+    }
+}
+
 impl Timers {
+    /// Timers by which a slave that lives has `lag_ms` to flush what it was sent.
+    #[must_use]
+    pub fn new(lag_ms: u64) -> Self {
+        Self { lag_ms, heard: BTreeMap::new(), owed: BTreeMap::new(), retried: 0 }
+    }
+
     /// Something came from a peer.
     pub fn heard(&mut self, peer: StoreId, now: u64) {
         self.heard.insert(peer, now);
@@ -63,7 +77,7 @@ impl Timers {
 
     fn is_silent(&mut self, slave: StoreId, now: u64) -> bool {
         // From a slave that never spoke, silence begins when somebody listens.
-        now >= *self.heard.entry(slave).or_insert(now) + SILENCE_MS
+        now >= *self.heard.entry(slave).or_insert(now) + self.lag_ms.min(SILENCE_MS)
     }
 
     fn lags<G: Guards>(&mut self, slave: StoreId, now: u64, replica: &Replica<G>) -> bool {
@@ -74,7 +88,7 @@ impl Timers {
             self.owed.insert(slave, (replica.end(), now));
             return false;
         }
-        now >= since + LAG_MS
+        now >= since + self.lag_ms
     }
 }
 
@@ -115,6 +129,25 @@ mod tests {
         }
         timers.heard(B, 3_000);
         assert!(silent(&timers.tick(3_000, &a.replica)));
+    }
+
+    #[test]
+    fn a_slave_may_be_given_less_or_more_time_to_flush_and_no_more_to_be_silent() {
+        let out_after = |lag_ms: u64, speaks: bool| {
+            let (mut timers, mut a) = (Timers::new(lag_ms), master_with_slave());
+            a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
+            timers.heard(B, 0);
+            (0..).step_by(100).find(|now| {
+                if speaks {
+                    timers.heard(B, *now);
+                }
+                silent(&timers.tick(*now, &a.replica))
+            })
+        };
+        assert_eq!(out_after(1_000, true), Some(1_000));
+        assert_eq!(out_after(1_000, false), Some(1_000));
+        assert_eq!(out_after(5_000, true), Some(5_000));
+        assert_eq!(out_after(5_000, false), Some(SILENCE_MS));
     }
 
     #[test]

@@ -204,6 +204,35 @@ fn status() -> proto::ReplicaStatus {
     }
 }
 
+/// With what later replicas say besides.
+fn full_status() -> proto::ReplicaStatus {
+    let (one, two) = (StoreId(1).to_string(), StoreId(2).to_string());
+    let config = proto::ShardConfig {
+        version: 6,
+        epoch: 3,
+        master: one.clone(),
+        in_sync: vec![proto::CopyInSync { store_id: one, session: 2 }],
+        members: vec![proto::ShardMember {
+            store_id: two,
+            name: "r1".to_owned(),
+            address: "10.0.0.2:8083".to_owned(),
+        }],
+        min_in_sync: 1,
+        flush_mode: proto::FlushMode::Async.into(),
+        unclean_epoch: 2,
+    };
+    proto::ReplicaStatus {
+        version: "0.1.0".to_owned(),
+        disk_free_bytes: 13,
+        disk_total_bytes: 14,
+        accepts_messages: true,
+        flush_mode: proto::FlushMode::Sync.into(),
+        flush_interval_ms: 15,
+        config: Some(config),
+        ..status()
+    }
+}
+
 fn vouching() -> proto::VouchRequest {
     proto::VouchRequest { clients: vec![proto::LivingClient { client: 1, connection: 2, idle_ms: 3 }] }
 }
@@ -232,6 +261,7 @@ fn replicas_speak_with_the_bytes_of_their_release() {
     lines.push(hex(&part(snapshot_part::Part::Head(write_snapshot_head(head())))));
     lines.push(hex(&part(snapshot_part::Part::Checkpoint(Bytes::from_static(b"state")))));
     lines.extend([hex(&status()), hex(&vouching()), hex(&handing_over()), hex(&accepting())]);
+    lines.push(hex(&full_status()));
     let said: String = lines.into_iter().map(|line| line + "\n").collect();
     assert!(said == FIXTURE, "other bytes than a replica of this release expects: now they are\n{said}");
 }
@@ -257,5 +287,6 @@ fn what_replicas_of_a_released_version_say_is_understood() {
     assert_eq!(read::<proto::VouchRequest>(line()), vouching());
     assert_eq!(read::<proto::HandOverRequest>(line()), handing_over());
     assert_eq!(read::<proto::AcceptDataLossRequest>(line()), accepting());
+    assert_eq!(read::<proto::ReplicaStatus>(line()), full_status());
     assert_eq!(lines.next(), None);
 }

@@ -23,8 +23,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
 
 use super::{
-    CERTIFICATE_ANNOTATION, CLIENT_PORT, HTTP_PORT, PEER_PORT, REVISION_ANNOTATION, certificate_secret,
-    metadata, peer_name, pod_service_name, selector, shard_name,
+    CLIENT_PORT, HTTP_PORT, PEER_PORT, REVISION_ANNOTATION, certificate_secret, metadata, peer_name,
+    pod_service_name, selector, shard_name,
 };
 use crate::queue::ReliableQueue;
 use crate::queue::scheduling::Spread;
@@ -49,12 +49,7 @@ const STOP_SECONDS: i64 = 60;
 /// A pod counts as available when it was ready for so long, in seconds.
 const MIN_READY_SECONDS: i32 = 10;
 
-pub(super) fn stateful_set(
-    queue: &ReliableQueue,
-    image: &str,
-    settings: &str,
-    certificate: &str,
-) -> StatefulSet {
+pub(super) fn stateful_set(queue: &ReliableQueue, image: &str, settings: &str) -> StatefulSet {
     let mut template = metadata(queue, String::new());
     template.name = None;
     template.namespace = None;
@@ -63,7 +58,6 @@ pub(super) fn stateful_set(
     template.labels.get_or_insert_default().extend(extra.labels.clone());
     let mut annotations = extra.annotations.clone();
     annotations.insert(REVISION_ANNOTATION.to_owned(), settings.to_owned());
-    annotations.insert(CERTIFICATE_ANNOTATION.to_owned(), certificate.to_owned());
     template.annotations = Some(annotations);
     let retention = match queue.spec.storage.on_delete {
         OnDelete::Retain => "Retain",

@@ -20,7 +20,7 @@ fn minimal() -> ReliableQueue {
 
 #[test]
 fn pods_start_together_and_only_the_operator_replaces_them() {
-    let spec = Children::of(&minimal(), "broker:1", "c1").stateful_set.spec.unwrap();
+    let spec = Children::of(&minimal(), "broker:1").stateful_set.spec.unwrap();
     assert_eq!(spec.replicas, Some(2));
     assert_eq!(spec.pod_management_policy.as_deref(), Some("Parallel"));
     assert_eq!(spec.update_strategy.unwrap().type_.as_deref(), Some("OnDelete"));
@@ -28,7 +28,7 @@ fn pods_start_together_and_only_the_operator_replaces_them() {
 
 #[test]
 fn a_broker_runs_as_restricted_pod_security_demands() {
-    let children = Children::of(&minimal(), "broker:1", "c1");
+    let children = Children::of(&minimal(), "broker:1");
     let pod = children.stateful_set.spec.unwrap().template.spec.unwrap();
     let of_pod = pod.security_context.unwrap();
     assert_eq!(
@@ -45,7 +45,7 @@ fn a_broker_runs_as_restricted_pod_security_demands() {
 
 #[test]
 fn a_broker_may_change_its_own_configuration_and_label_its_own_pods_and_nothing_else() {
-    let rules = Children::of(&minimal(), "broker:1", "c1").role.rules.unwrap();
+    let rules = Children::of(&minimal(), "broker:1").role.rules.unwrap();
     let told: Vec<_> = rules
         .into_iter()
         .map(|rule| (rule.resources.unwrap(), rule.resource_names.unwrap(), rule.verbs))
@@ -63,7 +63,7 @@ fn a_broker_may_change_its_own_configuration_and_label_its_own_pods_and_nothing_
 #[test]
 fn another_setting_gives_another_revision_and_another_operator_does_not() {
     let revision = |queue: &ReliableQueue| {
-        let template = Children::of(queue, "broker:1", "c1").stateful_set.spec.unwrap().template;
+        let template = Children::of(queue, "broker:1").stateful_set.spec.unwrap().template;
         template.metadata.unwrap().annotations.unwrap()[REVISION_ANNOTATION].clone()
     };
     let with =
@@ -71,13 +71,13 @@ fn another_setting_gives_another_revision_and_another_operator_does_not() {
     assert_ne!(revision(&with("1MiB")), revision(&with("2MiB")));
     // Written down: a number that changes with a release would restart every broker of every queue.
     assert_eq!(revision(&minimal()), "00000000");
-    let settings = Children::of(&with("1MiB"), "broker:1", "c1").config_map.data.unwrap();
+    let settings = Children::of(&with("1MiB"), "broker:1").config_map.data.unwrap();
     assert_eq!(settings, BTreeMap::from([("RQ_MAX_BODY".to_owned(), "1MiB".to_owned())]));
 }
 
 #[test]
 fn the_queue_owns_what_holds_no_data() {
-    let children = Children::of(&minimal(), "broker:1", "c1");
+    let children = Children::of(&minimal(), "broker:1");
     for metadata in [&children.stateful_set.metadata, &children.service.metadata, &children.role.metadata] {
         let [owner] = metadata.owner_references.as_deref().unwrap() else { panic!("one owner") };
         assert_eq!((owner.kind.as_str(), owner.name.as_str()), ("ReliableQueue", "orders"));

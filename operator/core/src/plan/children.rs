@@ -4,19 +4,22 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
-use kube::Resource;
+use kube::{Resource, ResourceExt as _};
 use rq_core::hash::crc32c;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::differs::differs;
 use super::view::View;
-use super::{Action, Child, scale, volumes};
+use super::{Action, Child, Release, scale, volumes};
 use crate::children::Children;
+use crate::observed::Observed;
 
 /// Annotation of an object: a number for all that was asked for when it was applied last. What is no longer asked for
 /// cannot be told from what the API server filled in; this number can.
 pub const APPLIED_ANNOTATION: &str = "reliablequeue.dev/applied";
+/// Annotation of a `StatefulSet` whose queue names no image: the one that it runs instead.
+const RELEASED_ANNOTATION: &str = "reliablequeue.dev/released-image";
 
 /// Applies of what is missing or differs: first what the `StatefulSet` needs, then that.
 pub(super) struct Applies {
@@ -29,10 +32,12 @@ pub(super) struct Applies {
 pub(super) fn applies(view: &View<'_>) -> Applies {
     let mut queue = view.observed.queue.clone();
     queue.spec.replicas = i32::try_from(scale::pods(view)).unwrap_or(queue.spec.replicas);
-    let certificate = view.observed.certificate.as_ref();
-    let revision = certificate.map_or("", |certificate| certificate.revision.as_str());
-    let wanted = Children::of(&queue, &view.release.broker_image, revision);
     let there = &view.observed.existing;
+    let mut wanted = Children::of(&queue, &image(view.observed, view.release));
+    if queue.spec.image.is_none() {
+        let released = image(view.observed, view.release);
+        wanted.stateful_set.annotations_mut().insert(RELEASED_ANNOTATION.to_owned(), released);
+    }
     let pod_service = with_address_of(wanted.pod_service, there.pod_service.as_ref());
     let before = [
         apply(wanted.service_account, there.service_account.as_ref(), Child::ServiceAccount),
@@ -43,13 +48,23 @@ pub(super) fn applies(view: &View<'_>) -> Applies {
         apply(wanted.service, there.service.as_ref(), Child::Service),
         apply(wanted.disruption_budget, there.disruption_budget.as_ref(), Child::PodDisruptionBudget),
     ];
-    // Pods that were made without the certificate would be replaced as soon as it is there.
     let going = there.stateful_set.as_ref().is_some_and(|set| set.metadata.deletion_timestamp.is_some());
+    // Pods without a certificate could not start.
+    let certificate = view.observed.certificate.as_ref();
     let stateful_set = certificate.filter(|_| !going).and_then(|_| {
         let there = there.stateful_set.as_ref();
         apply(volumes::with_claims_of(wanted.stateful_set, there), there, Child::StatefulSet)
     });
     Applies { before: before.into_iter().flatten().collect(), stateful_set }
+}
+
+/// What the pods are to run: what the spec names, or else what the operator was released with when the queue had to do without
+/// a name first. A new release of the operator restarts no broker.
+pub(super) fn image(observed: &Observed, release: &Release) -> String {
+    let there = observed.existing.stateful_set.as_ref();
+    let released = there.and_then(|set| set.annotations().get(RELEASED_ANNOTATION));
+    let named = observed.queue.spec.image.as_ref();
+    named.or(released).unwrap_or(&release.broker_image).clone()
 }
 
 /// Applies it where it is missing or differs.

@@ -13,6 +13,7 @@ use kube::ResourceExt as _;
 use rq_core::config::FlushMode as CoreFlushMode;
 
 use self::view::View;
+use super::children;
 use super::rollout::Rollout;
 use super::{Note, Release};
 use crate::children::{CLIENT_PORT, pod_service_name, selector};
@@ -63,7 +64,7 @@ pub(crate) fn status(observed: &Observed, release: &Release, rollout: &Rollout) 
         epoch: view.config.as_ref().map(|config| config.epoch.0.into()),
         in_sync: in_sync.into_iter().map(str::to_owned).collect(),
         flush_mode: flush_mode(&view),
-        image: Some(queue.spec.image.clone().unwrap_or_else(|| release.broker_image.clone())),
+        image: Some(children::image(observed, release)),
         endpoints: Some(endpoints(&view)),
         last_failover: newest(before.last_failover, observed.failover.clone()),
     }

@@ -139,7 +139,10 @@ fn names_and_extras() -> Vec<Refused> {
             "remove the annotations that begin with reliablequeue.dev/",
         ),
         spec(&json!({ "config": { "maxBody": "8MiB" } }), "in lower-case letters and '-', such as max-body"),
-        spec(&json!({ "config": { "listen": "0.0.0.0:1" } }), "from config: the operator sets them, some from other fields of the spec"),
+        spec(
+            &json!({ "config": { "listen": "0.0.0.0:1" } }),
+            "from config: the operator sets them, some from other fields of the spec",
+        ),
     ]
 }
 

@@ -1,0 +1,89 @@
+//! A master that is told to stop hands over first, while it still serves: clients then notice a stop as little as a promotion
+//! by hand.
+
+use std::time::Duration;
+
+use rq_core::ids::StoreId;
+use rq_core::replication::Phase;
+
+use crate::engine::Engine;
+use crate::engine::cluster::{News, ReplicaView};
+
+/// How long it may take. After that the broker stops all the same, and its slave takes over as from one that died.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(5);
+/// How soon it is looked at again: a switch may be given up meanwhile, or its slave be gone.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Hands over, if this replica leads and there is anybody to hand over to.
+pub(crate) async fn hand_over(engine: &Engine) {
+    if tokio::time::timeout(HAND_OVER_WITHIN, until_handed_over(engine)).await.is_err() {
+        tracing::warn!(within = ?HAND_OVER_WITHIN, "the mastership was not handed over: a slave has to notice the stop");
+    }
+}
+
+async fn until_handed_over(engine: &Engine) {
+    let mut view = engine.view();
+    loop {
+        let seen = view.borrow_and_update().clone();
+        let Some(successor) = successor(&seen) else { return };
+        if seen.serves() {
+            tracing::info!(%successor, "hands the mastership over before it stops");
+            engine.tell(News::HandOver(successor));
+        }
+        tokio::select! {
+            changed = view.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// Who is to be master after this one: the slave in sync that has most. None if this is no master, or has no such slave.
+fn successor(view: &ReplicaView) -> Option<StoreId> {
+    let in_sync = &view.config.as_ref().filter(|_| view.leads())?.in_sync;
+    let linked = view.slaves.iter().filter(|(_, slave)| slave.phase == Phase::Following);
+    let candidates = linked.filter(|(store, _)| in_sync.contains_key(store));
+    candidates.max_by_key(|(_, slave)| slave.durable).map(|(store, _)| *store)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rq_core::config::{Config, Member};
+    use rq_core::ids::{Epoch, Lsn, Session};
+
+    use super::*;
+    use crate::engine::cluster::{Role, SlaveView};
+
+    const MASTER: StoreId = StoreId(1);
+
+    fn view(role: Role, in_sync: &[u128], slaves: &[(u128, Phase, u64)]) -> ReplicaView {
+        let members = (1..=4).map(|store| (StoreId(store), Member::default())).collect();
+        let mut config = Config::form(MASTER, Session(1), members, 1);
+        config.in_sync.extend(in_sync.iter().map(|store| (StoreId(*store), Session(1))));
+        let slave = |(store, phase, durable): &(u128, Phase, u64)| {
+            (StoreId(*store), SlaveView { phase: *phase, received: Lsn(*durable), durable: Lsn(*durable) })
+        };
+        let slaves: BTreeMap<_, _> = slaves.iter().map(slave).collect();
+        ReplicaView { role, config: Some(config), slaves, ..ReplicaView::default() }
+    }
+
+    const LEADS: Role = Role::Master { epoch: Epoch(1), serves: true };
+
+    #[test]
+    fn the_linked_slave_in_sync_that_has_most_succeeds() {
+        let slaves = [(2, Phase::Following, 70), (3, Phase::Following, 80), (4, Phase::Following, 90)];
+        assert_eq!(successor(&view(LEADS, &[2, 3], &slaves)), Some(StoreId(3)));
+    }
+
+    #[test]
+    fn nobody_succeeds_who_is_away_or_not_in_sync_and_only_a_master_hands_over() {
+        assert_eq!(
+            successor(&view(LEADS, &[2], &[(2, Phase::Greeting, 70), (3, Phase::Following, 70)])),
+            None
+        );
+        assert_eq!(successor(&view(LEADS, &[], &[])), None);
+        let slave = Role::Slave(Phase::Following);
+        assert_eq!(successor(&view(slave, &[2], &[(2, Phase::Following, 70)])), None);
+    }
+}
