@@ -104,7 +104,7 @@ impl Reader<'_> {
 
     /// The objects that the operator makes. Their names depend on nothing but the queue's.
     async fn existing(&self, queue: &ReliableQueue) -> kube::Result<Existing> {
-        let wanted = Children::of(queue, &self.context.release.broker_image, "");
+        let wanted = Children::of(queue, &self.context.release.broker_image);
         let (
             service_account,
             role,
