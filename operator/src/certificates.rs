@@ -14,7 +14,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
-use rq_operator_core::children::selector;
+use rq_operator_core::children::{authority_secret, certificate_secret, peer_name, selector};
 use rq_operator_core::observed::CertificateSeen;
 use rq_operator_core::queue::ReliableQueue;
 use thiserror::Error;
@@ -48,21 +48,6 @@ pub(crate) enum CertificateError {
     Api(#[from] kube::Error),
 }
 
-/// Name of the Secret with the certificate.
-pub(crate) fn secret_name(key: &QueueKey) -> String {
-    format!("{}-certificate", key.name)
-}
-
-/// Name of the Secret with the authority and its key.
-pub(crate) fn authority_name(key: &QueueKey) -> String {
-    format!("{}-authority", key.name)
-}
-
-/// The name that every broker of a queue has in its certificate. No resolver knows it.
-pub(crate) fn peer_name(key: &QueueKey) -> String {
-    format!("{}.{}.reliablequeue.internal", key.name, key.namespace)
-}
-
 /// A certificate with its key, in PEM.
 #[derive(Clone, PartialEq, Eq)]
 struct Pair {
@@ -83,22 +68,21 @@ pub(crate) fn seen(secret: &Secret) -> Option<CertificateSeen> {
 
 /// Makes a new certificate for the brokers of a queue, by its authority, which is made too if there is none that can be used.
 pub(crate) async fn issue(client: Client, queue: &ReliableQueue) -> Result<(), CertificateError> {
-    let key = QueueKey::from(queue);
-    let secrets = Api::<Secret>::namespaced(client, &key.namespace);
+    let secrets = Api::<Secret>::namespaced(client, &queue.namespace().unwrap_or_default());
     let now = Timestamp::now();
-    let kept = secrets.get_opt(&authority_name(&key)).await?;
+    let kept = secrets.get_opt(&authority_secret(queue)).await?;
     let usable = kept.as_ref().and_then(pair).filter(|pair| issuer(pair).is_ok());
     let authority = if let Some(authority) = usable {
         authority
     } else {
-        let made = authority(&key, now)?;
+        let made = authority(queue, now)?;
         // Written before anything is signed by it: a certificate of an authority that was lost would be worth nothing.
-        apply(&secrets, &secret(queue, authority_name(&key), &made, None, None)).await?;
+        apply(&secrets, &secret(queue, authority_secret(queue), &made, None, None)).await?;
         made
     };
-    let (leaf, until) = leaf(&key, &authority, now)?;
+    let (leaf, until) = leaf(queue, &authority, now)?;
     let holds = Some((now, until));
-    apply(&secrets, &secret(queue, secret_name(&key), &leaf, Some(&authority), holds)).await
+    apply(&secrets, &secret(queue, certificate_secret(queue), &leaf, Some(&authority), holds)).await
 }
 
 async fn apply(secrets: &Api<Secret>, secret: &Secret) -> Result<(), CertificateError> {
@@ -146,9 +130,9 @@ fn issuer(authority: &Pair) -> Result<Issuer<'static, KeyPair>, rcgen::Error> {
     Issuer::from_ca_cert_pem(&authority.certificate, KeyPair::from_pem(&authority.key)?)
 }
 
-fn authority(key: &QueueKey, now: Timestamp) -> Result<Pair, rcgen::Error> {
+fn authority(queue: &ReliableQueue, now: Timestamp) -> Result<Pair, rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
-    named(&mut params, &format!("{key} authority"));
+    named(&mut params, &format!("{} authority", QueueKey::from(queue)));
     holding(&mut params, now, AUTHORITY_DAYS);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -157,9 +141,9 @@ fn authority(key: &QueueKey, now: Timestamp) -> Result<Pair, rcgen::Error> {
 }
 
 /// The certificate, and until when it holds.
-fn leaf(key: &QueueKey, authority: &Pair, now: Timestamp) -> Result<(Pair, Timestamp), rcgen::Error> {
-    let mut params = CertificateParams::new(vec![peer_name(key)])?;
-    named(&mut params, &key.to_string());
+fn leaf(queue: &ReliableQueue, authority: &Pair, now: Timestamp) -> Result<(Pair, Timestamp), rcgen::Error> {
+    let mut params = CertificateParams::new(vec![peer_name(queue)])?;
+    named(&mut params, &QueueKey::from(queue).to_string());
     let until = holding(&mut params, now, CERTIFICATE_DAYS);
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -188,44 +172,48 @@ fn holding(params: &mut CertificateParams, now: Timestamp, days: u32) -> Timesta
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn key() -> QueueKey {
-        QueueKey { namespace: "shop".to_owned(), name: "orders".to_owned() }
+    /// The queue shop/orders.
+    pub(crate) fn queue() -> ReliableQueue {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "reliablequeue.dev/v1alpha1", "kind": "ReliableQueue",
+            "metadata": {"name": "orders", "namespace": "shop", "uid": "queue-uid"},
+            "spec": {"storage": {"size": "1Gi"}},
+        }))
+        .unwrap()
+    }
+
+    /// The Secret with a certificate of that queue.
+    pub(crate) fn certificate() -> Secret {
+        let now = Timestamp::now();
+        let authority = authority(&queue(), now).unwrap();
+        let (leaf, until) = leaf(&queue(), &authority, now).unwrap();
+        secret(&queue(), certificate_secret(&queue()), &leaf, Some(&authority), Some((now, until)))
     }
 
     #[test]
     fn an_authority_that_was_read_back_signs_again() {
         let now = Timestamp::now();
-        let made = authority(&key(), now).unwrap();
-        let (first, until) = leaf(&key(), &made, now).unwrap();
-        let (second, _) = leaf(&key(), &made, now).unwrap();
+        let made = authority(&queue(), now).unwrap();
+        let read = pair(&secret(&queue(), authority_secret(&queue()), &made, None, None)).unwrap();
+        let (first, until) = leaf(&queue(), &made, now).unwrap();
+        let (second, _) = leaf(&queue(), &read, now).unwrap();
         assert_ne!(first.certificate, second.certificate);
         assert_eq!(until.as_second() - now.as_second(), 90 * 24 * 3_600);
-        assert!(issuer(&Pair { key: first.key, ..made }).is_ok(), "its key is not compared");
+        let broken = Pair { key: "none".to_owned(), ..made };
+        assert!(issuer(&broken).is_err());
     }
 
     #[test]
     fn what_is_seen_of_a_certificate_changes_with_it() {
-        let now = Timestamp::now();
-        let authority = authority(&key(), now).unwrap();
-        let queue: ReliableQueue = serde_json::from_value(serde_json::json!({
-            "apiVersion": "reliablequeue.dev/v1alpha1", "kind": "ReliableQueue",
-            "metadata": {"name": "orders", "namespace": "shop", "uid": "u"},
-            "spec": {"storage": {"size": "1Gi"}},
-        }))
-        .unwrap();
-        let made = |pair: &Pair, until| {
-            secret(&queue, secret_name(&key()), pair, Some(&authority), Some((now, until)))
-        };
-        let (first, until) = leaf(&key(), &authority, now).unwrap();
-        let (second, _) = leaf(&key(), &authority, now).unwrap();
-        let of_first = seen(&made(&first, until)).unwrap();
-        assert_eq!(of_first.not_after, Time(until));
-        assert_ne!(of_first.revision, seen(&made(&second, until)).unwrap().revision);
-        assert_eq!(seen(&secret(&queue, "other".to_owned(), &first, None, None)), None, "none of ours");
-        let of_first = made(&first, until);
-        assert_eq!(of_first.metadata.owner_references.map(|owners| owners.len()), Some(1));
+        let of_first = seen(&certificate()).unwrap();
+        assert_ne!(of_first.revision, seen(&certificate()).unwrap().revision);
+        assert_eq!(of_first.not_after.0.as_second() - of_first.not_before.0.as_second(), 90 * 24 * 3_600);
+        let mut without_times = certificate();
+        without_times.metadata.annotations = None;
+        assert_eq!(seen(&without_times), None, "none of ours");
+        assert_eq!(certificate().metadata.owner_references.map(|owners| owners.len()), Some(1));
     }
 }

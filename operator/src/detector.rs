@@ -128,3 +128,6 @@ fn ended(watching: &BTreeMap<QueueKey, Watching>) -> Vec<QueueKey> {
         .map(|(key, _)| key.clone())
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! The process of the operator: a failure detector that runs in every replica of it, and a reconciler that runs in the one
 //! that holds the lease. Neither waits for the other.
 
+#[cfg(test)]
+mod api_server;
 mod args;
 mod certificates;
 mod clock;
@@ -20,7 +22,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use kube::{Client, Config};
+use kube::Client;
 use rq_operator_core::plan::Release;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -58,12 +60,9 @@ fn main() -> ExitCode {
 async fn serve(args: Args) -> anyhow::Result<()> {
     log(&args)?;
     let stop = told_to_stop()?;
-    let config = Config::infer().await;
-    let mut config = config.context("no way to a cluster: run it in a pod, or set KUBECONFIG")?;
-    let client = Client::try_from(config.clone())?;
-    // A write of a configuration that is repeated by the client would conflict with itself.
-    config.default_retry = false;
-    let without_retries = Client::try_from(config)?;
+    // A write of a configuration that is repeated by its client would conflict with itself.
+    let without_retries = rq_kubernetes::client().await.context("no way to a cluster")?;
+    let client = Client::try_default().await.context("no way to a cluster")?;
     let listener = TcpListener::bind(args.http).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", args.http))?;
 

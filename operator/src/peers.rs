@@ -5,10 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::Client;
 use kube::api::Api;
+use kube::{Client, ResourceExt as _};
 use rq_core::config::{FlushMode, FlushPolicy};
 use rq_core::ids::StoreId;
+use rq_operator_core::children::{PEER_PORT, certificate_secret, peer_name};
+use rq_operator_core::queue::ReliableQueue;
 use rq_proto::reliablequeue as pb;
 use rq_proto::reliablequeue::admin_client::AdminClient;
 use rq_proto::reliablequeue::replica_client::ReplicaClient;
@@ -16,11 +18,8 @@ use thiserror::Error;
 use tonic::Status;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error as TransportError};
 
-use crate::certificates::{self, AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE};
-use crate::key::QueueKey;
+use crate::certificates::{AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE};
 
-/// Port of a broker for other brokers and for the operator.
-const PORT: u16 = 8083;
 /// A connection must stand after so long.
 const CONNECT_PATIENCE: Duration = Duration::from_millis(500);
 /// A broker that is told to do something has so long.
@@ -66,21 +65,21 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// From the Secret of a queue; none if something is missing there.
-    pub(crate) fn read(secret: &Secret, key: &QueueKey) -> Option<Self> {
+    pub(crate) fn read(secret: &Secret, queue: &ReliableQueue) -> Option<Self> {
         let file = |name: &str| Some(secret.data.as_ref()?.get(name)?.0.clone());
         Some(Self {
             authority: file(AUTHORITY_FILE)?,
             certificate: file(CERTIFICATE_FILE)?,
             key: file(KEY_FILE)?,
-            peer: certificates::peer_name(key),
+            peer: peer_name(queue),
         })
     }
 
     /// Asks for the one of a queue.
-    pub(crate) async fn fetch(client: Client, key: &QueueKey) -> kube::Result<Option<Self>> {
-        let secrets = Api::<Secret>::namespaced(client, &key.namespace);
-        let secret = secrets.get_opt(&certificates::secret_name(key)).await?;
-        Ok(secret.and_then(|secret| Self::read(&secret, key)))
+    pub(crate) async fn fetch(client: Client, queue: &ReliableQueue) -> kube::Result<Option<Self>> {
+        let secrets = Api::<Secret>::namespaced(client, &queue.namespace().unwrap_or_default());
+        let secret = secrets.get_opt(&certificate_secret(queue)).await?;
+        Ok(secret.and_then(|secret| Self::read(&secret, queue)))
     }
 
     /// A connection to `HOST:PORT`, made when it is needed, and again when it broke.
@@ -102,7 +101,7 @@ impl Identity {
 
 /// Where the broker of a pod serves other brokers.
 pub(crate) fn address(ip: IpAddr) -> String {
-    SocketAddr::new(ip, PORT).to_string()
+    SocketAddr::new(ip, PEER_PORT).to_string()
 }
 
 /// A master, to be told something.
@@ -113,9 +112,9 @@ pub(crate) struct Master {
 
 impl Master {
     /// At this address.
-    pub(crate) async fn at(client: Client, key: &QueueKey, address: &str) -> Result<Self, PeerError> {
-        let identity = Identity::fetch(client, key).await?;
-        let identity = identity.ok_or_else(|| PeerError::NoCertificate(certificates::secret_name(key)))?;
+    pub(crate) async fn at(client: Client, queue: &ReliableQueue, address: &str) -> Result<Self, PeerError> {
+        let identity = Identity::fetch(client, queue).await?;
+        let identity = identity.ok_or_else(|| PeerError::NoCertificate(certificate_secret(queue)))?;
         let way = |source| PeerError::Way { address: address.to_owned(), source };
         Ok(Self { address: address.to_owned(), channel: identity.channel(address).map_err(way)? })
     }

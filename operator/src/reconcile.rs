@@ -163,3 +163,6 @@ async fn look(queue: &ReliableQueue, context: &Context) -> Result<Action, Error>
     tracing::debug!(queue = %key, uid = queue.uid(), ms = began.elapsed().as_millis(), "looked");
     looked
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,7 +35,7 @@ pub(crate) enum ShardError {
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Written {
     /// It is the newest version now.
-    Done(Config),
+    Done(Box<ShardRead>),
     /// There is a newer one, or none at all: read again.
     Conflict,
 }
@@ -79,7 +79,7 @@ impl ShardStore {
         let mut object = read.clone();
         object.spec = QueueShardSpec::from(&new);
         match within(self.shards.replace(&self.name, &PostParams::default(), &object)).await {
-            Ok(_) => Ok(Written::Done(new)),
+            Ok(object) => Ok(Written::Done(Box::new(ShardRead { object, config: Some(new) }))),
             Err(ShardError::Api(kube::Error::Api(status)))
                 if status.is_conflict() || status.is_not_found() =>
             {

@@ -52,15 +52,6 @@ impl Shard {
             Self::Unread | Self::Missing | Self::Unformed => None,
         }
     }
-
-    /// The version that a watch would show of it.
-    pub(super) fn version(&self) -> Option<i64> {
-        match self {
-            Self::Unread | Self::Missing => None,
-            Self::Unformed => Some(0),
-            Self::Formed(config) => i64::try_from(config.version).ok(),
-        }
-    }
 }
 
 impl Rules {

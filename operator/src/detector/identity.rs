@@ -1,8 +1,10 @@
 //! Keeps the certificate of a queue at hand. The operator may ask for a Secret by its name and watch none.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
+use rq_operator_core::queue::ReliableQueue;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -17,12 +19,12 @@ const THERE: Duration = Duration::from_secs(30);
 /// The certificate of a queue, as long as the handle lives.
 pub(super) fn keep(
     client: Client,
-    key: QueueKey,
+    queue: Arc<ReliableQueue>,
 ) -> (watch::Receiver<Option<Identity>>, AbortOnDropHandle<()>) {
     let (tell, identity) = watch::channel(None);
     let task = async move {
         loop {
-            match Identity::fetch(client.clone(), &key).await {
+            match Identity::fetch(client.clone(), &queue).await {
                 // What is known goes on to be used where the Secret is gone for a moment.
                 Ok(Some(found)) => {
                     tell.send_if_modified(|known| {
@@ -32,7 +34,9 @@ pub(super) fn keep(
                     });
                 }
                 Ok(None) => {}
-                Err(error) => tracing::warn!(queue = %key, %error, "the certificate cannot be read"),
+                Err(error) => {
+                    tracing::warn!(queue = %QueueKey::from(&*queue), %error, "the certificate cannot be read");
+                }
             }
             let pause = if tell.borrow().is_some() { THERE } else { MISSING };
             tokio::time::sleep(pause).await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt as _;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::watcher;
 use rq_operator_core::queue::ReliableQueue;
 use rq_operator_core::shard::QueueShard;
@@ -13,11 +14,12 @@ use super::pods::{self, PodSeen};
 use crate::key::QueueKey;
 
 /// Something that a watch has shown.
+#[expect(clippy::large_enum_variant, reason = "pods are most of them")]
 pub(super) enum Event {
     /// Of a queue.
-    Queue(watcher::Event<ReliableQueue>),
-    /// Of a configuration.
-    Shard(watcher::Event<QueueShard>),
+    Queue(watcher::Event<DeserializeGuard<ReliableQueue>>),
+    /// Of a configuration: only that there is another one. One that cannot be read must not hide all others.
+    Shard(watcher::Event<PartialObjectMeta<QueueShard>>),
     /// Of a pod.
     Pod(watcher::Event<Pod>),
     /// Of a node.
@@ -29,8 +31,8 @@ pub(super) enum Event {
 pub(super) struct Surroundings {
     /// The queue.
     pub(super) queue: Arc<ReliableQueue>,
-    /// Version of its configuration, if there is one. It lags: the configuration is read before anything is decided.
-    pub(super) version: Option<i64>,
+    /// Resource version of its configuration, if there is one. It lags: the configuration is read before anything is decided.
+    pub(super) version: Option<String>,
     /// Its pods.
     pub(super) pods: BTreeMap<String, PodSeen>,
 }
@@ -39,7 +41,7 @@ pub(super) struct Surroundings {
 #[derive(Debug, Default)]
 pub(super) struct Index {
     queues: Mirror<QueueKey, Arc<ReliableQueue>>,
-    versions: Mirror<QueueKey, i64>,
+    versions: Mirror<QueueKey, String>,
     pods: Mirror<(QueueKey, String), PodSeen>,
     /// Whether each node is surely off.
     nodes: Mirror<String, bool>,
@@ -59,12 +61,10 @@ impl Index {
     /// Takes an event; the queues that it touches.
     pub(super) fn take(&mut self, event: Event) -> Vec<QueueKey> {
         match event {
-            Event::Queue(event) => {
-                self.queues.take(event, |queue| Some((QueueKey::from(&queue), Arc::new(queue))))
-            }
-            Event::Shard(event) => {
-                self.versions.take(event, |shard| Some((QueueKey::named(&shard), shard.spec.version)))
-            }
+            Event::Queue(event) => self.queues.take(event, readable),
+            Event::Shard(event) => self.versions.take(event, |shard| {
+                Some((QueueKey::named(&shard), shard.resource_version().unwrap_or_default()))
+            }),
             Event::Pod(event) => {
                 let key = |pod: Pod| Some(((QueueKey::labelled(&pod)?, pod.name_any()), PodSeen::of(&pod)));
                 let touched = self.pods.take(event, key);
@@ -84,12 +84,9 @@ impl Index {
         pods.map(|((key, _), _)| key.clone()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// What is shown of a queue; none if there is no such queue, or it is being deleted.
+    /// What is shown of a queue; none if there is no such queue. One that is being deleted serves until it is gone.
     pub(super) fn surroundings(&self, key: &QueueKey) -> Option<Surroundings> {
         let queue = self.queues.there.get(key)?;
-        if queue.metadata.deletion_timestamp.is_some() {
-            return None;
-        }
         let is_off = |pod: &PodSeen| pod.node.as_ref().and_then(|node| self.nodes.there.get(node));
         let pods = self.pods.there.range((key.clone(), String::new())..);
         let pods = pods.take_while(|((of, _), _)| of == key).map(|((_, name), pod)| {
@@ -97,9 +94,21 @@ impl Index {
         });
         Some(Surroundings {
             queue: queue.clone(),
-            version: self.versions.there.get(key).copied(),
+            version: self.versions.there.get(key).cloned(),
             pods: pods.collect(),
         })
+    }
+}
+
+/// A queue of another release may be one that this one cannot read: it must not hide all others.
+fn readable(queue: DeserializeGuard<ReliableQueue>) -> Option<(QueueKey, Arc<ReliableQueue>)> {
+    match queue.0 {
+        Ok(queue) => Some((QueueKey::from(&queue), Arc::new(queue))),
+        Err(invalid) => {
+            let name = invalid.metadata.name.unwrap_or_default();
+            tracing::error!(queue = name, error = invalid.error, "a queue cannot be read");
+            None
+        }
     }
 }
 
@@ -185,7 +194,7 @@ mod tests {
 
     fn ready() -> Index {
         let mut index = Index::default();
-        index.take(Event::Queue(watcher::Event::InitApply(queue("orders"))));
+        index.take(Event::Queue(watcher::Event::InitApply(DeserializeGuard(Ok(queue("orders"))))));
         index.take(Event::Pod(watcher::Event::InitApply(pod("orders", "orders-0"))));
         assert!(!index.is_ready());
         assert_eq!(index.take(Event::Queue(watcher::Event::InitDone)), [key("orders")]);

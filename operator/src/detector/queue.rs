@@ -1,11 +1,14 @@
 //! The task that watches over one queue. It takes one event after another, so that no decision is made from half of what is
 //! known; it decides from what it knows, and before it writes anything it reads the configuration and decides again.
 
+mod tell;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rq_core::config::{Change, Config};
-use rq_operator_core::plan::Note;
+use kube::ResourceExt as _;
+use rq_core::config::Change;
+use rq_core::ids::Epoch;
 use rq_operator_core::queue::status::LastFailover;
 use rq_overseer::Trouble;
 use tokio::sync::{mpsc, watch};
@@ -15,9 +18,8 @@ use super::decide::{Rules, Shard, Verdict, decide};
 use super::index::Surroundings;
 use super::prober::{Answered, Prober, Question};
 use super::replicas::Replicas;
-use super::{Detector, Findings, failover, identity, news};
+use super::{Detector, Findings, identity, news};
 use crate::key::QueueKey;
-use crate::metrics::Phase;
 use crate::shard::{ShardError, ShardRead, ShardStore, Written};
 
 /// Answers that wait to be taken.
@@ -30,6 +32,8 @@ const READ_EVERY_MS: u64 = 5_000;
 const READ_IN_TROUBLE_MS: u64 = 1_000;
 /// Pause after the API server did not do what it was asked, in ms.
 const AGAIN_MS: u64 = 200;
+/// It doubles so often at most.
+const AGAIN_DOUBLED_MAX: u32 = 4;
 /// The task looks around so often though nothing happens.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -46,11 +50,17 @@ pub(super) struct QueueWatch {
     answers: mpsc::Receiver<Answered>,
     _identity: AbortOnDropHandle<()>,
     shard: Shard,
+    /// Resource version of the object that it was read from.
+    version: Option<String>,
     /// When the configuration is to be read again at the latest, in ms; and at the earliest.
     read_at: u64,
     read_not_before: u64,
+    /// Calls to the API server that failed since one did what it was to do.
+    failed: u32,
     trouble: Option<Trouble>,
     failover: Option<LastFailover>,
+    /// The epoch whose master people were told is lost.
+    told_lost: Option<Epoch>,
 }
 
 impl QueueWatch {
@@ -61,7 +71,7 @@ impl QueueWatch {
         surroundings: watch::Receiver<Surroundings>,
     ) -> Self {
         let (tell, answers) = mpsc::channel(ANSWERS);
-        let (identity, keeper) = identity::keep(detector.client.clone(), key.clone());
+        let (identity, keeper) = identity::keep(detector.client.clone(), surroundings.borrow().queue.clone());
         let shown = surroundings.borrow().clone();
         let question = Question {
             name: String::new(),
@@ -82,10 +92,13 @@ impl QueueWatch {
             answers,
             _identity: keeper,
             shard: Shard::Unread,
+            version: None,
             read_at: 0,
             read_not_before: 0,
+            failed: 0,
             trouble: None,
             failover: None,
+            told_lost: None,
         }
     }
 
@@ -112,6 +125,7 @@ impl QueueWatch {
                 self.take(answered);
             }
             look = self.act().await;
+            self.tell_of_a_loss();
             self.see_whether_it_serves();
             self.publish();
         }
@@ -136,10 +150,9 @@ impl QueueWatch {
                 self.probers.insert(name.clone(), Prober::start(question, process.clone()));
             }
         }
-        if self.shown.version != self.shard.version() {
+        if self.shown.version != self.version {
             self.read_at = 0;
         }
-        self.tell_of_a_loss();
     }
 
     /// Decides and acts; when to look again at the latest, in ms.
@@ -173,7 +186,7 @@ impl QueueWatch {
                 _ => return self.settle(verdict),
             };
             match written {
-                Ok(Written::Done(config)) => self.wrote(&verdict, &config),
+                Ok(Written::Done(written)) => self.wrote(&verdict, &written),
                 // Somebody else came first: read what.
                 Ok(Written::Conflict) => {
                     self.detector.metrics.conflicts.get_or_create(&(&self.key).into()).inc();
@@ -200,6 +213,7 @@ impl QueueWatch {
 
     /// Nothing is to be written now.
     fn settle(&mut self, verdict: Verdict) -> Option<u64> {
+        self.failed = 0;
         let (trouble, until) = match verdict {
             Verdict::Rest(until) => (None, until),
             Verdict::Trouble(trouble) => (Some(trouble), None),
@@ -221,15 +235,18 @@ impl QueueWatch {
     fn failed(&mut self, what: &'static str, error: &ShardError) -> u64 {
         tracing::warn!(queue = %self.key, %error, "the configuration could not be {what}");
         self.detector.metrics.unknown.get_or_create(&(&self.key).into()).inc();
-        let now = self.detector.clock.now();
-        (self.read_at, self.read_not_before) = (0, now + AGAIN_MS);
-        now + AGAIN_MS
+        let pause = AGAIN_MS << self.failed.min(AGAIN_DOUBLED_MAX);
+        self.failed += 1;
+        self.read_not_before = self.detector.clock.now() + pause;
+        self.read_at = 0;
+        self.read_not_before
     }
 
-    fn wrote(&mut self, verdict: &Verdict, config: &Config) {
+    fn wrote(&mut self, verdict: &Verdict, written: &ShardRead) {
+        self.failed = 0;
         self.detector.metrics.wrote("queueshard");
         match verdict {
-            Verdict::Form(_) => {
+            Verdict::Form(config) => {
                 let (queue, note) = (&self.shown.queue, news::formed(config));
                 self.detector.teller.tell_once(queue, config.epoch.0.into(), note);
             }
@@ -241,92 +258,20 @@ impl QueueWatch {
             }
             Verdict::Rest(_) | Verdict::Trouble(_) => {}
         }
-        self.take_config(config, true);
+        self.take_shard(Some(written), true);
     }
 
     fn take_shard(&mut self, read: Option<&ShardRead>, ours: bool) {
+        let version = read.and_then(|read| read.object.resource_version());
+        if version != self.version {
+            // Other members may be looked for now.
+            self.surroundings.mark_changed();
+        }
+        self.version = version;
         match read {
             None => self.shard = Shard::Missing,
             Some(ShardRead { config: None, .. }) => self.shard = Shard::Unformed,
             Some(ShardRead { config: Some(config), .. }) => self.take_config(config, ours),
-        }
-    }
-
-    /// A configuration that was read or written: tells what has changed since the one before.
-    fn take_config(&mut self, config: &Config, ours: bool) {
-        self.detector
-            .metrics
-            .in_sync
-            .get_or_create(&(&self.key).into())
-            .set(config.in_sync.len().try_into().unwrap_or_default());
-        let before = std::mem::replace(&mut self.shard, Shard::Formed(config.clone()));
-        let Shard::Formed(before) = before else {
-            let names = config.members.values().map(|member| member.name.as_str());
-            self.replicas.forget_losses(&names.collect::<Vec<_>>());
-            return;
-        };
-        let (clock, now) = (self.detector.clock, self.detector.clock.now());
-        let failover = failover::between(&before, config, &self.replicas, now, |ms| clock.time_of_day(ms));
-        if let Some(failover) = failover {
-            self.tell_of_a_failover(&before, config, &failover, ours);
-            let names = [failover::called(&before, before.master), failover.to.clone()];
-            self.replicas.forget_losses(&[&names[0], &names[1]]);
-            self.failover = Some(failover);
-        }
-        let asked = usize::try_from(self.shown.queue.spec.replicas).unwrap_or(1);
-        let copies = |config: &Config| config.in_sync.len();
-        if copies(config) == 1 && copies(&before) > 1 && asked > 1 {
-            self.tell_as_leader(news::single_copy(config));
-        } else if copies(config) >= asked && copies(&before) < asked {
-            self.tell_as_leader(news::fully_replicated(config));
-        }
-    }
-
-    fn tell_of_a_failover(&self, before: &Config, config: &Config, failover: &LastFailover, ours: bool) {
-        let by = if ours { "this replica of the operator" } else { "another" };
-        tracing::info!(queue = %self.key, epoch = failover.epoch, to = failover.to, by, "another mastership");
-        let (queue, teller) = (&self.shown.queue, &self.detector.teller);
-        let lost = failover.from.as_deref().zip(failover.cause);
-        if let Some(lost) = lost.and_then(|(from, cause)| news::lost(from, cause)) {
-            teller.tell_once(queue, before.epoch.0.into(), lost);
-        }
-        teller.tell_once(queue, failover.epoch, news::promoted(failover, config));
-        let decided = failover::seconds(failover.dead_at.as_ref(), failover.decided_at.as_ref());
-        if let Some(seconds) = decided {
-            self.detector.metrics.failover(Phase::Decide, seconds);
-        }
-    }
-
-    /// The end of the master is told as soon as it is seen, also where nobody can take its place.
-    fn tell_of_a_loss(&self) {
-        let Some(config) = self.shard.config() else { return };
-        let master = failover::called(config, config.master);
-        let gone = self.replicas.named(&master).is_some_and(|seen| !seen.running);
-        let Some(loss) = self.replicas.loss(&master).filter(|_| gone) else { return };
-        if let Some(lost) = news::lost(&master, loss.cause) {
-            self.detector.teller.tell_once(&self.shown.queue, config.epoch.0.into(), lost);
-        }
-    }
-
-    fn see_whether_it_serves(&mut self) {
-        let (Some(failover), Some(config)) = (&mut self.failover, self.shard.config()) else { return };
-        if failover.served_at.is_some() || !failover::serves(failover, config, &self.replicas) {
-            return;
-        }
-        failover.served_at = Some(self.detector.clock.time_of_day(self.detector.clock.now()));
-        self.detector.teller.tell_once(&self.shown.queue, failover.epoch, news::serving(failover));
-        let served = failover::seconds(failover.decided_at.as_ref(), failover.served_at.as_ref());
-        if let Some(seconds) = served {
-            self.detector.metrics.failover(Phase::Serve, seconds);
-        }
-    }
-
-    /// Tells what all replicas of the operator see alike.
-    fn tell_as_leader(&self, note: Note) {
-        if *self.detector.is_leader.borrow() {
-            self.detector.teller.tell(&self.shown.queue, note);
-        } else {
-            tracing::info!(queue = %self.key, reason = note.reason, "{}", note.note);
         }
     }
 

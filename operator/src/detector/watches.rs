@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::Api;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Client, Resource};
@@ -34,8 +35,8 @@ pub(super) fn start(
 ) -> [AbortOnDropHandle<()>; 4] {
     let starter = Starter { client, pulse, events };
     [
-        starter.watch::<ReliableQueue>("reliablequeues", None, Event::Queue),
-        starter.watch::<QueueShard>("queueshards", None, Event::Shard),
+        starter.watch::<DeserializeGuard<ReliableQueue>>("reliablequeues", None, Event::Queue),
+        starter.watch::<PartialObjectMeta<QueueShard>>("queueshards", None, Event::Shard),
         starter.watch::<Pod>("pods", Some(PODS), Event::Pod),
         starter.watch::<Node>("nodes", None, Event::Node),
     ]

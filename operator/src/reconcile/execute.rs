@@ -150,7 +150,7 @@ impl Act<'_> {
         let shard = self.observed.shard.as_ref().ok_or(Error::Missing("QueueShard"))?;
         let master = shard.spec.members.iter().find(|member| member.store_id == shard.spec.master);
         let master = master.ok_or(Error::Missing("master"))?;
-        Ok(Master::at(self.context.client.clone(), &self.key, &master.address).await?)
+        Ok(Master::at(self.context.client.clone(), &self.observed.queue, &master.address).await?)
     }
 
     async fn delete_pod(&self, name: &str, uid: &str) -> Result<&'static str, Error> {

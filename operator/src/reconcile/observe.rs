@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::{Metadata, NamespaceResourceScope};
 use kube::api::{Api, ListParams, ObjectMeta};
 use kube::{Resource, ResourceExt as _};
-use rq_operator_core::children::{Children, selector};
+use rq_operator_core::children::{Children, certificate_secret, selector};
 use rq_operator_core::observed::{Existing, NodeSeen, Observed};
 use rq_operator_core::queue::ReliableQueue;
 use rq_operator_core::shard::QueueShard;
@@ -23,16 +23,13 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 /// Whoever sets this taint says that the node is surely off.
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
-/// All that is known of a queue; none if it is gone, or going.
+/// All that is known of a queue; none if it is gone.
 pub(super) async fn observe(context: &Context, key: &QueueKey) -> Result<Option<Observed>, Error> {
     let reader = Reader { context, key };
     let Some(queue) = reader.get::<ReliableQueue>(&key.name).await? else { return Ok(None) };
-    if queue.metadata.deletion_timestamp.is_some() {
-        return Ok(None);
-    }
     let labels =
         selector(&queue).iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",");
-    let secret = certificates::secret_name(key);
+    let secret = certificate_secret(&queue);
     let (existing, shard, pods, volumes, certificate) = tokio::try_join!(
         reader.existing(&queue),
         reader.get::<QueueShard>(&key.name),

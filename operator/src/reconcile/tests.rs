@@ -1,0 +1,136 @@
+//! Looks at a queue, against an API server in memory.
+
+use rq_core::config::Config;
+use rq_core::ids::{Session, StoreId};
+use rq_operator_core::observed::{Existing, Observed};
+use rq_operator_core::plan::Action;
+use rq_operator_core::shard::{QueueShard, QueueShardSpec};
+
+use super::*;
+use crate::api_server::ApiServer;
+use crate::certificates::tests::queue;
+
+const A: StoreId = StoreId(0xA);
+
+fn context(server: &ApiServer) -> Context {
+    Context {
+        client: server.client(),
+        without_retries: server.client(),
+        release: Release { broker_image: "broker:dev".to_owned() },
+        clock: Clock::start(),
+        board: Arc::new(Board::new()),
+        metrics: Arc::new(Metrics::new()),
+        teller: Teller::new(server.client(), "operator-0".to_owned()),
+    }
+}
+
+fn seen(server: &ApiServer) -> Observed {
+    Observed {
+        queue: queue(),
+        existing: Existing::default(),
+        shard: server.get("shop", "orders"),
+        pods: Vec::new(),
+        volumes: Vec::new(),
+        nodes: std::collections::BTreeMap::new(),
+        certificate: None,
+        replicas: Vec::new(),
+        trouble: None,
+        failover: None,
+        now_ms: 0,
+        now: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::now()),
+    }
+}
+
+fn shard(spec: QueueShardSpec) -> QueueShard {
+    let mut shard = QueueShard::new("orders", spec);
+    shard.metadata.namespace = Some("shop".to_owned());
+    shard
+}
+
+fn config() -> Config {
+    let member = rq_core::config::Member { name: "orders-0".to_owned(), address: "10.0.0.1:8083".to_owned() };
+    Config::form(A, Session(1), [(A, member)].into(), 1)
+}
+
+fn but_events(writes: Vec<String>) -> Vec<String> {
+    writes.into_iter().filter(|write| !write.contains("/events")).collect()
+}
+
+#[tokio::test]
+async fn a_queue_gets_what_it_needs_and_then_nothing_is_written_any_more() {
+    let server = ApiServer::default();
+    server.put(&queue());
+    let context = context(&server);
+    for _ in 0..8 {
+        look(&queue(), &context).await.unwrap();
+    }
+    let wrote = but_events(server.writes());
+    for what in
+        ["secrets/orders-authority", "secrets/orders-certificate", "statefulsets/orders", "queueshards"]
+    {
+        assert!(wrote.iter().any(|write| write.contains(what)), "{what} is missing in {wrote:#?}");
+    }
+    let applied = wrote.iter().filter(|write| write.starts_with("PATCH"));
+    for write in applied {
+        assert!(
+            write.contains("force=true") && write.contains("fieldManager=reliablequeue-operator"),
+            "{write}"
+        );
+    }
+    look(&queue(), &context).await.unwrap();
+    assert_eq!(but_events(server.writes()), Vec::<String>::new(), "at rest");
+}
+
+#[tokio::test]
+async fn a_plan_stops_at_the_first_action_that_fails() {
+    let server = ApiServer::default();
+    let actions = [Action::OrphanStatefulSet, Action::CreateShard { owned: false }];
+    let done = execute::execute(&context(&server), &seen(&server), &actions).await;
+    assert!(matches!(done, Err(Error::Missing("StatefulSet"))), "{done:?}");
+    assert_eq!(server.get::<QueueShard>("shop", "orders"), None);
+}
+
+#[tokio::test]
+async fn only_the_pod_that_was_seen_is_deleted() {
+    let server = ApiServer::default();
+    let mut pod = k8s_openapi::api::core::v1::Pod::default();
+    pod.metadata.name = Some("orders-1".to_owned());
+    pod.metadata.namespace = Some("shop".to_owned());
+    pod.metadata.uid = Some("newer".to_owned());
+    server.put(&pod);
+    let (context, observed) = (context(&server), seen(&server));
+    let delete = |uid: &str| [Action::DeletePod { name: "orders-1".to_owned(), uid: uid.to_owned() }];
+    let done = execute::execute(&context, &observed, &delete("older")).await;
+    assert!(matches!(done, Err(Error::Changed(_))), "{done:?}");
+    execute::execute(&context, &observed, &delete("newer")).await.unwrap();
+    execute::execute(&context, &observed, &delete("newer")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_configuration_is_rebuilt_only_over_the_one_that_was_seen() {
+    let server = ApiServer::default();
+    server.put(&shard(QueueShardSpec::unformed()));
+    let (context, observed) = (context(&server), seen(&server));
+    server.put(&shard(QueueShardSpec { min_in_sync: 2, ..QueueShardSpec::unformed() }));
+    let rebuild = [Action::Rebuild { config: config(), owned: true }];
+    let done = execute::execute(&context, &observed, &rebuild).await;
+    assert!(matches!(done, Err(Error::Changed(_))), "{done:?}");
+    assert_eq!(server.get::<QueueShard>("shop", "orders").unwrap().spec.min_in_sync, 2);
+
+    execute::execute(&context, &seen(&server), &rebuild).await.unwrap();
+    let rebuilt: QueueShard = server.get("shop", "orders").unwrap();
+    assert_eq!(rebuilt.spec.config().unwrap(), Some(config()));
+    assert_eq!(rebuilt.metadata.owner_references.map(|owners| owners.len()), Some(1));
+}
+
+#[tokio::test]
+async fn a_change_of_a_configuration_that_has_changed_meanwhile_is_not_made() {
+    let server = ApiServer::default();
+    server.put(&shard(QueueShardSpec::from(&config())));
+    let (context, observed) = (context(&server), seen(&server));
+    let write = [Action::Write(rq_core::config::Change::SetMinInSync(2))];
+    execute::execute(&context, &observed, &write).await.unwrap();
+    let done = execute::execute(&context, &observed, &write).await;
+    assert!(matches!(done, Err(Error::Changed(_))), "{done:?}");
+    assert_eq!(server.get::<QueueShard>("shop", "orders").unwrap().spec.version, 2);
+}
