@@ -6,19 +6,31 @@ use rq_core::ids::StoreId;
 
 use super::Action;
 use super::children::replicas_of;
-use super::view::{PodSeen, Shard, View};
+use super::view::{PodSeen, Shard, View, ordinal, traces};
 
 /// Pods that the `StatefulSet` is to have now: those of the spec, or as many as there are while some of them are members.
 pub(super) fn pods(view: &View<'_>) -> u32 {
     let there = view.observed.existing.stateful_set.as_ref().and_then(replicas_of);
-    let above = |ordinal: u32| ordinal.saturating_add(1);
-    let needed = match &view.shard {
-        Shard::Formed(config) => config.members.values().filter_map(|member| view.ordinal_of(member)).max(),
-        // Nobody can tell who is needed: all of them.
-        _ => view.pods.last().map(|pod| pod.ordinal),
+    let pods =
+        |ordinals: &mut dyn Iterator<Item = u32>| ordinals.max().map_or(0, |most| most.saturating_add(1));
+    let (held, needed) = match &view.shard {
+        Shard::Formed(config) => {
+            let of_set = config.in_sync.keys().filter_map(|store| config.members.get(store));
+            (
+                pods(&mut config.members.values().filter_map(|member| view.ordinal_of(member))),
+                pods(&mut of_set.filter_map(|member| view.ordinal_of(member))),
+            )
+        }
+        // Any replica may know of a configuration: those that left no more than a volume as well.
+        Shard::Unknown | Shard::Lost | Shard::Malformed => {
+            let traces = traces(view.observed, &view.name);
+            let all = pods(&mut traces.iter().filter_map(|pod| ordinal(&view.name, pod)));
+            (all, all)
+        }
+        Shard::New | Shard::Unformed => (0, 0),
     };
-    let needed = needed.map_or(0, above);
-    if needed > view.replicas { there.unwrap_or(needed).max(view.replicas) } else { view.replicas }
+    let there = there.unwrap_or(held).max(needed);
+    if held > view.replicas { there.max(view.replicas) } else { view.replicas }
 }
 
 /// The next step of a scale-in; none if no member is one too many.
@@ -33,7 +45,7 @@ pub(super) fn step(view: &View<'_>) -> Option<Step> {
     if leaving.contains(&config.master) {
         return Some(hand_over(view));
     }
-    let leaving = leaving.into_iter().max_by_key(|store| ordinal(view, config, *store))?;
+    let leaving = leaving.into_iter().max_by_key(|store| ordinal_of(view, config, *store))?;
     let in_sync = config.in_sync.contains_key(&leaving);
     let left = config.in_sync.len() - usize::from(in_sync);
     let needed = usize::try_from(view.observed.queue.spec.min_in_sync()).unwrap_or(1).max(1);
@@ -65,6 +77,6 @@ fn hand_over(view: &View<'_>) -> Step {
     }
 }
 
-fn ordinal(view: &View<'_>, config: &Config, store: StoreId) -> Option<u32> {
+fn ordinal_of(view: &View<'_>, config: &Config, store: StoreId) -> Option<u32> {
     config.members.get(&store).and_then(|member| view.ordinal_of(member))
 }

@@ -39,7 +39,9 @@ pub(super) fn flush_mode(view: &View<'_>) -> Option<Action> {
         FlushMode::Sync => there.mode == FlushMode::Sync,
         FlushMode::Async => there == wanted,
     };
-    (!same).then_some(Action::SetFlushMode(wanted))
+    // A configuration that was put back may be older than the log.
+    let in_force = view.config()?.flush_mode == wanted.mode;
+    (!same || !in_force).then_some(Action::SetFlushMode(wanted))
 }
 
 /// A mastership of a copy that may lack acknowledged messages: only if a human named this pod and the epoch that ends, and no

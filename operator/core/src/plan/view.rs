@@ -195,14 +195,18 @@ fn shard(observed: &Observed, name: &str) -> Shard {
 
 /// Nothing is there that could have been of a shard: no pod and no volume, or each of both with a store that was never used.
 fn all_new(observed: &Observed, name: &str) -> bool {
-    let claims = observed.volumes.iter().map(ResourceExt::name_any);
-    let pods = observed.pods.iter().map(ResourceExt::name_any);
-    // A claim is named by its template and its pod.
-    let of_claims = claims.filter_map(|claim| claim.split_once('-').map(|(_, pod)| pod.to_owned()));
-    let there: BTreeSet<_> = pods.chain(of_claims).filter(|pod| ordinal(name, pod).is_some()).collect();
     let is_new = |pod: &String| {
         let seen = observed.replicas.iter().find(|seen| seen.name == *pod);
         seen.and_then(Seen::answer).is_some_and(Told::is_new)
     };
-    there.iter().all(is_new)
+    traces(observed, name).iter().all(is_new)
+}
+
+/// Names of the pods that are there, or have left a volume.
+pub(crate) fn traces(observed: &Observed, name: &str) -> BTreeSet<String> {
+    let claims = observed.volumes.iter().map(ResourceExt::name_any);
+    let pods = observed.pods.iter().map(ResourceExt::name_any);
+    // A claim is named by its template and its pod.
+    let of_claims = claims.filter_map(|claim| claim.split_once('-').map(|(_, pod)| pod.to_owned()));
+    pods.chain(of_claims).filter(|pod| ordinal(name, pod).is_some()).collect()
 }
