@@ -2,8 +2,10 @@
 //! whoever may use `kubectl port-forward` needs no other way into the cluster.
 
 use std::net::Ipv4Addr;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures::future::{self, Either};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::Portforwarder;
@@ -91,10 +93,18 @@ async fn carry(
             None => None,
         }
     };
-    tokio::select! {
-        // The end of a connection is seen by who uses it.
-        _ = tokio::io::copy_bidirectional(&mut socket, &mut stream) => {}
-        Some(said) = refused => drop(told.send_replace(Some(said.trim().to_owned()))),
+    // The end of a connection is seen by who uses it.
+    let carried = async { drop(tokio::io::copy_bidirectional(&mut socket, &mut stream).await) };
+    let said = match future::select(pin!(refused), pin!(carried)).await {
+        Either::Left((None, carried)) => {
+            carried.await;
+            None
+        }
+        Either::Left((said, _)) => said,
+        Either::Right(((), refused)) => tokio::time::timeout(WORD, refused).await.ok().flatten(),
+    };
+    if let Some(said) = said {
+        told.send_replace(Some(said.trim().to_owned()));
     }
 }
 
