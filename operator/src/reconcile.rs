@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use kube::runtime::controller::Action;
 use kube::{Client, ResourceExt as _};
+use rq_kubernetes::StoreError;
 use rq_operator_core::plan::{Release, plan};
 use rq_operator_core::queue::ReliableQueue;
 use thiserror::Error;
@@ -25,7 +26,6 @@ use crate::events::Teller;
 use crate::key::QueueKey;
 use crate::metrics::Metrics;
 use crate::peers::PeerError;
-use crate::shard::ShardError;
 
 /// Pause before a queue is looked at again after an error; it doubles with each further one.
 const BACKOFF: Duration = Duration::from_millis(500);
@@ -62,7 +62,7 @@ pub(crate) enum Error {
     Api(#[from] kube::Error),
     /// The configuration could not be changed.
     #[error(transparent)]
-    Shard(#[from] ShardError),
+    Shard(#[from] StoreError),
     /// A certificate could not be made.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
