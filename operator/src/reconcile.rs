@@ -6,6 +6,7 @@ mod observe;
 mod report;
 mod triggers;
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -123,7 +124,8 @@ async fn control(context: Arc<Context>) {
             let key = QueueKey::from(&*queue);
             context.metrics.errors.get_or_create(&(&key).into()).inc();
             let pause = again.pause(key.clone(), BACKOFF, BACKOFF_MAX);
-            tracing::warn!(queue = %key, %error, again_in_ms = pause.as_millis(), "a look failed");
+            let cause = error.source().map(tracing::field::display);
+            tracing::warn!(queue = %key, %error, cause, again_in_ms = pause.as_millis(), "a look failed");
             Action::requeue(pause)
         },
         context,

@@ -4,6 +4,7 @@
 mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as _;
 use std::time::Duration;
 
 use rq_core::config::{Change, Config, Written};
@@ -229,7 +230,8 @@ impl QueueWatch {
 
     /// What came of it is not known, or it was refused: it is read again before anything else.
     fn failed(&mut self, what: &'static str, error: &StoreError) -> u64 {
-        tracing::warn!(queue = %self.key, %error, "the configuration could not be {what}");
+        let cause = error.source().map(tracing::field::display);
+        tracing::warn!(queue = %self.key, %error, cause, "the configuration could not be {what}");
         self.detector.metrics.unknown.get_or_create(&(&self.key).into()).inc();
         let pause = AGAIN_MS << self.failed.min(AGAIN_DOUBLED_MAX);
         self.failed += 1;
