@@ -68,8 +68,10 @@ async fn live(State(pages): State<Pages>) -> Response {
         return "alive\n".into_response();
     }
     match tokio::time::timeout(PATIENCE, pages.client.apiserver_version()).await {
-        Ok(Ok(_)) => "alive, and nothing happens\n".into_response(),
-        Ok(Err(_)) | Err(_) => refuse("watches are silent, and the API server does not answer\n"),
+        // Each watch begins anew every some seconds, if it can.
+        Ok(Ok(_)) => refuse("a watch says nothing although the API server answers\n"),
+        // No restart brings the API server back, and what is known now would be forgotten.
+        Ok(Err(_)) | Err(_) => "alive, and waits for the API server\n".into_response(),
     }
 }
 

@@ -14,7 +14,6 @@ mod leader;
 mod metrics;
 mod peers;
 mod reconcile;
-mod shard;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

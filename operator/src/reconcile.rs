@@ -6,12 +6,14 @@ mod observe;
 mod report;
 mod triggers;
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use kube::runtime::controller::Action;
 use kube::{Client, ResourceExt as _};
+use rq_kubernetes::StoreError;
 use rq_operator_core::plan::{Release, plan};
 use rq_operator_core::queue::ReliableQueue;
 use thiserror::Error;
@@ -25,7 +27,6 @@ use crate::events::Teller;
 use crate::key::QueueKey;
 use crate::metrics::Metrics;
 use crate::peers::PeerError;
-use crate::shard::ShardError;
 
 /// Pause before a queue is looked at again after an error; it doubles with each further one.
 const BACKOFF: Duration = Duration::from_millis(500);
@@ -62,7 +63,7 @@ pub(crate) enum Error {
     Api(#[from] kube::Error),
     /// The configuration could not be changed.
     #[error(transparent)]
-    Shard(#[from] ShardError),
+    Shard(#[from] StoreError),
     /// A certificate could not be made.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -123,7 +124,8 @@ async fn control(context: Arc<Context>) {
             let key = QueueKey::from(&*queue);
             context.metrics.errors.get_or_create(&(&key).into()).inc();
             let pause = again.pause(key.clone(), BACKOFF, BACKOFF_MAX);
-            tracing::warn!(queue = %key, %error, again_in_ms = pause.as_millis(), "a look failed");
+            let cause = error.source().map(tracing::field::display);
+            tracing::warn!(queue = %key, %error, cause, again_in_ms = pause.as_millis(), "a look failed");
             Action::requeue(pause)
         },
         context,

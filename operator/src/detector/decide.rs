@@ -1,6 +1,6 @@
 //! What the detector does about a shard. Pure: [`rq_overseer`] with the rules of the queue's spec.
 
-use rq_core::config::{Change, Config};
+use rq_core::config::{self, Change, Config, Illegal};
 use rq_core::failover::{DETECT_TIMEOUT_MS, Decision};
 use rq_operator_core::queue::ReliableQueue;
 use rq_operator_core::queue::spec::FailoverMode;
@@ -50,6 +50,17 @@ impl Shard {
         match self {
             Self::Formed(config) => Some(config),
             Self::Unread | Self::Missing | Self::Unformed => None,
+        }
+    }
+}
+
+impl Verdict {
+    /// The configuration to be written over this one; none if nothing is to be.
+    pub(super) fn config(&self, shard: &Shard) -> Result<Option<Config>, Illegal> {
+        match (self, shard.config()) {
+            (Self::Form(config), _) => Ok(Some(config.clone())),
+            (Self::Change(change), Some(config)) => config::next(config, change).map(Some),
+            (Self::Change(_) | Self::Rest(_) | Self::Trouble(_), _) => Ok(None),
         }
     }
 }
@@ -111,7 +122,6 @@ fn of_formed(config: &Config, replicas: &Replicas, rules: Rules, now: u64) -> Ve
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use rq_core::config;
     use rq_core::failover::Stalled;
     use rq_core::ids::{Epoch, Session, StoreId};
     use rq_proto::reliablequeue as pb;

@@ -4,11 +4,12 @@
 mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as _;
 use std::time::Duration;
 
-use kube::ResourceExt as _;
-use rq_core::config::Change;
+use rq_core::config::{Change, Config, Written};
 use rq_core::ids::Epoch;
+use rq_kubernetes::{ShardStore, StoreError};
 use rq_operator_core::queue::status::LastFailover;
 use rq_overseer::Trouble;
 use tokio::sync::{mpsc, watch};
@@ -20,7 +21,6 @@ use super::prober::{Answered, Prober, Question};
 use super::replicas::Replicas;
 use super::{Detector, Findings, identity, news};
 use crate::key::QueueKey;
-use crate::shard::{ShardError, ShardRead, ShardStore, Written};
 
 /// Answers that wait to be taken.
 const ANSWERS: usize = 64;
@@ -50,8 +50,6 @@ pub(super) struct QueueWatch {
     answers: mpsc::Receiver<Answered>,
     _identity: AbortOnDropHandle<()>,
     shard: Shard,
-    /// Resource version of the object that it was read from.
-    version: Option<String>,
     /// When the configuration is to be read again at the latest, in ms; and at the earliest.
     read_at: u64,
     read_not_before: u64,
@@ -81,7 +79,7 @@ impl QueueWatch {
             answers: tell,
         };
         Self {
-            store: ShardStore::of(&key, detector.without_retries.clone()),
+            store: ShardStore::new(detector.without_retries.clone(), &key.namespace, &key.name),
             shown,
             detector,
             key,
@@ -92,7 +90,6 @@ impl QueueWatch {
             answers,
             _identity: keeper,
             shard: Shard::Unread,
-            version: None,
             read_at: 0,
             read_not_before: 0,
             failed: 0,
@@ -137,7 +134,11 @@ impl QueueWatch {
 
     /// Takes what the watches show, and asks whom there is to ask.
     fn look_around(&mut self) {
-        self.shown = self.surroundings.borrow_and_update().clone();
+        let shown = self.surroundings.borrow_and_update().clone();
+        if shown.version != self.shown.version {
+            self.read_at = 0;
+        }
+        self.shown = shown;
         let members = self.shard.config().into_iter().flat_map(|config| config.members.values());
         let members: BTreeSet<String> = members.map(|member| member.name.clone()).collect();
         let (replicas, now) = (self.shown.queue.spec.replicas, self.detector.clock.now());
@@ -149,9 +150,6 @@ impl QueueWatch {
                 let question = Question { name: name.clone(), ..self.question.clone() };
                 self.probers.insert(name.clone(), Prober::start(question, process.clone()));
             }
-        }
-        if self.shown.version != self.version {
-            self.read_at = 0;
         }
     }
 
@@ -166,11 +164,12 @@ impl QueueWatch {
             if now < self.read_not_before {
                 return Some(self.read_not_before);
             }
-            let read = match self.store.read().await {
-                Ok(read) => read,
+            match self.store.read().await {
+                Ok(Some(config)) => self.take_shard(Shard::Formed(config), false),
+                Ok(None) => self.take_shard(Shard::Unformed, false),
+                Err(StoreError::NotFound(_)) => self.take_shard(Shard::Missing, false),
                 Err(error) => return Some(self.failed("read", &error)),
-            };
-            self.take_shard(read.as_ref(), false);
+            }
             let now = self.detector.clock.now();
             let verdict = self.decide(now);
             let after = match verdict {
@@ -178,17 +177,15 @@ impl QueueWatch {
                 _ => READ_IN_TROUBLE_MS,
             };
             self.read_at = now + after;
-            let written = match (read, &verdict) {
-                (Some(read), Verdict::Form(config)) => {
-                    self.store.compare_and_set(&read.object, config.clone()).await
-                }
-                (Some(read), Verdict::Change(change)) => self.store.change(&read.object, change).await,
-                _ => return self.settle(verdict),
+            let written = match verdict.config(&self.shard) {
+                Ok(None) => return self.settle(verdict),
+                Ok(Some(new)) => self.store.compare_and_set(&new).await.map(|written| (written, new)),
+                Err(illegal) => Err(illegal.into()),
             };
             match written {
-                Ok(Written::Done(written)) => self.wrote(&verdict, &written),
+                Ok((Written::Done, new)) => self.wrote(&verdict, new),
                 // Somebody else came first: read what.
-                Ok(Written::Conflict) => {
+                Ok((Written::Conflict(_), _)) => {
                     self.detector.metrics.conflicts.get_or_create(&(&self.key).into()).inc();
                     self.read_at = 0;
                 }
@@ -232,8 +229,9 @@ impl QueueWatch {
     }
 
     /// What came of it is not known, or it was refused: it is read again before anything else.
-    fn failed(&mut self, what: &'static str, error: &ShardError) -> u64 {
-        tracing::warn!(queue = %self.key, %error, "the configuration could not be {what}");
+    fn failed(&mut self, what: &'static str, error: &StoreError) -> u64 {
+        let cause = error.source().map(tracing::field::display);
+        tracing::warn!(queue = %self.key, %error, cause, "the configuration could not be {what}");
         self.detector.metrics.unknown.get_or_create(&(&self.key).into()).inc();
         let pause = AGAIN_MS << self.failed.min(AGAIN_DOUBLED_MAX);
         self.failed += 1;
@@ -242,7 +240,7 @@ impl QueueWatch {
         self.read_not_before
     }
 
-    fn wrote(&mut self, verdict: &Verdict, written: &ShardRead) {
+    fn wrote(&mut self, verdict: &Verdict, new: Config) {
         self.failed = 0;
         self.detector.metrics.wrote("queueshard");
         match verdict {
@@ -258,21 +256,18 @@ impl QueueWatch {
             }
             Verdict::Rest(_) | Verdict::Trouble(_) => {}
         }
-        self.take_shard(Some(written), true);
+        self.take_shard(Shard::Formed(new), true);
     }
 
-    fn take_shard(&mut self, read: Option<&ShardRead>, ours: bool) {
-        let version = read.and_then(|read| read.object.resource_version());
-        if version != self.version {
-            // Other members may be looked for now.
-            self.surroundings.mark_changed();
+    /// The configuration as it was read or written.
+    fn take_shard(&mut self, shard: Shard, ours: bool) {
+        if shard == self.shard {
+            return;
         }
-        self.version = version;
-        match read {
-            None => self.shard = Shard::Missing,
-            Some(ShardRead { config: None, .. }) => self.shard = Shard::Unformed,
-            Some(ShardRead { config: Some(config), .. }) => self.take_config(config, ours),
-        }
+        // Other members may be looked for now.
+        self.surroundings.mark_changed();
+        let before = std::mem::replace(&mut self.shard, shard);
+        self.tell_of_changes(&before, ours);
     }
 
     /// Puts down what was found, for the reconciler.

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::Api;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Client, Resource};
 use rq_operator_core::queue::ReliableQueue;
@@ -26,6 +27,11 @@ pub(crate) const WATCH_SECONDS: u32 = 20;
 const PODS: &str = "app.kubernetes.io/name=reliablequeue";
 /// A list of everything within so long, also where nothing happens: a sign of life, and a guard against what was missed.
 const AFRESH: Duration = Duration::from_mins(10);
+
+/// Pause before a watch that broke is begun again. It doubles until it works.
+const PAUSE: Duration = Duration::from_millis(250);
+/// The longest one. (Those of kube go up to half a minute, which a failover cannot wait after the API server was away.)
+const PAUSE_MAX: Duration = Duration::from_secs(4);
 
 /// Starts all of them.
 pub(super) fn start(
@@ -65,7 +71,8 @@ impl Starter<'_> {
         pulse.watched(kind);
         AbortOnDropHandle::new(tokio::spawn(async move {
             loop {
-                let mut changes = std::pin::pin!(watcher(api.clone(), config.clone()).default_backoff());
+                let mut changes =
+                    std::pin::pin!(watcher(api.clone(), config.clone()).backoff(Pauses::default()));
                 let afresh = tokio::time::sleep(AFRESH);
                 let mut afresh = std::pin::pin!(afresh);
                 loop {
@@ -86,5 +93,41 @@ impl Starter<'_> {
                 }
             }
         }))
+    }
+}
+
+/// The pauses of one watch.
+#[derive(Debug, Default)]
+struct Pauses {
+    broken: u32,
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = PAUSE.saturating_mul(1 << self.broken.min(16));
+        self.broken = self.broken.saturating_add(1);
+        Some(pause.min(PAUSE_MAX))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.broken = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_that_breaks_again_and_again_is_begun_again_within_seconds() {
+        let mut pauses = Pauses::default();
+        let taken: Vec<u128> = pauses.by_ref().take(6).map(|pause| pause.as_millis()).collect();
+        assert_eq!(taken, [250, 500, 1_000, 2_000, 4_000, 4_000]);
+        pauses.reset();
+        assert_eq!(pauses.next(), Some(PAUSE));
     }
 }

@@ -5,7 +5,8 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Resource, ResourceExt as _};
-use rq_core::config::{Change, Config};
+use rq_core::config::{self, Change, Config, Written};
+use rq_kubernetes::{ShardStore, StoreError};
 use rq_operator_core::children::{selector, shard_name};
 use rq_operator_core::observed::Observed;
 use rq_operator_core::plan::{Action, Child};
@@ -18,7 +19,6 @@ use crate::FIELD_MANAGER;
 use crate::certificates;
 use crate::key::QueueKey;
 use crate::peers::Master;
-use crate::shard::{ShardStore, Written};
 
 /// Carries out these actions.
 pub(super) async fn execute(context: &Context, observed: &Observed, actions: &[Action]) -> Result<(), Error> {
@@ -135,10 +135,12 @@ impl Act<'_> {
 
     async fn write(&self, change: &Change) -> Result<&'static str, Error> {
         let shard = self.observed.shard.as_ref().ok_or(Error::Missing("QueueShard"))?;
-        let store = ShardStore::of(&self.key, self.context.without_retries.clone());
-        match store.change(shard, change).await? {
-            Written::Done(_) => Ok("queueshard"),
-            Written::Conflict => {
+        let old = shard.spec.config().map_err(StoreError::from)?.ok_or(Error::Missing("configuration"))?;
+        let new = config::next(&old, change).map_err(StoreError::from)?;
+        let client = self.context.without_retries.clone();
+        match ShardStore::new(client, &self.key.namespace, &self.key.name).compare_and_set(&new).await? {
+            Written::Done => Ok("queueshard"),
+            Written::Conflict(_) => {
                 self.context.metrics.conflicts.get_or_create(&(&self.key).into()).inc();
                 Err(Error::Changed("the QueueShard"))
             }

@@ -10,33 +10,31 @@ use super::QueueWatch;
 use crate::metrics::Phase;
 
 impl QueueWatch {
-    /// A configuration that was read or written: tells what has changed since the one before.
-    pub(super) fn take_config(&mut self, config: &Config, ours: bool) {
-        self.detector
-            .metrics
-            .in_sync
-            .get_or_create(&(&self.key).into())
-            .set(config.in_sync.len().try_into().unwrap_or_default());
-        let before = std::mem::replace(&mut self.shard, Shard::Formed(config.clone()));
-        let Shard::Formed(before) = before else {
+    /// Tells what has changed since the configuration before.
+    pub(super) fn tell_of_changes(&mut self, before: &Shard, ours: bool) {
+        let Some(config) = self.shard.config().cloned() else { return };
+        let in_sync = self.detector.metrics.in_sync.get_or_create_owned(&(&self.key).into());
+        in_sync.set(config.in_sync.len().try_into().unwrap_or_default());
+        let Some(before) = before.config() else {
+            // Who had not started before there was a configuration was not lost.
             let names = config.members.values().map(|member| member.name.as_str());
             self.replicas.forget_losses(&names.collect::<Vec<_>>());
             return;
         };
         let (clock, now) = (self.detector.clock, self.detector.clock.now());
-        let failover = failover::between(&before, config, &self.replicas, now, |ms| clock.time_of_day(ms));
+        let failover = failover::between(before, &config, &self.replicas, now, |ms| clock.time_of_day(ms));
         if let Some(failover) = failover {
-            self.tell_of_a_failover(&before, config, &failover, ours);
-            let names = [failover::called(&before, before.master), failover.to.clone()];
+            self.tell_of_a_failover(before, &config, &failover, ours);
+            let names = [failover::called(before, before.master), failover.to.clone()];
             self.replicas.forget_losses(&[&names[0], &names[1]]);
             self.failover = Some(failover);
         }
         let asked = usize::try_from(self.shown.queue.spec.replicas).unwrap_or(1);
         let copies = |config: &Config| config.in_sync.len();
-        if copies(config) == 1 && copies(&before) > 1 && asked > 1 {
-            self.tell_as_leader(news::single_copy(config));
-        } else if copies(config) >= asked && copies(&before) < asked {
-            self.tell_as_leader(news::fully_replicated(config));
+        if copies(&config) == 1 && copies(before) > 1 && asked > 1 {
+            self.tell_as_leader(news::single_copy(&config));
+        } else if copies(&config) >= asked && copies(before) < asked {
+            self.tell_as_leader(news::fully_replicated(&config));
         }
     }
 
