@@ -2,6 +2,8 @@
 
 use rq_core::config::{Illegal, next};
 use rq_core::failover::DETECT_TIMEOUT_MS;
+use rq_core::ids::Session;
+use rq_proto::reliablequeue as pb;
 
 use super::*;
 
