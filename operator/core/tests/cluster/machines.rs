@@ -261,12 +261,11 @@ impl Cluster {
     /// No store knows of another mastership or another set. One that registered itself may know of no more than that.
     pub(crate) fn is_newest(&self, config: &Config) -> bool {
         let same = |kept: &Config| (kept.epoch, &kept.in_sync) == (config.epoch, &config.in_sync);
-        let newer = |store: &Store| {
-            store.kept.as_ref().is_some_and(|kept| kept.version > config.version && !same(kept))
+        // It is older than what is put back, or no member's and of the same mastership.
+        let harmless = |id: &StoreId, kept: &Config| {
+            kept.version <= config.version || (same(kept) && !config.members.contains_key(id))
         };
-        let member = |store: &Store| config.members.contains_key(&store.id);
-        let known = |store: &Store| store.kept.as_ref().is_some_and(|kept| kept.version > config.version);
-        self.stores.values().all(|store| !newer(store) && !(member(store) && known(store)))
+        self.stores.values().all(|store| store.kept.as_ref().is_none_or(|kept| harmless(&store.id, kept)))
     }
 }
 
