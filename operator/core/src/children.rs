@@ -3,6 +3,7 @@
 
 mod access;
 mod disruption;
+mod environment;
 mod pods;
 mod services;
 mod settings;

@@ -199,3 +199,6 @@ fn actions(view: &View<'_>, notes: &mut Vec<Note>) -> (Vec<Action>, Rollout) {
     notes.extend(actions.iter().filter_map(rollout::note));
     (actions, rollout)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,10 +7,10 @@ use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, ConfigMapEnvSource, Container, ContainerPort, EnvFromSource, EnvVar,
-    EnvVarSource, HTTPGetAction, LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaim,
-    PersistentVolumeClaimSpec, PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, ProjectedVolumeSource, SeccompProfile, SecretVolumeSource, SecurityContext,
+    Affinity, Capabilities, ConfigMapEnvSource, Container, ContainerPort, EnvFromSource, HTTPGetAction,
+    LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+    PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+    ProjectedVolumeSource, SeccompProfile, SecretVolumeSource, SecurityContext,
     ServiceAccountTokenProjection, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
     VolumeProjection, VolumeResourceRequirements, WeightedPodAffinityTerm,
 };
@@ -23,21 +23,18 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
 
 use super::{
-    CLIENT_PORT, HTTP_PORT, PEER_PORT, REVISION_ANNOTATION, certificate_secret, metadata, peer_name,
+    CLIENT_PORT, HTTP_PORT, PEER_PORT, REVISION_ANNOTATION, certificate_secret, environment, metadata,
     pod_service_name, selector, shard_name,
 };
 use crate::queue::ReliableQueue;
 use crate::queue::scheduling::Spread;
-use crate::queue::spec::{BrokerInitiated, FailoverMode, OnDelete, PullPolicy};
+use crate::queue::spec::{OnDelete, PullPolicy};
 
 /// User and group of the broker's image.
 const USER: i64 = 65_532;
-/// The volume of a replica and where it is mounted. The store lies below: a new volume may have a `lost+found`.
+/// The volume of a replica and where it is mounted.
 const VOLUME: &str = "data";
 const MOUNT: &str = "/data";
-const STORE: &str = "/data/store";
-/// Where the broker finds its certificate.
-const CERTIFICATE: &str = "/certificate";
 /// Only its user and its group read the key.
 const CERTIFICATE_MODE: i32 = 0o440;
 /// Where a client of the API server looks for its account's token.
@@ -167,7 +164,7 @@ fn broker(queue: &ReliableQueue, image: &str) -> Container {
         name: "broker".to_owned(),
         image: Some(queue.spec.image.clone().unwrap_or_else(|| image.to_owned())),
         image_pull_policy: Some(policy.to_owned()),
-        env: Some(environment(queue)),
+        env: Some(environment::of(queue)),
         env_from: Some(vec![EnvFromSource {
             config_map_ref: Some(ConfigMapEnvSource {
                 name: queue.name_any(),
@@ -182,7 +179,7 @@ fn broker(queue: &ReliableQueue, image: &str) -> Container {
         volume_mounts: Some(vec![
             mount(VOLUME, MOUNT, false),
             mount("account", ACCOUNT, true),
-            mount("certificate", CERTIFICATE, true),
+            mount("certificate", environment::CERTIFICATE, true),
         ]),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
@@ -213,53 +210,6 @@ fn probe(path: &str, every_seconds: i32) -> Probe {
         timeout_seconds: Some(3),
         ..Probe::default()
     }
-}
-
-/// What the broker is told. Settings of the user come from the `ConfigMap`; these go over them.
-fn environment(queue: &ReliableQueue) -> Vec<EnvVar> {
-    let failover = &queue.spec.failover;
-    let by_itself =
-        failover.mode == FailoverMode::Automatic && failover.broker_initiated == BrokerInitiated::Enabled;
-    let of_pod = |name: &str, path: &str| EnvVar {
-        name: name.to_owned(),
-        value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector {
-                field_path: path.to_owned(),
-                ..ObjectFieldSelector::default()
-            }),
-            ..EnvVarSource::default()
-        }),
-        ..EnvVar::default()
-    };
-    let fixed =
-        |name: &str, value: String| EnvVar { name: name.to_owned(), value: Some(value), ..EnvVar::default() };
-    let mut variables = vec![
-        of_pod("RQ_NAME", "metadata.name"),
-        // It comes before the variable that is made from it.
-        of_pod("POD_IP", "status.podIP"),
-        fixed("RQ_ADVERTISE", format!("$(POD_IP):{PEER_PORT}")),
-        fixed("RQ_PEER_LISTEN", format!("0.0.0.0:{PEER_PORT}")),
-        fixed("RQ_PEER_TLS", CERTIFICATE.to_owned()),
-        fixed("RQ_PEER_TLS_NAME", peer_name(queue)),
-        fixed("RQ_ACK_TIMEOUT", queue.spec.replication.ack_timeout.0.clone()),
-        fixed("RQ_CLUSTER", queue.name_any()),
-        fixed("RQ_DATA", STORE.to_owned()),
-        fixed("RQ_LISTEN", format!("0.0.0.0:{CLIENT_PORT}")),
-        fixed("RQ_HTTP", format!("0.0.0.0:{HTTP_PORT}")),
-        fixed("RQ_QUEUE_SHARD", format!("{}/{}", queue.namespace().unwrap_or_default(), shard_name(queue))),
-        fixed("RQ_SELF_PROMOTION", by_itself.to_string()),
-        fixed("RQ_LOG_FORMAT", "json".to_owned()),
-    ];
-    // The broker has units of its own; the rules of the CRD let no size through that is none.
-    let lag = queue.spec.replication.rejoin_lag.bytes().ok();
-    variables.extend(lag.map(|bytes| fixed("RQ_REJOIN_LAG", bytes.to_string())));
-    let extra = queue.spec.scheduling.pod_template.env.iter().map(|variable| EnvVar {
-        name: variable.name.clone(),
-        value: variable.value.clone(),
-        value_from: variable.value_from.clone(),
-    });
-    variables.extend(extra);
-    variables
 }
 
 /// The Secret appears when the operator has made it; until then the kubelet waits with the pod.

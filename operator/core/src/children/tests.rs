@@ -85,3 +85,31 @@ fn the_queue_owns_what_holds_no_data() {
     let claims = children.stateful_set.spec.unwrap().volume_claim_templates.unwrap();
     assert!(claims[0].metadata.owner_references.is_none());
 }
+
+#[test]
+fn a_broker_knows_where_its_peers_find_it_and_by_which_name_it_is_known() {
+    let spec = json!({
+        "storage": { "size": "10Gi" },
+        "replication": { "rejoinLag": "1Mi" },
+        "failover": { "mode": "Manual" },
+    });
+    let children = Children::of(&queue(&spec), "broker:1", "c1");
+    let template = children.stateful_set.spec.unwrap().template;
+    assert_eq!(template.metadata.unwrap().annotations.unwrap()[CERTIFICATE_ANNOTATION], "c1");
+    let pod = template.spec.unwrap();
+    let env = pod.containers[0].env.clone().unwrap();
+    let at = |name: &str| env.iter().position(|variable| variable.name == name).unwrap();
+    let value = |name: &str| env[at(name)].value.clone().unwrap();
+    assert_eq!(value("RQ_ADVERTISE"), "$(POD_IP):8083");
+    assert!(at("POD_IP") < at("RQ_ADVERTISE"), "a variable is made from those before it");
+    assert_eq!(value("RQ_PEER_TLS_NAME"), "orders.shop.reliablequeue.internal");
+    assert_eq!((value("RQ_REJOIN_LAG"), value("RQ_ACK_TIMEOUT")), ("1048576".to_owned(), "3s".to_owned()));
+    assert_eq!(value("RQ_SELF_PROMOTION"), "false");
+    let volumes = pod.volumes.unwrap();
+    let secret = volumes.iter().find_map(|volume| volume.secret.as_ref()).unwrap();
+    assert_eq!(secret.secret_name.as_deref(), Some("orders-certificate"));
+    let mounts = pod.containers[0].volume_mounts.clone().unwrap();
+    assert!(mounts.iter().any(|mount| mount.mount_path == "/certificate" && mount.read_only == Some(true)));
+    let ports = children.pod_service.spec.unwrap().ports.unwrap();
+    assert!(ports.iter().any(|port| port.name.as_deref() == Some("peers") && port.port == 8083));
+}

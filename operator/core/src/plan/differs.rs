@@ -94,3 +94,6 @@ pub(crate) fn amount(text: &str) -> Option<i128> {
 pub(crate) fn quantity(quantity: Option<&Quantity>) -> Option<i128> {
     quantity.and_then(|quantity| amount(&quantity.0))
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,8 +37,8 @@ impl Objects {
         self.number.to_string()
     }
 
-    /// Server-side apply by the only manager of the object.
-    pub(crate) fn apply(&mut self, child: &Child) {
+    /// Server-side apply by the only manager of the object. What cannot be changed is refused.
+    pub(crate) fn apply(&mut self, child: &Child) -> Result<(), Refused> {
         let version = self.next();
         let there = &mut self.existing;
         match child {
@@ -49,7 +49,7 @@ impl Objects {
             Child::PodDisruptionBudget(wanted) => put(&mut there.disruption_budget, wanted, &version),
             Child::StatefulSet(wanted) => put(&mut there.stateful_set, wanted, &version),
             Child::Service(wanted) if wanted.name_any().ends_with("-pods") => {
-                put(&mut there.pod_service, wanted, &version);
+                put(&mut there.pod_service, wanted, &version)
             }
             Child::Service(wanted) => put(&mut there.service, wanted, &version),
         }
@@ -83,23 +83,20 @@ pub(crate) fn same_version(seen: Option<&impl Resource>, there: Option<&impl Res
     seen.map(kube::ResourceExt::resource_version) == there.map(kube::ResourceExt::resource_version)
 }
 
-fn put<K>(slot: &mut Option<K>, wanted: &K, version: &str)
+fn put<K>(slot: &mut Option<K>, wanted: &K, version: &str) -> Result<(), Refused>
 where
     K: k8s_openapi::Resource + Serialize + DeserializeOwned,
 {
     let mut new = serde_json::to_value(wanted).unwrap();
     let old = serde_json::to_value(&*slot).unwrap();
     fill(K::KIND, &mut new);
-    if old["spec"].is_object() {
-        for fixed in ["volumeClaimTemplates", "selector", "serviceName", "podManagementPolicy"] {
-            assert!(
-                K::KIND != "StatefulSet" || new["spec"][fixed] == old["spec"][fixed],
-                "{fixed} cannot change"
-            );
-        }
-        if K::KIND == "Service" {
-            assert_eq!(new["spec"]["clusterIP"], old["spec"]["clusterIP"]);
-        }
+    let fixed = match K::KIND {
+        "StatefulSet" => &["volumeClaimTemplates", "selector", "serviceName", "podManagementPolicy"][..],
+        "Service" => &["clusterIP"],
+        _ => &[],
+    };
+    if old["spec"].is_object() && fixed.iter().any(|field| new["spec"][field] != old["spec"][field]) {
+        return Err(Refused);
     }
     let changed = new["spec"] != old["spec"];
     let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + i64::from(changed);
@@ -112,6 +109,7 @@ where
         new.as_object_mut().unwrap().remove("status");
     }
     *slot = Some(serde_json::from_value(new).unwrap());
+    Ok(())
 }
 
 /// Some of what a real one fills in, and how it spells amounts.

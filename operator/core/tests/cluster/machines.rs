@@ -1,7 +1,7 @@
 //! What Kubernetes and the brokers do by themselves: the controller of the `StatefulSet`, the kubelet, brokers that keep the
 //! rules of the shard, and the failure detector.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::StatefulSetStatus;
 use k8s_openapi::api::core::v1::Pod;
@@ -42,6 +42,8 @@ pub(crate) struct Cluster {
     pub(crate) stores: BTreeMap<String, Store>,
     pub(crate) brokers: BTreeMap<String, Broker>,
     pub(crate) flush: FlushPolicy,
+    /// Uids of the pods that the operator deleted.
+    pub(crate) taken: BTreeSet<String>,
     pub(crate) second: i64,
 }
 
@@ -256,12 +258,14 @@ impl Cluster {
         self.stores[pod].id
     }
 
-    /// No store knows a newer configuration.
+    /// No store knows of another mastership or another set. One that registered itself may know of no more than that.
     pub(crate) fn is_newest(&self, config: &Config) -> bool {
-        self.stores
-            .values()
-            .filter_map(|store| store.kept.as_ref())
-            .all(|kept| kept.version <= config.version)
+        let same = |kept: &Config| (kept.epoch, &kept.in_sync) == (config.epoch, &config.in_sync);
+        // It is older than what is put back, or no member's and of the same mastership.
+        let harmless = |id: &StoreId, kept: &Config| {
+            kept.version <= config.version || (same(kept) && !config.members.contains_key(id))
+        };
+        self.stores.values().all(|store| store.kept.as_ref().is_none_or(|kept| harmless(&store.id, kept)))
     }
 }
 

@@ -7,7 +7,7 @@ mod api;
 mod machines;
 mod operator;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use rq_core::config::{FlushMode, FlushPolicy};
@@ -142,6 +142,7 @@ impl Cluster {
             stores: BTreeMap::new(),
             brokers: BTreeMap::new(),
             flush: FlushPolicy::default(),
+            taken: BTreeSet::new(),
             second: 1_700_000_000,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -69,7 +70,7 @@ impl Cluster {
         let same_shard = same_version(seen, self.objects.shard.as_ref());
         match action {
             Action::IssueCertificate => self.issue(),
-            Action::Apply(child) => self.objects.apply(child),
+            Action::Apply(child) => self.objects.apply(child)?,
             Action::CreateShard { owned } => {
                 if self.objects.shard.is_some() {
                     return Err(Refused);
@@ -168,8 +169,9 @@ impl Cluster {
             return Ok(());
         }
         if self.brokers.contains_key(name) && self.objects.pods.len() > 1 {
-            let well = |(name, pod): (&String, &k8s_openapi::api::core::v1::Pod)| {
-                pod.metadata.deletion_timestamp.is_none() && self.brokers.contains_key(name)
+            // What a user deletes at the same moment nobody can know; what its broker says is never old.
+            let well = |(name, pod): (&String, &Pod)| {
+                self.brokers.contains_key(name) && pod.uid().is_none_or(|uid| !self.taken.contains(&uid))
             };
             let of_set = |config: &rq_core::config::Config| config.in_sync.contains_key(&self.store(name));
             if let Some(config) = self.objects.config().filter(of_set) {
@@ -178,6 +180,7 @@ impl Cluster {
                 assert!(self.objects.pods.iter().all(well), "{name} is taken away while another is away");
             }
         }
+        self.taken.insert(uid.to_owned());
         let pod = self.objects.pods.get_mut(name).unwrap();
         pod.metadata.deletion_timestamp = Some(now);
         Ok(())

@@ -1,0 +1,251 @@
+//! The rules, one by one. What they do together is tested against a whole cluster in `tests/cluster`.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod replacing;
+pub(crate) mod scene;
+
+use rq_core::config::{Change, FlushMode, FlushPolicy, next};
+use rq_core::ids::Epoch;
+use serde_json::json;
+
+use self::scene::{
+    DAY, NOW, SESSION, apply_all, at_rest, claim, config, nothing, planned, pod, seen, seen_new, store, time,
+    write,
+};
+use super::{ACCEPT_DATA_LOSS, Action, Child, Rollout};
+use crate::observed::Observed;
+
+/// What is planned, a word each.
+fn words(observed: &Observed) -> Vec<String> {
+    let word = |action: &Action| match action {
+        Action::Apply(child) => match **child {
+            Child::ServiceAccount(_) => "ServiceAccount".to_owned(),
+            Child::Role(_) => "Role".to_owned(),
+            Child::RoleBinding(_) => "RoleBinding".to_owned(),
+            Child::Service(_) => "Service".to_owned(),
+            Child::ConfigMap(_) => "ConfigMap".to_owned(),
+            Child::PodDisruptionBudget(_) => "PodDisruptionBudget".to_owned(),
+            Child::StatefulSet(_) => "StatefulSet".to_owned(),
+        },
+        Action::DeletePod { name, .. } => format!("delete {name}"),
+        Action::HandOver { to } => format!("hand over to {}", to.0),
+        Action::CreateShard { owned } => format!("create, owned {owned}"),
+        Action::OwnShard { owned } => format!("own {owned}"),
+        Action::Rebuild { config, .. } => format!("rebuild {}", config.version),
+        Action::ResizeVolume { name, size } => format!("resize {name} to {size}"),
+        Action::Write(Change::Remove { store }) => format!("remove {}", store.0),
+        Action::Write(Change::SetMinInSync(copies)) => format!("minInSync {copies}"),
+        other => format!("{other:?}"),
+    };
+    planned(observed).actions.iter().map(word).collect()
+}
+
+#[test]
+fn a_new_queue_gets_its_certificate_then_all_its_pods_need_and_its_pods_last() {
+    let mut new = nothing(&json!({}));
+    let all = [
+        "ServiceAccount",
+        "Role",
+        "RoleBinding",
+        "ConfigMap",
+        "Service",
+        "Service",
+        "PodDisruptionBudget",
+        "create, owned false",
+    ];
+    assert_eq!(words(&new), [&["IssueCertificate"][..], &all].concat());
+    new.certificate = at_rest(&json!({})).certificate;
+    assert_eq!(words(&new), [&all[..], &["StatefulSet"]].concat());
+}
+
+#[test]
+fn a_certificate_is_renewed_when_two_thirds_of_its_time_are_over() {
+    let mut observed = at_rest(&json!({}));
+    observed.now = time(NOW + 59 * DAY - 30);
+    let plan = planned(&observed);
+    assert_eq!((plan.actions.len(), plan.look_again.unwrap().as_secs()), (0, 30));
+    observed.now = time(NOW + 59 * DAY);
+    assert_eq!(words(&observed), ["IssueCertificate"]);
+    observed.queue = scene::queue(&json!({ "reconcile": "Paused" }));
+    assert_eq!(words(&observed), ["IssueCertificate"], "also when paused");
+    observed.queue = scene::queue(&json!({}));
+    observed.now = time(NOW);
+    observed.certificate.as_mut().unwrap().revision = "c2".to_owned();
+    assert_eq!(words(&observed), ["StatefulSet"], "pods start anew for another one");
+}
+
+#[test]
+fn what_is_no_longer_asked_for_is_taken_away() {
+    let mut observed = at_rest(&json!({ "scheduling": { "nodeSelector": { "disk": "fast" } } }));
+    observed.queue = scene::queue(&json!({}));
+    assert_eq!(words(&observed), ["StatefulSet"]);
+}
+
+#[test]
+fn a_shard_is_made_only_where_nothing_can_have_been_of_one() {
+    let gone = |pods: bool, volumes: bool, replicas: Vec<rq_overseer::Seen>| {
+        let mut observed = at_rest(&json!({}));
+        observed.shard = None;
+        observed.replicas = replicas;
+        observed.pods.retain(|_| pods);
+        observed.volumes.retain(|_| volumes);
+        words(&observed)
+    };
+    let create = ["create, owned false"];
+    assert_eq!(gone(false, false, vec![]), create);
+    assert_eq!(gone(true, true, vec![]), [""; 0], "nobody was asked");
+    assert_eq!(gone(false, true, vec![]), [""; 0]);
+    assert_eq!(gone(true, true, vec![seen_new(0)]), [""; 0], "one may know better");
+    assert_eq!(gone(true, true, vec![seen_new(0), seen_new(1)]), create);
+    let known = config(2, 1);
+    assert_eq!(gone(true, true, vec![seen(1, &known)]), [""; 0], "a member is away");
+    assert_eq!(gone(true, true, vec![seen(0, &known), seen(1, &known)]), ["rebuild 2"]);
+}
+
+#[test]
+fn pods_of_retained_volumes_are_started_so_that_they_can_be_asked() {
+    let mut observed = at_rest(&json!({ "replicas": 1 }));
+    (observed.shard, observed.pods, observed.replicas) = (None, vec![], vec![]);
+    observed.existing.stateful_set = None;
+    observed.volumes = vec![claim(0), claim(1)];
+    let plan = planned(&observed);
+    let set = plan.actions.iter().find_map(|action| match action {
+        Action::Apply(child) => match &**child {
+            Child::StatefulSet(set) => set.spec.as_ref().unwrap().replicas,
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(set, Some(2));
+    assert!(!plan.actions.iter().any(|action| matches!(action, Action::CreateShard { .. })));
+}
+
+#[test]
+fn a_shard_that_went_back_is_put_forward_and_nothing_else_is_changed_meanwhile() {
+    let mut observed = at_rest(&json!({ "replicas": 3 }));
+    write(&mut observed, &config(2, 2));
+    observed.pods[2] = pod(2, "old");
+    assert_eq!(words(&observed), ["rebuild 3"]);
+    observed.replicas[2].running = false;
+    assert_eq!(words(&observed), [""; 0], "who is away may know a newer one");
+}
+
+#[test]
+fn the_shard_goes_with_the_queue_only_if_its_volumes_do() {
+    let mut observed = at_rest(&json!({}));
+    observed.queue = scene::queue(&json!({ "storage": { "size": "10Gi", "onDelete": "Delete" } }));
+    assert_eq!(words(&observed), ["own true", "StatefulSet"]);
+}
+
+#[test]
+fn more_copies_are_demanded_by_default_when_they_are_there_and_by_word_at_once() {
+    let mut observed = at_rest(&json!({ "replicas": 2 }));
+    let two = observed.existing.clone();
+    observed.queue = scene::queue(&json!({ "replicas": 2, "replication": { "minInSync": 2 } }));
+    assert_eq!(words(&observed), ["minInSync 2"]);
+    let mut alone = at_rest(&json!({ "replicas": 1 }));
+    alone.queue = scene::queue(&json!({ "replicas": 3 }));
+    assert_eq!(words(&alone), ["Role", "StatefulSet"], "a queue that grows goes on");
+    alone.queue = scene::queue(&json!({ "replicas": 3, "replication": { "minInSync": 2 } }));
+    assert_eq!(words(&alone), ["Role", "StatefulSet", "minInSync 2"]);
+    assert_eq!(observed.existing, two);
+}
+
+#[test]
+fn another_flush_mode_is_asked_of_the_master_that_serves() {
+    let mut observed = at_rest(&json!({}));
+    observed.queue = scene::queue(&json!({ "flushMode": "Async", "flushInterval": "1s" }));
+    let wanted = FlushPolicy { mode: FlushMode::Async, interval_ms: 1_000 };
+    assert_eq!(planned(&observed).actions, [Action::SetFlushMode(wanted)]);
+    observed.replicas[0].told.as_mut().unwrap().flush_policy = None;
+    assert_eq!(words(&observed), [""; 0], "it is on the way");
+    observed.replicas[0].told.as_mut().unwrap().serves = false;
+    assert_eq!(words(&observed), [""; 0]);
+}
+
+/// The master, alone in the set, is away.
+fn only_copy_away() -> Observed {
+    let mut observed = at_rest(&json!({}));
+    let alone = next(&config(2, 1), &Change::Shrink { by: (store(0), Epoch(1)), remove: store(1) }).unwrap();
+    write(&mut observed, &alone);
+    observed.replicas = vec![seen(0, &alone), seen(1, &alone)];
+    observed.replicas[0].silent_since = Some(1);
+    observed
+}
+
+#[test]
+fn a_loss_of_data_is_accepted_for_the_epoch_and_the_pod_that_were_named() {
+    let accepted = Action::Write(Change::AcceptDataLoss { seen: Epoch(1), to: store(1), session: SESSION });
+    for (text, acts) in [
+        ("orders-1/0@1", true),
+        ("orders-1/0@2", false),
+        ("orders-1/1@1", false),
+        ("orders-1/0@01", false),
+        ("orders-1/0@+1", false),
+        ("orders-1/0@1 ", false),
+        ("orders-1", false),
+        ("orders-0/0@1", false),
+        ("orders-2/0@1", false),
+    ] {
+        let mut observed = only_copy_away();
+        observed.queue.metadata.annotations = Some([(ACCEPT_DATA_LOSS.to_owned(), text.to_owned())].into());
+        let plan = planned(&observed);
+        assert_eq!(plan.actions.contains(&accepted), acts, "{text}");
+        assert_eq!(plan.events.iter().any(|event| event.reason == "DataLossAccepted"), acts, "{text}");
+        observed.replicas[0].silent_since = None;
+        assert_eq!(words(&observed), [""; 0], "a copy that has everything answers");
+    }
+}
+
+#[test]
+fn replicas_that_go_hand_over_then_leave_the_shard_and_then_their_pods_go() {
+    let smaller = scene::queue(&json!({ "replicas": 2, "replication": { "minInSync": 2 } }));
+    let mut observed = at_rest(&json!({ "replicas": 3 }));
+    observed.queue = smaller.clone();
+    assert_eq!(words(&observed), ["remove 3"]);
+    let promote = Change::Promote { to: store(2), session: SESSION, keep: vec![store(0), store(1)] };
+    let led = next(&config(3, 2), &promote).unwrap();
+    write(&mut observed, &led);
+    observed.replicas = (0..3).map(|ordinal| seen(ordinal, &led)).collect();
+    assert_eq!(words(&observed), ["hand over to 1"]);
+    let removed = next(&config(3, 2), &Change::Remove { store: store(2) }).unwrap();
+    write(&mut observed, &removed);
+    observed.replicas = (0..3).map(|ordinal| seen(ordinal, &removed)).collect();
+    assert_eq!(words(&observed), ["Role", "StatefulSet"]);
+}
+
+#[test]
+fn no_copy_is_given_up_that_the_new_spec_needs() {
+    let mut observed = at_rest(&json!({ "replicas": 3 }));
+    observed.queue = scene::queue(&json!({ "replicas": 2, "replication": { "minInSync": 2 } }));
+    let shrunk = next(&config(3, 2), &Change::Shrink { by: (store(0), Epoch(1)), remove: store(1) }).unwrap();
+    write(&mut observed, &shrunk);
+    observed.replicas = (0..3).map(|ordinal| seen(ordinal, &shrunk)).collect();
+    assert_eq!(words(&observed), [""; 0]);
+}
+
+#[test]
+fn volumes_grow_one_by_one_and_then_the_stateful_set_is_made_anew() {
+    let mut observed = at_rest(&json!({}));
+    observed.queue = scene::queue(&json!({ "storage": { "size": "20Gi" } }));
+    assert_eq!(words(&observed), ["resize data-orders-0 to 20Gi", "resize data-orders-1 to 20Gi"]);
+    for claim in &mut observed.volumes {
+        let spec = json!({ "resources": { "requests": { "storage": "20480Mi" } } });
+        claim.spec = Some(serde_json::from_value(spec).unwrap());
+    }
+    assert_eq!(words(&observed), ["OrphanStatefulSet"]);
+    observed.existing.stateful_set = None;
+    assert_eq!(words(&observed), ["StatefulSet"]);
+    apply_all(&mut observed);
+    assert_eq!(words(&observed), [""; 0]);
+}
+
+#[test]
+fn a_paused_queue_is_left_alone_and_one_that_is_deleted_is_not_made_anew() {
+    let mut observed = replacing::outdated(&[0, 1]);
+    observed.queue = scene::queue(&json!({ "replicas": 4, "reconcile": "Paused" }));
+    assert_eq!((words(&observed), replacing::of(&observed)), (vec![], Rollout::Paused { left: 2 }));
+    let mut deleted = nothing(&json!({}));
+    deleted.queue.metadata.deletion_timestamp = Some(time(NOW));
+    assert_eq!(words(&deleted), [""; 0]);
+}
