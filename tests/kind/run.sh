@@ -17,7 +17,7 @@ TIMES=z_times
 
 tests() {
     [ -n "${KUBECONFIG:-}" ] || export RQ_KIND_CONTEXT=${RQ_KIND_CONTEXT:-$CONTEXT}
-    PATH=$("$KIND_TESTS/tools.sh" kubectl):$PATH RQ_E2E=1 \
+    PATH=$("$KIND_TESTS/tools.sh" kubectl):$PATH RQ_E2E=1 RUST_LIB_BACKTRACE=0 \
         cargo test --locked --manifest-path "$KIND_TESTS/../Cargo.toml" --test kind -- --test-threads=1 --nocapture "$@"
 }
 
