@@ -28,7 +28,7 @@ async fn until_handed_over(engine: &Engine) {
         let Some(successor) = successor(&seen) else { return };
         if seen.serves() {
             tracing::info!(%successor, "hands the mastership over before it stops");
-            engine.tell(News::HandOver(successor));
+            engine.tell(News::HandOver { to: successor, leaves: true });
         }
         tokio::select! {
             changed = view.changed() => if changed.is_err() { return },

@@ -34,8 +34,13 @@ pub enum News {
     Disconnected(Link),
     /// A slave could not connect to its master: nobody listens at its address.
     Refused(StoreId),
-    /// The master shall make a slave of the in-sync set its successor.
-    HandOver(StoreId),
+    /// The master shall make a slave of the in-sync set its successor, and leave the set with that if it is about to stop.
+    HandOver {
+        /// The successor.
+        to: StoreId,
+        /// Whether the master is about to stop.
+        leaves: bool,
+    },
     /// The master shall have records flushed by this policy.
     SetFlushPolicy(FlushPolicy),
     /// A person accepts the loss of what this replica lacks, so that it is master after this epoch.

@@ -64,7 +64,7 @@ impl LogThread {
                 self.member.refused(master);
                 Ok(())
             }
-            News::HandOver(to) => self.step(Input::HandOver(to)),
+            News::HandOver { to, leaves } => self.step(Input::HandOver { to, leaves }),
             News::SetFlushPolicy(policy) => self.step(Input::SetFlushPolicy(policy)),
             News::AcceptDataLoss(seen) => self.step(Input::AcceptDataLoss { seen }),
             News::Hashed(hashed) => self.on_hashed(hashed),
