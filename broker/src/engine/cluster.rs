@@ -30,6 +30,8 @@ pub enum News {
     Snapshot(Link, Snapshot),
     /// What the disk of the slave at the other end has left for its log, in bytes.
     Room(Link, u64),
+    /// The slave at the other end of a link is about to stop.
+    Leaving(Link),
     /// A link ended. Said once for each link, also for one that was hung up.
     Disconnected(Link),
     /// A slave could not connect to its master: nobody listens at its address.

@@ -60,6 +60,10 @@ impl LogThread {
                 self.member.slave_has_room(link, free_bytes);
                 Ok(())
             }
+            News::Leaving(link) => match self.member.leaves(link) {
+                Some(slave) => self.step(Input::Silent(slave)),
+                None => Ok(()),
+            },
             News::Refused(master) => {
                 self.member.refused(master);
                 Ok(())
