@@ -1,10 +1,13 @@
-//! A master that is told to stop hands over first, while it still serves: clients then notice a stop as little as a promotion
-//! by hand.
+//! A broker that is told to stop leaves its shard first, while clients are still served. A slave says so to its master, a
+//! master hands over: either is out of the in-sync set by one compare-and-set, so that nobody waits for it in vain, and
+//! clients notice a stop as little as a promotion by hand.
 
 use std::time::Duration;
 
 use rq_core::ids::StoreId;
 use rq_core::replication::Phase;
+use tokio::task::{JoinError, JoinHandle};
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
 use crate::engine::cluster::{News, ReplicaView};
@@ -14,8 +17,26 @@ const HAND_OVER_WITHIN: Duration = Duration::from_secs(5);
 /// How soon it is looked at again: a switch may be given up meanwhile, or its slave be gone.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// Completes `stopping` once `leaving` is and this replica is out of the in-sync set, if that was to be had in time. The
+/// follower must end soon after `leaving`: it follows nobody after that, also not the successor of a master.
+pub(crate) async fn leave(
+    engine: Engine,
+    follower: Option<JoinHandle<()>>,
+    leaving: CancellationToken,
+    stopping: CancellationToken,
+) -> Result<(), JoinError> {
+    leaving.cancelled().await;
+    let followed = match follower {
+        Some(follower) => follower.await,
+        None => Ok(()),
+    };
+    hand_over(&engine).await;
+    stopping.cancel();
+    followed
+}
+
 /// Hands over, if this replica leads and there is anybody to hand over to.
-pub(crate) async fn hand_over(engine: &Engine) {
+async fn hand_over(engine: &Engine) {
     if tokio::time::timeout(HAND_OVER_WITHIN, until_handed_over(engine)).await.is_err() {
         tracing::warn!(within = ?HAND_OVER_WITHIN, "the mastership was not handed over: a slave has to notice the stop");
     }
@@ -28,7 +49,7 @@ async fn until_handed_over(engine: &Engine) {
         let Some(successor) = successor(&seen) else { return };
         if seen.serves() {
             tracing::info!(%successor, "hands the mastership over before it stops");
-            engine.tell(News::HandOver(successor));
+            engine.tell(News::HandOver { to: successor, leaves: true });
         }
         tokio::select! {
             changed = view.changed() => if changed.is_err() { return },

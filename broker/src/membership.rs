@@ -7,7 +7,7 @@ use rq_core::config::{Config as ShardConfig, Member};
 use rq_core::ids::Session;
 use rq_kubernetes::{Client, ShardStore};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::config::shard_name::ShardName;
@@ -86,11 +86,10 @@ impl Store {
     }
 
     /// Has others see the role of this replica, where that is for it to say.
-    pub(crate) fn show_role(&self, pod: &str, engine: &Engine, stop: CancellationToken) {
-        if let Self::Shard(client, shard) = self {
-            let (client, shard) = (client.clone(), shard.clone());
-            tokio::spawn(pod_role::keep_labelled(client, shard, pod.to_owned(), engine.view(), stop));
-        }
+    pub(crate) fn show_role(&self, pod: &str, engine: &Engine) -> Option<JoinHandle<()>> {
+        let Self::Shard(client, shard) = self else { return None };
+        let (client, shard) = (client.clone(), shard.clone());
+        Some(tokio::spawn(pod_role::keep_labelled(client, shard, pod.to_owned(), engine.view())))
     }
 }
 

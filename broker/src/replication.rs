@@ -32,10 +32,10 @@ const FROM_MASTER_BYTES_MAX: usize = 32 << 20;
 /// Largest message from a slave, in bytes: a [`rq_core::replication::Hello`] with more epochs than a log ever has.
 const FROM_SLAVE_BYTES_MAX: usize = 4 << 20;
 
-/// Follows whom the engine says, until `stopping` is cancelled or the engine stops. To be started before the engine
-/// gets its first frame.
-pub fn start_follower(engine: Engine, links: PeerLinks, stopping: CancellationToken) -> JoinHandle<()> {
-    tokio::spawn(follower::follow(engine, links, stopping))
+/// Follows whom the engine says, until the engine stops, or `leaving` is cancelled: then the master is told so, which takes
+/// some 100 ms at most. To be started before the engine gets its first frame.
+pub fn start_follower(engine: Engine, links: PeerLinks, leaving: CancellationToken) -> JoinHandle<()> {
+    tokio::spawn(follower::follow(engine, links, leaving))
 }
 
 /// The service that slaves connect to. Its streams end when `stopping` is cancelled.

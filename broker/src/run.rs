@@ -25,7 +25,7 @@ use crate::membership::{Joined, Store};
 use crate::metrics::{EngineFigures, Metrics};
 use crate::peer::{PeerLinks, PeerTlsError};
 use crate::scrub::mend::mend_closed;
-use crate::{config_store, data_directory, leave, replication, scrub};
+use crate::{config_store, data_directory, leave, pod_role, replication, scrub};
 
 /// Pages that are not served so long after the stop are cut off.
 const HTTP_PATIENCE: Duration = Duration::from_secs(1);
@@ -83,7 +83,7 @@ pub enum RunError {
     Task(#[from] tokio::task::JoinError),
 }
 
-/// Runs a broker until `shutdown` completes: then a master hands over, and the broker takes no new work, answers open polls,
+/// Runs a broker until `shutdown` completes: then it leaves its shard, takes no new work, answers open polls,
 /// closes connections and the log.
 pub async fn run(
     config: Config,
@@ -131,14 +131,17 @@ async fn serve(
             return Err(RunError::NotStopped { doing: "its start", within: stop_timeout });
         }
     };
-    let stopping = &stop_after_hand_over(leaving, &engine);
-    store.show_role(&config.name, &engine, stopping.clone());
+    let stopping = &CancellationToken::new();
+    let replicates = config.is_member();
+    let follower =
+        replicates.then(|| replication::start_follower(engine.clone(), links.clone(), leaving.clone()));
+    let left = tokio::spawn(leave::leave(engine.clone(), follower, leaving.clone(), stopping.clone()));
+    let labelled = store.show_role(&config.name, &engine);
     let clients = Arc::new(Clients::default());
     let figures = EngineFigures { engine: engine.clone(), clients: Arc::clone(&clients) };
     let metrics = Arc::new(Metrics::new(figures));
     let address = listener.local_addr()?;
     let admin = admin_options(config, &engine, &clients);
-    let replicates = config.is_member();
     let (request_bytes, held_bytes) = (config.server().request_bytes, limits.max_sends.bytes());
     let master =
         replicates.then(|| Arc::new(Master::new(engine.view(), links.clone(), request_bytes, held_bytes)));
@@ -156,8 +159,6 @@ async fn serve(
     let name = if config.name.is_empty() { config.cluster.clone() } else { config.name.clone() };
     let data_dir = config.data.display().to_string();
     let replica = ReplicaOptions { name, data_dir, session: session.0, kept };
-    let follower =
-        replicates.then(|| replication::start_follower(engine.clone(), links.clone(), stopping.clone()));
     let scrub =
         scrub::start(engine.clone(), links.clone(), limits.scrub_interval.duration(), stopping.clone());
     let cluster = ClusterServices { replica, replicates };
@@ -173,27 +174,17 @@ async fn serve(
         }
         missing = data_directory::gone(&config.data) => return Err(RunError::DataGone(missing)),
     };
-    if let Some(follower) = follower {
-        follower.await?;
-    }
+    leaving.cancel();
+    left.await??;
     scrub.await?;
     if tokio::time::timeout(patience, engine.stop()).await.is_err() {
         return Err(RunError::NotStopped { doing: "closing the log", within: half });
     }
+    if let Some(labelled) = labelled {
+        pod_role::say_last(labelled).await;
+    }
     tracing::info!("stopped");
     Ok(served?)
-}
-
-/// Completes what is returned when the broker is told to stop and has handed over, if it could.
-fn stop_after_hand_over(leaving: &CancellationToken, engine: &Engine) -> CancellationToken {
-    let stopping = CancellationToken::new();
-    let (leaving, engine, stop) = (leaving.clone(), engine.clone(), stopping.clone());
-    tokio::spawn(async move {
-        leaving.cancelled().await;
-        leave::hand_over(&engine).await;
-        stop.cancel();
-    });
-    stopping
 }
 
 /// Starts the engine: alone, or as a member of the cluster of a config store. Whatever another replica can repair of a log

@@ -119,7 +119,7 @@ pub(crate) enum Step {
     Retry(Who),
     Silent(Who),
     TakeOver(Who),
-    HandOver(Who),
+    HandOver(Who, bool),
     Promote(Who),
     /// A write reaches the config store, and the answer its writer.
     Put(usize),
@@ -404,7 +404,7 @@ impl<G: Guards> Cluster<G> {
             steps.push(Step::Retry(who));
             if replica.leading().is_some() {
                 steps.push(Step::Silent(who));
-                steps.push(Step::HandOver(who));
+                steps.extend([false, true].map(|leaves| Step::HandOver(who, leaves)));
             } else if replica.config().is_some() {
                 steps.push(Step::TakeOver(who));
             }
@@ -475,7 +475,10 @@ impl<G: Guards> Cluster<G> {
             Step::Retry(who) => self.step(who, Input::Retry),
             Step::Silent(who) => self.step(who, Input::Silent(self.nodes[Self::other(who)].store)),
             Step::TakeOver(who) => self.step(who, Input::TakeOver { keep: Vec::new() }),
-            Step::HandOver(who) => self.step(who, Input::HandOver(self.nodes[Self::other(who)].store)),
+            Step::HandOver(who, leaves) => {
+                let to = self.nodes[Self::other(who)].store;
+                self.step(who, Input::HandOver { to, leaves });
+            }
             Step::Promote(who) => {
                 // By somebody who has not heard from it: it may be in another session meanwhile.
                 let to = self.nodes[who].store;

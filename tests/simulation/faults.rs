@@ -59,10 +59,11 @@ impl World {
         }
     }
 
-    /// Whoever is master shall hand over to this one: no fault, but it meets all of them.
+    /// Whoever is master shall hand over to this one, and perhaps leave the set as one that is about to stop: no fault, but
+    /// it meets all of them.
     fn switch(&mut self, to: Who) {
-        let to = self.machines[to].store;
-        self.tell_all(&Input::HandOver(to));
+        let (to, leaves) = (self.machines[to].store, self.random.random_bool(0.5));
+        self.tell_all(&Input::HandOver { to, leaves });
     }
 
     /// In a run of changing modes, whoever is master shall flush as it is the turn.

@@ -154,7 +154,7 @@ impl<G: Guards> Replica<G> {
             Input::Silent(peer) => self.on_silent(peer, effects),
             Input::TakeOver { keep } => self.on_take_over(keep, effects),
             Input::AcceptDataLoss { seen } => self.on_accept_data_loss(seen, effects),
-            Input::HandOver(to) => self.on_hand_over(to, effects),
+            Input::HandOver { to, leaves } => self.on_hand_over(to, leaves, effects),
             Input::SetFlushPolicy(policy) => self.on_set_flush_policy(policy, effects),
             Input::Retry => self.on_retry(effects),
         }
@@ -292,7 +292,7 @@ impl<G: Guards> Replica<G> {
         if let Role::Master(leading) = &mut self.role {
             if (leading.epoch, self.store) == (epoch, master) {
                 // Nobody outside the set can be promoted: whoever waits for that would wait for ever.
-                leading.successor.take_if(|to| !config.in_sync.contains_key(to));
+                leading.successor.take_if(|to| !config.in_sync.contains_key(&to.store));
                 return self.recount(effects);
             }
             if !self.is_all_committed() {

@@ -30,12 +30,19 @@ pub enum News {
     Snapshot(Link, Snapshot),
     /// What the disk of the slave at the other end has left for its log, in bytes.
     Room(Link, u64),
+    /// The slave at the other end of a link is about to stop.
+    Leaving(Link),
     /// A link ended. Said once for each link, also for one that was hung up.
     Disconnected(Link),
     /// A slave could not connect to its master: nobody listens at its address.
     Refused(StoreId),
-    /// The master shall make a slave of the in-sync set its successor.
-    HandOver(StoreId),
+    /// The master shall make a slave of the in-sync set its successor, and leave the set with that if it is about to stop.
+    HandOver {
+        /// The successor.
+        to: StoreId,
+        /// Whether the master is about to stop.
+        leaves: bool,
+    },
     /// The master shall have records flushed by this policy.
     SetFlushPolicy(FlushPolicy),
     /// A person accepts the loss of what this replica lacks, so that it is master after this epoch.

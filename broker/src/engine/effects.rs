@@ -60,11 +60,15 @@ impl LogThread {
                 self.member.slave_has_room(link, free_bytes);
                 Ok(())
             }
+            News::Leaving(link) => match self.member.leaves(link) {
+                Some(slave) => self.step(Input::Silent(slave)),
+                None => Ok(()),
+            },
             News::Refused(master) => {
                 self.member.refused(master);
                 Ok(())
             }
-            News::HandOver(to) => self.step(Input::HandOver(to)),
+            News::HandOver { to, leaves } => self.step(Input::HandOver { to, leaves }),
             News::SetFlushPolicy(policy) => self.step(Input::SetFlushPolicy(policy)),
             News::AcceptDataLoss(seen) => self.step(Input::AcceptDataLoss { seen }),
             News::Hashed(hashed) => self.on_hashed(hashed),

@@ -194,6 +194,13 @@ impl Member {
         }
     }
 
+    /// The slave that leaves, if this is the link it has.
+    pub(super) fn leaves(&mut self, link: Link) -> Option<StoreId> {
+        let (slave, _) = self.replica.peers().find(|(_, peer)| peer.link == Some(link))?;
+        self.timers.leaves(slave, self.now());
+        Some(slave)
+    }
+
     /// Nobody listens where the master should be.
     pub(super) fn refused(&mut self, master: StoreId) {
         if self.replica.following() == Some(master) {

@@ -24,7 +24,7 @@ pub(super) fn hand_over(engine: &Engine, to: StoreId) -> Result<(), Status> {
             "{to} is no slave of the in-sync set: see `rq status` for who is"
         )));
     }
-    engine.tell(News::HandOver(to));
+    engine.tell(News::HandOver { to, leaves: false });
     Ok(())
 }
 

@@ -40,20 +40,23 @@ const RECONNECT: Duration = Duration::from_millis(RECONNECT_MS);
 /// Pause after a link that the master ended at once, doubled each time up to [`RECONNECT`]: a new master may hear of its
 /// mastership a moment after its slave.
 const RECONNECT_SOON: Duration = Duration::from_millis(10);
+/// How long a master has to close the link of a slave that leaves.
+const LEAVE_PATIENCE: Duration = Duration::from_millis(300);
 
-/// Follows whom the engine says.
-pub(super) async fn follow(engine: Engine, links: PeerLinks, stopping: CancellationToken) {
+/// Follows whom the engine says. Once this broker leaves, the master is told so, and nobody is followed any more: this replica
+/// would come into the set again only to be waited for.
+pub(super) async fn follow(engine: Engine, links: PeerLinks, leaving: CancellationToken) {
     let mut orders = engine.following();
-    let mut follower = Follower { room: Room::new(engine.receive_room()), engine, links, attempt: None };
+    let room = Room::new(engine.receive_room());
+    let mut follower = Follower { room, engine, links, leaving, attempt: None };
     loop {
         let order = orders.borrow_and_update().clone();
         tokio::select! {
             biased;
-            () = stopping.cancelled() => return,
             changed = orders.changed() => if changed.is_err() {
                 return;
             },
-            never = follower.obey(order) => match never {},
+            () = follower.obey(order) => return,
         }
     }
 }
@@ -62,6 +65,7 @@ struct Follower {
     engine: Engine,
     links: PeerLinks,
     room: Room,
+    leaving: CancellationToken,
     /// The last one, and the pause that the next one keeps.
     attempt: Option<(StoreId, Instant, Duration)>,
 }
@@ -108,24 +112,32 @@ impl NotConnected {
 }
 
 impl Follower {
-    /// Tries until there is a link, and keeps it. When it has ended, only another order leads to another one: the
+    /// Keeps a link until this broker leaves. When it has ended before, only another order leads to another one: the
     /// greeting of this one may be outdated.
-    async fn obey(&mut self, order: Option<Following>) -> Infallible {
-        let Some(order) = order else { return std::future::pending().await };
-        let master = order.master;
-        let mut connected = self.attempt(&order).await;
-        if let Err(error) = &connected {
-            let error: &(dyn Error + 'static) = error;
-            tracing::warn!(%master, address = order.address, error, "cannot follow the master yet: trying on");
+    async fn obey(&mut self, order: Option<Following>) {
+        let leaving = self.leaving.clone();
+        if let Some(order) = order
+            && let Some(connection) = leaving.run_until_cancelled(self.link(&order)).await
+        {
+            tracing::info!(master = %order.master, address = order.address, "following the master");
+            connection.carry(&self.engine, &self.room, order.master, &leaving).await;
         }
-        while connected.is_err() {
-            connected = self.attempt(&order).await;
+        leaving.cancelled().await;
+    }
+
+    /// Tries until there is a link.
+    async fn link(&mut self, order: &Following) -> Connection {
+        let mut warned = false;
+        loop {
+            match self.attempt(order).await {
+                Ok(connection) => return connection,
+                Err(error) if !std::mem::replace(&mut warned, true) => {
+                    let (master, error): (_, &(dyn Error + 'static)) = (order.master, &error);
+                    tracing::warn!(%master, address = order.address, error, "cannot follow the master yet: trying on");
+                }
+                Err(_) => {}
+            }
         }
-        if let Ok(connection) = connected {
-            tracing::info!(%master, address = order.address, "following the master");
-            connection.carry(&self.engine, &self.room, master).await;
-        }
-        std::future::pending().await
     }
 
     /// Tries once, not too soon after the last time.
@@ -182,15 +194,28 @@ pub(super) async fn channel(links: &PeerLinks, address: &str) -> Result<Channel,
 
 impl Connection {
     /// Carries messages both ways until the link ends.
-    async fn carry(self, engine: &Engine, room: &Room, master: StoreId) {
+    async fn carry(self, engine: &Engine, room: &Room, master: StoreId, leaving: &CancellationToken) {
         let Self { linked, orders, to_master, from_master, client } = self;
         let fetch = || snapshot::fetch(engine.clone(), client.clone(), master);
+        let speak = async {
+            match leaving.run_until_cancelled(obey_engine(&linked, orders, &to_master, fetch)).await {
+                Some(ended) => ended,
+                None => leave(&to_master).await,
+            }
+        };
         let Err(ended) = tokio::select! {
             ended = hear(&linked, from_master, room) => ended,
-            ended = obey_engine(&linked, orders, &to_master, fetch) => ended,
+            ended = speak => ended,
         };
         ended.log(linked.link(), master);
     }
+}
+
+/// Tells the master that this slave is about to stop, and gives it some time to close the link: it has heard it then.
+async fn leave(to_master: &mpsc::UnboundedSender<FromSlave>) -> Result<Infallible, Ended> {
+    to_master.send(wire::write_leaving()).map_err(|_| Ended::Closed)?;
+    tokio::time::sleep(LEAVE_PATIENCE).await;
+    Err(Ended::Stopping)
 }
 
 /// Tells the engine what the master says.

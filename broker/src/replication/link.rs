@@ -42,6 +42,11 @@ impl Linked {
         self.news(News::Room(self.link, free_bytes))
     }
 
+    /// Tells the engine that the slave is about to stop.
+    pub(super) fn tell_leaving(&self) -> Result<(), Ended> {
+        self.news(News::Leaving(self.link))
+    }
+
     /// Gives the engine what it has asked for.
     pub(super) fn tell_snapshot(&self, snapshot: Snapshot) -> Result<(), Ended> {
         self.news(News::Snapshot(self.link, snapshot))

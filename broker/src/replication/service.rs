@@ -141,9 +141,12 @@ fn check_greeting(shard: ShardId, store: StoreId, greeting: &Greeting) -> Result
 /// Tells the engine what the slave says.
 async fn hear(linked: &Linked, mut from_slave: Streaming<FromSlave>) -> Result<Infallible, Ended> {
     while let Some(message) = from_slave.message().await.map_err(Ended::Lost)? {
-        match wire::read_room(&message) {
-            Some(free_bytes) => linked.tell_room(free_bytes)?,
-            None => linked.tell(wire::read_from_slave(message)?, Frames::default())?,
+        if let Some(free_bytes) = wire::read_room(&message) {
+            linked.tell_room(free_bytes)?;
+        } else if wire::is_leaving(&message) {
+            linked.tell_leaving()?;
+        } else {
+            linked.tell(wire::read_from_slave(message)?, Frames::default())?;
         }
     }
     Err(Ended::Closed)

@@ -169,8 +169,8 @@ pub(super) fn read_from_slave(message: proto::FromSlave) -> Result<Message, Wire
             durable: Lsn(ack.durable),
         }),
         SlaveSays::Refused(refused) => Ok(Message::Refused { promised: Epoch(refused.promised) }),
-        // Not a word between replicas, but between their disks: see `read_room`.
-        SlaveSays::Room(_) => Err(WireError::UnknownKind),
+        // Not words between replicas, but between their disks and their processes: see `read_room` and `is_leaving`.
+        SlaveSays::Room(_) | SlaveSays::Leaving(_) => Err(WireError::UnknownKind),
     }
 }
 
@@ -185,6 +185,16 @@ pub(super) fn read_room(message: &proto::FromSlave) -> Option<u64> {
 /// What the disk of this slave has left, as it goes over the wire.
 pub(super) fn write_room(free_bytes: u64) -> proto::FromSlave {
     from_slave(SlaveSays::Room(proto::Room { free_bytes }))
+}
+
+/// Whether a slave says that it is about to stop.
+pub(super) fn is_leaving(message: &proto::FromSlave) -> bool {
+    matches!(message.message, Some(SlaveSays::Leaving(_)))
+}
+
+/// That this slave is about to stop, as it goes over the wire.
+pub(super) fn write_leaving() -> proto::FromSlave {
+    from_slave(SlaveSays::Leaving(proto::Leaving {}))
 }
 
 /// A slave's message as it goes over the wire.

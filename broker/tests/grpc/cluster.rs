@@ -90,9 +90,19 @@ impl Cluster {
     }
 
     pub(crate) async fn stop(&mut self, name: &'static str) {
+        self.stopping(name).await;
+    }
+
+    /// Tells a broker to stop; completes what is returned when it has.
+    pub(crate) fn stopping(&mut self, name: &str) -> impl Future<Output = ()> + Send + use<> {
         let mut broker = self.brokers.remove(name).unwrap();
         broker.tell_to_stop();
-        broker.stopped().await;
+        broker.stopped()
+    }
+
+    /// The newest configuration.
+    pub(crate) fn config(&self) -> Config {
+        self.files.read().unwrap().unwrap()
     }
 
     fn member(&self, name: &str) -> Member {

@@ -247,6 +247,9 @@ async fn brokers_of_a_queue_shard_register_outlive_the_api_server_and_hand_over_
     cluster.stop("orders-0").await;
     let config = cluster.store.read().await.unwrap().unwrap();
     assert_eq!(config.master, store_of(&second), "by the time it has stopped");
+    assert!(config.in_sync.keys().eq([&config.master]), "it left: {config:?}");
+    let role = cluster.objects.lock().unwrap().roles["orders-0"].clone();
+    assert_eq!(role, "slave", "it did not end as another master beside its successor");
     cluster.says("orders-1", "that it serves", |status| status.serving).await;
     cluster.is_labelled("orders-1", "master").await;
     cluster.start_broker("orders-0");

@@ -15,6 +15,7 @@ mod harness;
 mod held_requests;
 mod inactive;
 mod kubernetes;
+mod leave;
 mod lifecycle;
 mod peers;
 mod produce;

@@ -60,7 +60,12 @@ pub enum Input {
         seen: Epoch,
     },
     /// The master shall make a slave of the in-sync set its successor.
-    HandOver(StoreId),
+    HandOver {
+        /// The successor.
+        to: StoreId,
+        /// The master is about to stop: it is in the set no more, so that its successor does not wait for it.
+        leaves: bool,
+    },
     /// The master shall have records flushed by this policy.
     SetFlushPolicy(FlushPolicy),
     /// Time has passed: proposals of unknown fate are made again.

@@ -34,9 +34,16 @@ pub(super) struct Master {
     pub(super) begun: Option<Lsn>,
     pub(super) peers: BTreeMap<StoreId, Peer>,
     /// Who shall be master next.
-    pub(super) successor: Option<StoreId>,
+    pub(super) successor: Option<Successor>,
     /// How records shall be flushed, until that is so.
     pub(super) wish: Option<Wish>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Successor {
+    pub(super) store: StoreId,
+    /// This replica leaves the set with its mastership.
+    pub(super) leaves: bool,
 }
 
 impl Master {
@@ -128,8 +135,8 @@ impl<G: Guards> Replica<G> {
     pub(super) fn on_silent(&mut self, peer: StoreId, effects: &mut Vec<Effect>) {
         match &mut self.role {
             Role::Master(master) => {
-                if master.successor == Some(peer) && self.proposals.is_empty() {
-                    master.successor = None;
+                if self.proposals.is_empty() {
+                    master.successor.take_if(|successor| successor.store == peer);
                 }
                 // Perhaps one way of the link alone is dead: it comes back on another.
                 if let Some(link) = master.peers.get_mut(&peer).and_then(|peer| peer.link.take()) {
@@ -154,7 +161,7 @@ impl<G: Guards> Replica<G> {
         }
     }
 
-    pub(super) fn on_hand_over(&mut self, to: StoreId, effects: &mut Vec<Effect>) {
+    pub(super) fn on_hand_over(&mut self, to: StoreId, leaves: bool, effects: &mut Vec<Effect>) {
         let in_set = self.config.as_ref().is_some_and(|config| config.in_sync.contains_key(&to));
         // Where the config store does not answer, the switch would wait for it, and everybody for the switch.
         let settled = self.is_settled();
@@ -163,7 +170,7 @@ impl<G: Guards> Replica<G> {
             && in_set
             && settled
         {
-            master.successor = Some(to);
+            master.successor = Some(Successor { store: to, leaves });
             self.recount(effects);
         }
     }
@@ -227,13 +234,17 @@ impl<G: Guards> Replica<G> {
         }
     }
 
-    /// Makes the successor master once it has everything.
+    /// Makes the successor master once it has everything. A master that leaves goes out of the set by the same write. That is
+    /// safe: whatever is committed, every member of the set has, so every member of a smaller set has it too; and this
+    /// replica counts the set there was until it knows what became of the write, so it commits nothing meanwhile that its
+    /// successor lacks.
     fn hand_over(&mut self, effects: &mut Vec<Effect>) {
         let (Role::Master(master), Some(config)) = (&self.role, &self.config) else { return };
-        let Some(to) = master.successor else { return };
+        let Some(Successor { store: to, leaves }) = master.successor else { return };
         let Some(peer) = master.peers.get(&to) else { return };
         if self.commit == self.end && self.has_of(peer) == self.end && self.proposals.is_empty() {
-            let keep = config.in_sync.keys().copied().collect();
+            let stays = |store: &StoreId| !(leaves && *store == self.store);
+            let keep = config.in_sync.keys().copied().filter(stays).collect();
             let change = Change::Promote { to, session: peer.session, keep };
             self.propose(&change, effects);
         }

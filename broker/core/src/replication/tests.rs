@@ -7,6 +7,7 @@ use crate::config::{self, Change, FlushPolicy, Member};
 
 pub(super) const A: StoreId = StoreId(1);
 pub(super) const B: StoreId = StoreId(2);
+const C: StoreId = StoreId(3);
 const S: Session = Session(0);
 const LINK: Link = Link(1);
 
@@ -189,7 +190,7 @@ fn a_master_whose_successor_left_the_set_serves_again() {
     let mut a = master_with_slave();
     a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
     a.hears(Input::Flushed(Lsn(20)));
-    a.hears(Input::HandOver(B));
+    a.hears(Input::HandOver { to: B, leaves: false });
     a.hears(ack(20, 20));
     a.hears(Input::Silent(B));
     let config = a.replica.config().unwrap().clone();
@@ -204,12 +205,12 @@ fn a_switch_that_cannot_be_stored_ends_and_is_never_made_again() {
     let mut a = master_with_slave();
     a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
     a.hears(Input::Flushed(Lsn(20)));
-    a.hears(Input::HandOver(B));
+    a.hears(Input::HandOver { to: B, leaves: false });
     a.hears(ack(20, 20));
     let (id, switched) = a.proposal();
     assert_eq!(a.hears(Input::Answered(id, Answer::Unknown)), [Effect::ReadConfig]);
     assert_eq!(a.replica.serving(), Some(Epoch(1)), "it serves on");
-    a.hears(Input::HandOver(B));
+    a.hears(Input::HandOver { to: B, leaves: false });
     assert_eq!(a.replica.serving(), Some(Epoch(1)), "no other switch before the first one's fate is known");
 
     a.hears(Input::Retry);
@@ -244,11 +245,48 @@ fn a_hand_over_ends_service_and_waits_for_the_whole_log() {
     let mut a = master_with_slave();
     a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
     a.hears(Input::Flushed(Lsn(20)));
-    assert_eq!(a.hears(Input::HandOver(B)), []);
+    assert_eq!(a.hears(Input::HandOver { to: B, leaves: false }), []);
     assert_eq!(a.replica.serving(), None);
     a.hears(ack(20, 20));
     let (_, config) = a.proposal();
     assert_eq!((config.master, config.in_sync.len()), (B, 2), "never a moment with one copy");
+}
+
+#[test]
+fn a_master_that_leaves_is_out_of_the_set_of_its_successor() {
+    let mut a = master_with_slave();
+    a.hears(Input::HandOver { to: B, leaves: true });
+    let (id, config) = a.proposal();
+    assert_eq!((config.master, config.in_sync), (B, BTreeMap::from([(B, S)])));
+    assert_eq!(a.hears(Input::Answered(id, Answer::Done)), [Effect::HandedOver, Effect::Promise(Epoch(2))]);
+}
+
+#[test]
+fn a_master_that_could_not_leave_for_certain_commits_nothing_that_its_successor_lacks() {
+    let mut a = master_with_slave();
+    a.hears(Input::HandOver { to: B, leaves: true });
+    let (id, _) = a.proposal();
+    a.hears(Input::Answered(id, Answer::Unknown));
+    assert_eq!(a.replica.serving(), Some(Epoch(1)), "it serves on");
+    a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
+    assert_eq!(a.hears(Input::Flushed(Lsn(20))), []);
+    assert_eq!(a.hears(ack(20, 20)), [Effect::Committed(Lsn(20))]);
+}
+
+#[test]
+fn a_master_that_leaves_keeps_every_other_slave_in_the_set() {
+    let mut a = master_with_slave();
+    let mut config = a.replica.config().unwrap().clone();
+    config.version += 1;
+    config.in_sync.insert(C, S);
+    config.members.insert(C, Member::default());
+    a.hears(Input::Config(config));
+    let link = Link(2);
+    a.hears(Input::Greeted(link, Hello { store: C, ..hello(&[begin(1, 0)], 10) }));
+    let (received, durable) = (Lsn(10), Lsn(10));
+    a.hears(Input::Message(link, Message::Ack { epoch: Epoch(1), received, durable }));
+    a.hears(Input::HandOver { to: B, leaves: true });
+    assert_eq!(a.proposal().1.in_sync, BTreeMap::from([(B, S), (C, S)]));
 }
 
 /// B with a log of 30 bytes of which 15 are committed, told to follow A.

@@ -45,6 +45,12 @@ impl Timers {
         self.heard.insert(peer, now);
     }
 
+    /// A peer says that it is about to stop, and is taken for silent at once. If it cannot be taken out of the in-sync set just
+    /// now, that is tried again soon.
+    pub fn leaves(&mut self, peer: StoreId, now: u64) {
+        self.heard.insert(peer, (now + RETRY_MS).saturating_sub(self.silence_ms()));
+    }
+
     /// What time has brought by `now`. To be called every few tens of ms.
     pub fn tick<G: Guards>(&mut self, now: u64, replica: &Replica<G>) -> Vec<Input> {
         let mut inputs = Vec::new();
@@ -77,7 +83,11 @@ impl Timers {
 
     fn is_silent(&mut self, slave: StoreId, now: u64) -> bool {
         // From a slave that never spoke, silence begins when somebody listens.
-        now >= *self.heard.entry(slave).or_insert(now) + self.lag_ms.min(SILENCE_MS)
+        now >= *self.heard.entry(slave).or_insert(now) + self.silence_ms()
+    }
+
+    fn silence_ms(&self) -> u64 {
+        self.lag_ms.min(SILENCE_MS)
     }
 
     fn lags<G: Guards>(&mut self, slave: StoreId, now: u64, replica: &Replica<G>) -> bool {
@@ -108,6 +118,20 @@ mod tests {
         timers.heard(B, 2_000);
         assert!(!silent(&timers.tick(3_499, &a.replica)));
         assert!(silent(&timers.tick(3_500, &a.replica)));
+    }
+
+    #[test]
+    fn a_slave_that_leaves_while_a_proposal_is_under_way_is_taken_out_soon_after() {
+        let (mut timers, mut a) = (Timers::default(), master_with_slave());
+        timers.heard(B, 5_000);
+        timers.leaves(B, 5_000);
+        assert!(!silent(&timers.tick(5_499, &a.replica)));
+        assert!(silent(&timers.tick(5_500, &a.replica)));
+        a.hears(Input::Silent(B));
+        let (id, _) = a.proposal();
+        a.hears(Input::Answered(id, crate::replication::Answer::Done));
+        timers.leaves(B, 6_000);
+        assert_eq!(timers.tick(7_000, &a.replica), [], "it is out");
     }
 
     #[test]

@@ -96,7 +96,7 @@ async fn left(data: TempDir) -> (Lsn, u128) {
 /// The slave becomes master, has everything, and the logs of both are the same after that.
 async fn switch_over(master: Broker, slave: Broker) {
     master.follow();
-    master.engine.tell(News::HandOver(slave.store()));
+    master.engine.tell(News::HandOver { to: slave.store(), leaves: false });
     master.sees("a master that became slave", |view| !view.serves()).await;
     let successor = |config: &Option<Config>| config.clone().filter(|config| config.master == slave.store());
     let deposed = master.sees("another master", |view| successor(&view.config).is_some()).await;

@@ -121,6 +121,13 @@ fn a_message_without_content_is_refused() {
 }
 
 #[test]
+fn only_a_slave_that_leaves_says_so() {
+    assert!(is_leaving(&sent(&write_leaving())));
+    assert!(!is_leaving(&sent(&write_room(0))) && !is_leaving(&proto::FromSlave { message: None }));
+    assert_eq!(read_from_slave(write_leaving()), Err(WireError::UnknownKind), "no word between replicas");
+}
+
+#[test]
 fn a_slave_introduces_itself_once() {
     assert_eq!(read_from_slave(hello(|_| {})), Err(WireError::SecondHello));
 }
@@ -254,6 +261,7 @@ fn replicas_speak_with_the_bytes_of_their_release() {
     let mut lines = vec![hex(&greeting(&[(1, 0), (3, 50)]).write())];
     lines.extend(slave_says().iter().map(|message| hex(&write_from_slave(message).unwrap())));
     lines.push(hex(&write_room(1 << 30)));
+    lines.push(hex(&write_leaving()));
     lines.extend(
         master_says().into_iter().map(|(message, frames)| hex(&write_from_master(&message, frames).unwrap())),
     );
@@ -275,6 +283,7 @@ fn what_replicas_of_a_released_version_say_is_understood() {
         assert_eq!(read_from_slave(read(line())), Ok(message));
     }
     assert_eq!(read_room(&read(line())), Some(1 << 30));
+    assert!(is_leaving(&read(line())));
     for message in master_says() {
         assert_eq!(read_from_master(read(line())), Ok(message));
     }
