@@ -93,9 +93,8 @@ fn a_broker_knows_where_its_peers_find_it_and_by_which_name_it_is_known() {
         "replication": { "rejoinLag": "1Mi" },
         "failover": { "mode": "Manual" },
     });
-    let children = Children::of(&queue(&spec), "broker:1", "c1");
+    let children = Children::of(&queue(&spec), "broker:1");
     let template = children.stateful_set.spec.unwrap().template;
-    assert_eq!(template.metadata.unwrap().annotations.unwrap()[CERTIFICATE_ANNOTATION], "c1");
     let pod = template.spec.unwrap();
     let env = pod.containers[0].env.clone().unwrap();
     let at = |name: &str| env.iter().position(|variable| variable.name == name).unwrap();

@@ -9,7 +9,7 @@ use crate::plan::tests::scene;
 #[test]
 fn what_the_api_server_filled_in_is_no_difference() {
     let children =
-        Children::of(&scene::queue(&json!({ "resources": { "limits": { "cpu": "1000m" } } })), "b:1", "c");
+        Children::of(&scene::queue(&json!({ "resources": { "limits": { "cpu": "1000m" } } })), "b:1");
     let wanted = serde_json::to_value(&children.stateful_set).unwrap();
     let mut there = wanted.clone();
     there["metadata"]["uid"] = json!("1");
