@@ -30,6 +30,8 @@ pub(super) async fn observe(context: &Context, key: &QueueKey) -> Result<Option<
     let labels =
         selector(&queue).iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",");
     let secret = certificate_secret(&queue);
+    // Before the configuration is read: brokers that know a newer one than it would be taken for proof that it went back.
+    let found = context.board.of(key);
     let (existing, shard, pods, volumes, certificate) = tokio::try_join!(
         reader.existing(&queue),
         reader.get::<QueueShard>(&key.name),
@@ -38,7 +40,6 @@ pub(super) async fn observe(context: &Context, key: &QueueKey) -> Result<Option<
         reader.get::<Secret>(&secret),
     )?;
     let nodes = reader.nodes(&pods).await?;
-    let found = context.board.of(key);
     Ok(Some(Observed {
         queue,
         existing,
