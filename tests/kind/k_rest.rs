@@ -16,7 +16,7 @@ use crate::wait::{DEADLINE, Looked, wait};
 /// Longer than every interval at which something is looked at again.
 const AT_REST: Duration = Duration::from_secs(30);
 /// Nothing is written for so long: what followed from the start is done. A pod counts as available ten seconds after it is
-/// ready, and the StatefulSet says so then.
+/// ready, and the `StatefulSet` says so then.
 const SETTLED: Duration = Duration::from_secs(20);
 const BETWEEN: Duration = Duration::from_secs(2);
 
