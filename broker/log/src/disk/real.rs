@@ -76,9 +76,11 @@ impl Disk for StdDisk {
 
     fn space(&self, dir: &Path) -> io::Result<DiskSpace> {
         let stat = rustix::fs::statvfs(dir)?;
+        let usable = stat.f_blocks.saturating_sub(stat.f_bfree).saturating_add(stat.f_bavail);
         Ok(DiskSpace {
             available: stat.f_bavail.saturating_mul(stat.f_frsize),
-            total: stat.f_blocks.saturating_mul(stat.f_frsize),
+            // What others have reserved, or no quota gives, could never be had: a disk would seem fuller than it is.
+            total: usable.saturating_mul(stat.f_frsize),
         })
     }
 
