@@ -95,7 +95,7 @@ demo: kind-up ## Show a failover on Kubernetes: a queue under load, its master k
 crds: tools-rust ## Write the CRDs into crds/ and into the chart, from the types in operator/core
 	@cargo run --quiet --locked -p rq-operator-core --bin crds
 
-chart: ## Lint and render the chart of the operator; no part of `make test`, because building helm takes minutes where it is missing
+chart: ## Lint and render the chart of the operator
 	@tests/kind/chart.sh
 
 audit: tools-rust ## Check licences, sources and advisories of the dependencies (needs cargo-deny)

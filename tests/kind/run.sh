@@ -31,6 +31,8 @@ few() {
         LEFT_OUT+=("${WITH_IMAGE[@]}")
     fi
     make -C "$KIND_TESTS/../.." --no-print-directory kind-up
+    # helm is there now: the operator was installed with it.
+    stage "chart" "$KIND_TESTS/chart.sh"
     tests "${chosen[@]}" "$TIMES"
     echo "NOT RUN by make test: ${LEFT_OUT[*]}; make e2e runs them"
 }
