@@ -28,6 +28,8 @@ pub(crate) struct Bounds {
     /// Messages of a link may overtake each other.
     pub(crate) overtaking: bool,
     pub(crate) consuming: bool,
+    /// A master that hands over may leave the set with that.
+    pub(crate) leaving: bool,
     pub(crate) mode: FlushMode,
 }
 
@@ -47,6 +49,7 @@ const FAULTLESS: Bounds = Bounds {
     under_way: 1,
     overtaking: false,
     consuming: false,
+    leaving: false,
     mode: FlushMode::Sync,
 };
 
@@ -404,7 +407,10 @@ impl<G: Guards> Cluster<G> {
             steps.push(Step::Retry(who));
             if replica.leading().is_some() {
                 steps.push(Step::Silent(who));
-                steps.extend([false, true].map(|leaves| Step::HandOver(who, leaves)));
+                steps.push(Step::HandOver(who, false));
+                if bounds.leaving {
+                    steps.push(Step::HandOver(who, true));
+                }
             } else if replica.config().is_some() {
                 steps.push(Step::TakeOver(who));
             }

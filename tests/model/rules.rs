@@ -111,6 +111,7 @@ const SMALL: Bounds = Bounds {
     under_way: 1,
     overtaking: false,
     consuming: false,
+    leaving: false,
     mode: FlushMode::Sync,
 };
 const KILLED: Bounds = Bounds { kills: 1, ..SMALL };
@@ -131,6 +132,7 @@ fn with_all_rules_nothing_is_lost() {
         ("a lost disk", Bounds { disk_losses: 1, ..SMALL }),
         ("stale reads", Bounds { stale_reads: true, ..KILLED }),
         ("messages overtake", Bounds { overtaking: true, messages: 2, log: 4, under_way: 2, ..SMALL }),
+        ("a master leaves", Bounds { leaving: true, ..SMALL }),
         ("consuming", Bounds { consuming: true, log: 4, ..SMALL }),
     ];
     let states = if std::env::var_os("RQ_SOAK").is_some() { STATES * SOAK } else { STATES };

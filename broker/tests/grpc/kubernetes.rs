@@ -242,7 +242,11 @@ async fn brokers_of_a_queue_shard_register_outlive_the_api_server_and_hand_over_
     let follows = |status: &ReplicaStatus| status.phase() == Phase::Following && status.config.is_some();
     let second = cluster.says("orders-1", "that it follows", follows).await;
     cluster.objects.lock().unwrap().away = false;
-    cluster.in_sync("orders-0").await;
+    // It has left, which could not be written before, and comes back.
+    let came_back = |status: &ReplicaStatus| {
+        status.config.as_ref().is_some_and(|now| now.version >= config.version + 2 && now.in_sync.len() == 2)
+    };
+    cluster.says("orders-0", "that the other one has come back", came_back).await;
 
     cluster.stop("orders-0").await;
     let config = cluster.store.read().await.unwrap().unwrap();
