@@ -80,7 +80,8 @@ pub enum FailoverMode {
     /// A slave of the in-sync set is promoted as soon as the master is lost.
     #[default]
     Automatic,
-    /// Only `kubectl rq promote` promotes; brokers do not promote themselves either.
+    /// Nobody takes over by itself: `kubectl rq promote` has a master that lives hand over, and from one that is gone a slave takes
+    /// over once the mode is Automatic again.
     Manual,
 }
 
