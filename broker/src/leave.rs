@@ -1,6 +1,6 @@
 //! A broker that is told to stop leaves its shard first, while clients are still served. A slave says so to its master, a
 //! master hands over: either is out of the in-sync set by one compare-and-set, so that nobody waits for it in vain, and
-//! clients notice a stop as little as a promotion by hand.
+//! clients notice a stop as little as a promotion by hand. Where all replicas are to stop, none leaves.
 
 use std::time::Duration;
 
@@ -11,26 +11,56 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
 use crate::engine::cluster::{News, ReplicaView};
+use crate::shutdown::Stop;
 
 /// How long it may take. After that the broker stops all the same, and its slave takes over as from one that died.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(5);
 /// How soon it is looked at again: a switch may be given up meanwhile, or its slave be gone.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Completes `stopping` once `leaving` is and this replica is out of the in-sync set, if that was to be had in time. The
-/// follower must end soon after `leaving`: it follows nobody after that, also not the successor of a master.
+/// What the broker was told.
+#[derive(Clone, Default)]
+pub(crate) struct Told {
+    /// To stop, in one way or the other.
+    pub(crate) to_stop: CancellationToken,
+    with_all: CancellationToken,
+}
+
+impl Told {
+    pub(crate) fn stop(&self, how: Stop) {
+        if how == Stop::WithAll {
+            self.with_all.cancel();
+        }
+        self.to_stop.cancel();
+    }
+}
+
+/// Completes `stopping` once the broker is told to stop and this replica is out of the in-sync set, if it is to leave that
+/// and can in time. The follower must end soon after `parting`: it follows nobody after that, also not the successor of a
+/// master.
 pub(crate) async fn leave(
     engine: Engine,
     follower: Option<JoinHandle<()>>,
-    leaving: CancellationToken,
+    parting: CancellationToken,
+    told: Told,
     stopping: CancellationToken,
 ) -> Result<(), JoinError> {
-    leaving.cancelled().await;
+    told.to_stop.cancelled().await;
+    let leaves = !told.with_all.is_cancelled();
     let followed = match follower {
-        Some(follower) => follower.await,
+        Some(follower) if leaves => {
+            parting.cancel();
+            follower.await
+        }
+        Some(follower) => {
+            follower.abort();
+            Ok(())
+        }
         None => Ok(()),
     };
-    hand_over(&engine).await;
+    if leaves {
+        hand_over(&engine).await;
+    }
     stopping.cancel();
     followed
 }

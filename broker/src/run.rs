@@ -21,10 +21,12 @@ use crate::grpc::replica::ReplicaOptions;
 use crate::grpc::server::{ClusterServices, Ports};
 use crate::grpc::{Gateway, server};
 use crate::http::{self, Pages};
+use crate::leave::Told;
 use crate::membership::{Joined, Store};
 use crate::metrics::{EngineFigures, Metrics};
 use crate::peer::{PeerLinks, PeerTlsError};
 use crate::scrub::mend::mend_closed;
+use crate::shutdown::Stop;
 use crate::{config_store, data_directory, leave, pod_role, replication, scrub};
 
 /// Pages that are not served so long after the stop are cut off.
@@ -83,27 +85,24 @@ pub enum RunError {
     Task(#[from] tokio::task::JoinError),
 }
 
-/// Runs a broker until `shutdown` completes: then it leaves its shard, takes no new work, answers open polls,
+/// Runs a broker until `shutdown` completes: then it leaves its shard if it stops alone, takes no new work, answers open polls,
 /// closes connections and the log.
 pub async fn run(
     config: Config,
     listeners: Listeners,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    shutdown: impl Future<Output = Stop> + Send + 'static,
 ) -> Result<(), RunError> {
     crate::open_files::raise_limit();
-    let leaving = CancellationToken::new();
+    let told = Told::default();
     let stopped = CancellationToken::new();
-    let pages = Pages::new(leaving.clone());
+    let pages = Pages::new(told.to_stop.clone());
     let http = tokio::spawn(http::serve(listeners.http, pages.clone(), stopped.clone().cancelled_owned()));
     let watch = tokio::spawn({
-        let leaving = leaving.clone();
-        async move {
-            shutdown.await;
-            leaving.cancel();
-        }
+        let told = told.clone();
+        async move { told.stop(shutdown.await) }
     });
 
-    let served = serve(&config, listeners.clients, listeners.peers, &pages, &leaving).await;
+    let served = serve(&config, listeners.clients, listeners.peers, &pages, &told).await;
     watch.abort();
     stopped.cancel();
     // A half-sent request must not hold up the stop.
@@ -118,7 +117,7 @@ async fn serve(
     listener: TcpListener,
     peers: Option<TcpListener>,
     pages: &Pages,
-    leaving: &CancellationToken,
+    told: &Told,
 ) -> Result<(), RunError> {
     let limits = &config.limits;
     let stop_timeout = limits.stop_timeout;
@@ -127,15 +126,15 @@ async fn serve(
     let store = Store::of(config).await?;
     let Joined { engine, kept } = tokio::select! {
         started = start(config, &store, &links, session) => started?,
-        () = overdue(leaving, stop_timeout.duration()) => {
+        () = overdue(&told.to_stop, stop_timeout.duration()) => {
             return Err(RunError::NotStopped { doing: "its start", within: stop_timeout });
         }
     };
-    let stopping = &CancellationToken::new();
+    let (parting, stopping) = (CancellationToken::new(), &CancellationToken::new());
     let replicates = config.is_member();
     let follower =
-        replicates.then(|| replication::start_follower(engine.clone(), links.clone(), leaving.clone()));
-    let left = tokio::spawn(leave::leave(engine.clone(), follower, leaving.clone(), stopping.clone()));
+        replicates.then(|| replication::start_follower(engine.clone(), links.clone(), parting.clone()));
+    let left = tokio::spawn(leave::leave(engine.clone(), follower, parting, told.clone(), stopping.clone()));
     let labelled = store.show_role(&config.name, &engine);
     let clients = Arc::new(Clients::default());
     let figures = EngineFigures { engine: engine.clone(), clients: Arc::clone(&clients) };
@@ -174,7 +173,7 @@ async fn serve(
         }
         missing = data_directory::gone(&config.data) => return Err(RunError::DataGone(missing)),
     };
-    leaving.cancel();
+    told.to_stop.cancel();
     left.await??;
     scrub.await?;
     if tokio::time::timeout(patience, engine.stop()).await.is_err() {

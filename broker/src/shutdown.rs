@@ -2,6 +2,16 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// How a broker stops.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// The other replicas go on without it: it leaves its shard first. SIGTERM.
+    Alone,
+    /// The other replicas are told to stop too, so it leaves the in-sync set as it is: whatever becomes of one copy
+    /// meanwhile, each of the others may still lead. SIGINT, as Ctrl-C sends it to all that was started together.
+    WithAll,
+}
+
 /// SIGTERM and SIGINT, listened for.
 #[derive(Debug)]
 pub struct Signals {
@@ -17,23 +27,24 @@ impl Signals {
 
     /// Completes on the first signal. The next one ends the process as a crash would, which loses nothing that was
     /// acknowledged.
-    pub async fn requested(mut self) {
-        let name = self.next().await;
+    pub async fn requested(mut self) -> Stop {
+        let (name, stop) = self.next().await;
         tracing::info!(signal = name, "told to stop");
         tokio::spawn(async move {
-            let name = self.next().await;
+            let (name, _) = self.next().await;
             tracing::warn!(
                 signal = name,
                 "told to stop again: ending at once, the next start recovers the log"
             );
             std::process::exit(EXIT_AT_ONCE);
         });
+        stop
     }
 
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> (&'static str, Stop) {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => ("SIGTERM", Stop::Alone),
+            _ = self.interrupt.recv() => ("SIGINT", Stop::WithAll),
         }
     }
 }

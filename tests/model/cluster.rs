@@ -12,6 +12,7 @@ pub(crate) type Who = usize;
 
 /// How far the model goes.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each says whether something may happen, whatever else may")]
 pub(crate) struct Bounds {
     pub(crate) messages: u8,
     /// Changes of the configuration.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rq_broker::config::Config;
+use rq_broker::shutdown::Stop;
 use rq_broker::{Listeners, RunError, run};
 use rq_proto::rocketmq as pb;
 use rq_proto::rocketmq::messaging_service_client::MessagingServiceClient;
@@ -55,7 +56,10 @@ impl Broker {
         let peers = listeners.peers.as_ref().map(|listener| listener.local_addr().unwrap());
         let (address, http) = (listeners.clients.local_addr().unwrap(), listeners.http.local_addr().unwrap());
         let (shutdown, told) = oneshot::channel::<()>();
-        let running = tokio::spawn(run(config, listeners, async { drop(told.await) }));
+        let running = tokio::spawn(run(config, listeners, async {
+            drop(told.await);
+            Stop::Alone
+        }));
         Self { address, http, peers, shutdown: Some(shutdown), running, data }
     }
 

@@ -66,6 +66,12 @@ impl Process {
         self.signal(Signal::CONT)
     }
 
+    /// Asks a broker to end in order with all the others, so that it leaves the in-sync set as it is, and wakes it for that.
+    pub(super) fn end_with_all(self) -> Result<(), LocalError> {
+        self.signal(Signal::INT)?;
+        self.signal(Signal::CONT)
+    }
+
     /// Whether it is gone before this moment.
     pub(super) async fn gone_by(self, deadline: Instant) -> bool {
         while self.state().is_some() {

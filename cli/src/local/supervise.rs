@@ -123,7 +123,7 @@ pub(super) async fn end_leftovers(file: Option<&ClusterFile>) -> Result<(), Loca
     let replicas = file.into_iter().flat_map(|file| &file.replicas);
     let left: Vec<Process> = replicas.filter_map(|replica| replica.process).collect();
     for process in &left {
-        process.terminate()?;
+        process.end_with_all()?;
     }
     let deadline = Instant::now() + STOP_PATIENCE;
     for process in left {
@@ -280,7 +280,7 @@ impl Supervisor {
                 if since.elapsed() >= STOP_PATIENCE {
                     process.signal(Signal::KILL)?;
                 } else if !told.contains(&process) {
-                    process.terminate()?;
+                    process.end_with_all()?;
                     told.push(process);
                 }
             }
