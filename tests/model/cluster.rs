@@ -12,7 +12,6 @@ pub(crate) type Who = usize;
 
 /// How far the model goes.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one thing more that can happen")]
 #[allow(clippy::struct_excessive_bools, reason = "each says whether something may happen, whatever else may")]
 pub(crate) struct Bounds {
     pub(crate) messages: u8,
