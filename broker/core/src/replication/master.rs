@@ -242,7 +242,9 @@ impl<G: Guards> Replica<G> {
         let (Role::Master(master), Some(config)) = (&self.role, &self.config) else { return };
         let Some(Successor { store: to, leaves }) = master.successor else { return };
         let Some(peer) = master.peers.get(&to) else { return };
-        if self.commit == self.end && self.has_of(peer) == self.end && self.proposals.is_empty() {
+        // Alone in the set, a successor in Async must not lose with its machine what only this disk has flushed.
+        let has = if leaves { peer.durable } else { self.has_of(peer) };
+        if self.commit == self.end && has == self.end && self.proposals.is_empty() {
             let stays = |store: &StoreId| !(leaves && *store == self.store);
             let keep = config.in_sync.keys().copied().filter(stays).collect();
             let change = Change::Promote { to, session: peer.session, keep };

@@ -545,3 +545,16 @@ fn in_async_mode_two_copies_count_when_written_and_one_when_flushed() {
     assert_eq!(a.hears(Input::Appended { end: Lsn(30), begins: vec![] }), []);
     assert_eq!(a.hears(Input::Flushed(Lsn(30))).first(), Some(&Effect::Committed(Lsn(30))));
 }
+
+#[test]
+fn a_master_that_leaves_in_async_waits_until_its_successor_has_flushed() {
+    let mut a = master_with_slave();
+    let config = Config { version: 9, flush_mode: FlushMode::Async, ..a.replica.config().unwrap().clone() };
+    a.hears(Input::Config(config));
+    a.hears(Input::FlushMode(FlushMode::Async));
+    a.hears(Input::Appended { end: Lsn(20), begins: vec![] });
+    assert_eq!(a.hears(ack(20, 10)), [Effect::Committed(Lsn(20))]);
+    assert_eq!(a.hears(Input::HandOver { to: B, leaves: true }), [], "its machine may lose power");
+    a.hears(ack(20, 20));
+    assert_eq!(a.proposal().1.in_sync, BTreeMap::from([(B, S)]));
+}
