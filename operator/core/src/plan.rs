@@ -168,7 +168,8 @@ fn wait(view: &View<'_>, actions: &[Action], rollout: &Rollout) -> Duration {
     if !actions.is_empty() || matches!(rollout, Rollout::Rolling { .. }) || loss::is_asked(view) {
         return BUSY;
     }
-    let at_rest = matches!(view.shard, Shard::Formed(_)) && !matches!(rollout, Rollout::Waiting { .. });
+    let waits = matches!(rollout, Rollout::Waiting { .. } | Rollout::Taken(_));
+    let at_rest = matches!(view.shard, Shard::Formed(_)) && !waits;
     if at_rest { AT_REST } else { WAITING }
 }
 
@@ -191,6 +192,11 @@ fn actions(view: &View<'_>, notes: &mut Vec<Note>) -> (Vec<Action>, Rollout) {
     actions.extend(rebuilt);
     let applies = children::applies(view);
     actions.extend(applies.before);
+    if let Some(taken) = applies.taken {
+        // The brokers that may be there go on; nothing is changed that would have to be finished.
+        actions.extend(accepted);
+        return (actions, Rollout::Taken(taken));
+    }
     actions.extend(made.into_iter().chain(own_first));
     let mut busy =
         applies.stateful_set.is_some().then(|| Busy::Acting("the pods' template changes".to_owned()));
