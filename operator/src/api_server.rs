@@ -124,7 +124,7 @@ impl World {
         }
         let items: Vec<&Value> =
             self.objects.keys().filter(of_collection).map(|key| &self.objects[key]).collect();
-        let is_collection = ["pods", "persistentvolumeclaims"].iter().any(|plural| path.ends_with(plural));
+        let is_collection = ["/pods", "/persistentvolumeclaims"].iter().any(|plural| path.ends_with(plural));
         if items.is_empty() && !is_collection {
             Err(NOT_FOUND)
         } else {

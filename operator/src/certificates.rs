@@ -14,12 +14,13 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
-use rq_operator_core::children::{authority_secret, certificate_secret, peer_name, selector};
+use rq_operator_core::children::{
+    MANAGED_BY_LABEL, MANAGER, authority_secret, certificate_secret, is_ours, peer_name, selector,
+};
 use rq_operator_core::observed::CertificateSeen;
 use rq_operator_core::queue::ReliableQueue;
 use thiserror::Error;
 
-use crate::FIELD_MANAGER;
 use crate::key::QueueKey;
 
 /// Files of both Secrets, as pods mount them.
@@ -43,6 +44,9 @@ pub(crate) enum CertificateError {
     /// Not even a new one.
     #[error("a certificate could not be made: {0}")]
     Made(#[from] rcgen::Error),
+    /// A Secret of somebody else has the name.
+    #[error("the Secret {0} is not of this queue: rename or delete it, or make the queue by another name")]
+    NameTaken(String),
     /// It could not be read or written.
     #[error("the certificates of the queue: {0}")]
     Api(#[from] kube::Error),
@@ -56,7 +60,8 @@ struct Pair {
 }
 
 /// What is known of the certificate in this Secret; none if it is not one of ours.
-pub(crate) fn seen(secret: &Secret) -> Option<CertificateSeen> {
+pub(crate) fn seen(queue: &ReliableQueue, secret: &Secret) -> Option<CertificateSeen> {
+    let secret = Some(secret).filter(|secret| is_ours(queue, *secret))?;
     let certificate = &secret.data.as_ref()?.get(CERTIFICATE_FILE)?.0;
     let time = |name: &str| secret.annotations().get(name)?.parse::<Timestamp>().ok().map(Time);
     Some(CertificateSeen {
@@ -67,10 +72,12 @@ pub(crate) fn seen(secret: &Secret) -> Option<CertificateSeen> {
 }
 
 /// Makes a new certificate for the brokers of a queue, by its authority, which is made too if there is none that can be used.
+/// Nothing is written where a Secret of somebody else has one of the names.
 pub(crate) async fn issue(client: Client, queue: &ReliableQueue) -> Result<(), CertificateError> {
     let secrets = Api::<Secret>::namespaced(client, &queue.namespace().unwrap_or_default());
     let now = Timestamp::now();
-    let kept = secrets.get_opt(&authority_secret(queue)).await?;
+    let kept = ours(&secrets, queue, &authority_secret(queue)).await?;
+    ours(&secrets, queue, &certificate_secret(queue)).await?;
     let usable = kept.as_ref().and_then(pair).filter(|pair| issuer(pair).is_ok());
     let authority = if let Some(authority) = usable {
         authority
@@ -85,8 +92,20 @@ pub(crate) async fn issue(client: Client, queue: &ReliableQueue) -> Result<(), C
     apply(&secrets, &secret(queue, certificate_secret(queue), &leaf, Some(&authority), holds)).await
 }
 
+/// The Secret of this name, if there is one.
+async fn ours(
+    secrets: &Api<Secret>,
+    queue: &ReliableQueue,
+    name: &str,
+) -> Result<Option<Secret>, CertificateError> {
+    match secrets.get_opt(name).await? {
+        Some(secret) if !is_ours(queue, &secret) => Err(CertificateError::NameTaken(name.to_owned())),
+        there => Ok(there),
+    }
+}
+
 async fn apply(secrets: &Api<Secret>, secret: &Secret) -> Result<(), CertificateError> {
-    let force = PatchParams::apply(FIELD_MANAGER).force();
+    let force = PatchParams::apply(MANAGER).force();
     secrets.patch(&secret.name_any(), &force, &Patch::Apply(secret)).await?;
     Ok(())
 }
@@ -102,7 +121,7 @@ fn secret(
     let mut data = BTreeMap::from([file(CERTIFICATE_FILE, &pair.certificate), file(KEY_FILE, &pair.key)]);
     data.extend(authority.map(|authority| file(AUTHORITY_FILE, &authority.certificate)));
     let mut labels = selector(queue);
-    labels.insert("app.kubernetes.io/managed-by".to_owned(), FIELD_MANAGER.to_owned());
+    labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned());
     let times = |(from, until): (Timestamp, Timestamp)| {
         BTreeMap::from([(NOT_BEFORE.to_owned(), from.to_string()), (NOT_AFTER.to_owned(), until.to_string())])
     };
@@ -208,12 +227,31 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_seen_of_a_certificate_changes_with_it() {
-        let of_first = seen(&certificate()).unwrap();
-        assert_ne!(of_first.revision, seen(&certificate()).unwrap().revision);
+        let of_first = seen(&queue(), &certificate()).unwrap();
+        assert_ne!(of_first.revision, seen(&queue(), &certificate()).unwrap().revision);
         assert_eq!(of_first.not_after.0.as_second() - of_first.not_before.0.as_second(), 90 * 24 * 3_600);
         let mut without_times = certificate();
         without_times.metadata.annotations = None;
-        assert_eq!(seen(&without_times), None, "none of ours");
+        assert_eq!(seen(&queue(), &without_times), None, "none of ours");
         assert_eq!(certificate().metadata.owner_references.map(|owners| owners.len()), Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_secret_of_somebody_else_is_neither_believed_nor_written_over() {
+        for name in [authority_secret(&queue()), certificate_secret(&queue())] {
+            let server = crate::api_server::ApiServer::default();
+            let mut foreign = certificate();
+            foreign.metadata.name = Some(name.clone());
+            foreign.metadata.labels = None;
+            foreign.metadata.owner_references = None;
+            assert_eq!(seen(&queue(), &foreign), None);
+            server.put(&foreign);
+            let issued = issue(server.client(), &queue()).await;
+            assert!(
+                matches!(&issued, Err(CertificateError::NameTaken(taken)) if *taken == name),
+                "{issued:?}"
+            );
+            assert_eq!(server.writes(), Vec::<String>::new());
+        }
     }
 }

@@ -7,6 +7,7 @@ mod decide;
 mod failover;
 mod identity;
 mod index;
+mod newest;
 mod news;
 mod pods;
 mod prober;
@@ -25,6 +26,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use self::board::{Board, Findings};
 use self::index::{Index, Surroundings};
+pub(crate) use self::pods::is_off;
 pub(crate) use self::pulse::Pulse;
 use self::queue::QueueWatch;
 pub(crate) use self::watches::WATCH_SECONDS;

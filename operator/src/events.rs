@@ -12,10 +12,9 @@ use k8s_openapi::api::events::v1::{Event, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, Resource as _, ResourceExt as _};
+use rq_operator_core::children::MANAGER;
 use rq_operator_core::plan::Note;
 use rq_operator_core::queue::ReliableQueue;
-
-use crate::FIELD_MANAGER;
 
 /// The same note within so long is the same event again.
 const SERIES: Duration = Duration::from_mins(6);
@@ -122,7 +121,7 @@ impl Teller {
             action: Some(note.action),
             note: Some(text),
             event_time: Some(MicroTime(Timestamp::now())),
-            reporting_controller: Some(format!("reliablequeue.dev/{FIELD_MANAGER}")),
+            reporting_controller: Some(format!("reliablequeue.dev/{MANAGER}")),
             reporting_instance: Some(self.instance.clone()),
             regarding: Some(regarding),
             ..Event::default()

@@ -8,25 +8,18 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use kube::Client;
 use tokio::net::TcpListener;
 
-use crate::detector::{Pulse, WATCH_SECONDS};
+use crate::detector::Pulse;
 use crate::metrics::Metrics;
 
-/// Watches may say nothing for so long though all is well and nothing happens; after that the API server is asked.
-const SILENT_WATCH: Duration = Duration::from_secs(2 * WATCH_SECONDS as u64 + 5);
-/// The loop of the detector turns every second.
-const STILL_LOOP: Duration = Duration::from_secs(30);
-/// The API server has so long to say which version it is.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The loop of the detector turns every second, and the task of each watch every five.
+const STILL: Duration = Duration::from_secs(30);
 const TEXT_FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the pages show.
 #[derive(Clone)]
 pub(crate) struct Pages {
-    /// The API server is asked by it.
-    pub(crate) client: Client,
     /// Whether the detector lives.
     pub(crate) pulse: Arc<Pulse>,
     /// What is counted.
@@ -61,17 +54,18 @@ async fn metrics(State(pages): State<Pages>) -> Response {
 }
 
 async fn live(State(pages): State<Pages>) -> Response {
-    if pages.pulse.turned() > STILL_LOOP {
-        return refuse("the failure detector hangs\n");
-    }
-    if pages.pulse.watches().into_iter().all(|(_, ago)| ago < SILENT_WATCH) {
-        return "alive\n".into_response();
-    }
-    match tokio::time::timeout(PATIENCE, pages.client.apiserver_version()).await {
-        // Each watch begins anew every some seconds, if it can.
-        Ok(Ok(_)) => refuse("a watch says nothing although the API server answers\n"),
-        // No restart brings the API server back, and what is known now would be forgotten.
-        Ok(Err(_)) | Err(_) => "alive, and waits for the API server\n".into_response(),
+    hangs(pages.pulse.turned(), &pages.pulse.watches()).map_or_else(|| "alive\n".into_response(), refuse)
+}
+
+/// What hangs, since these turned. That nothing happens, and that the API server is away, is nothing that a restart mends:
+/// what is known now would be forgotten.
+fn hangs(turned: Duration, watches: &[(&'static str, Duration)]) -> Option<&'static str> {
+    if turned > STILL {
+        Some("the failure detector hangs\n")
+    } else if watches.iter().any(|(_, turned)| *turned > STILL) {
+        Some("a watch of the failure detector hangs\n")
+    } else {
+        None
     }
 }
 
@@ -81,4 +75,18 @@ async fn ready(State(pages): State<Pages>) -> Response {
 
 fn refuse(why: &'static str) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_does_not_turn_hangs() {
+        let (now, long) = (Duration::from_secs(5), STILL + Duration::from_secs(1));
+        assert_eq!(hangs(now, &[]), None, "it begins");
+        assert_eq!(hangs(now, &[("pods", now), ("nodes", now)]), None);
+        assert!(hangs(long, &[("pods", now)]).is_some());
+        assert!(hangs(now, &[("pods", long), ("nodes", now)]).is_some());
+    }
 }

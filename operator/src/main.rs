@@ -37,9 +37,6 @@ use crate::events::Teller;
 use crate::http::Pages;
 use crate::metrics::Metrics;
 
-/// What the operator writes is its own under this name.
-const FIELD_MANAGER: &str = "reliablequeue-operator";
-
 fn main() -> ExitCode {
     let args = Args::parse();
     let served = Runtime::new().context("the asynchronous runtime did not start").and_then(|runtime| {
@@ -88,8 +85,9 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         board,
         metrics: metrics.clone(),
         teller,
+        losses: reconcile::Losses::default(),
     };
-    let pages = Pages { client: client.clone(), pulse, metrics };
+    let pages = Pages { pulse, metrics };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pod = args.pod_name, "the operator started");
     tokio::select! {
         () = detector.run() => {}

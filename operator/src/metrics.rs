@@ -107,7 +107,7 @@ impl Metrics {
         registry.register("writes", "Writes to the API server by what was written", metrics.writes.clone());
         registry.register_with_unit(
             "watch_age",
-            "Since a watch of the failure detector said something",
+            "Since the task of a watch of the failure detector turned",
             Unit::Seconds,
             metrics.watch_age.clone(),
         );
@@ -147,7 +147,7 @@ impl Metrics {
         self.writes.get_or_create(&WriteLabel { what }).inc();
     }
 
-    /// A watch said something so long ago.
+    /// The task of a watch turned so long ago.
     pub(crate) fn watched(&self, kind: &'static str, ago: Duration) {
         self.watch_age
             .get_or_create(&KindLabel { kind })

@@ -9,7 +9,7 @@ use kube::api::Api;
 use kube::{Client, ResourceExt as _};
 use rq_core::config::{FlushMode, FlushPolicy};
 use rq_core::ids::StoreId;
-use rq_operator_core::children::{PEER_PORT, certificate_secret, peer_name};
+use rq_operator_core::children::{PEER_PORT, certificate_secret, is_ours, peer_name};
 use rq_operator_core::queue::ReliableQueue;
 use rq_proto::reliablequeue as pb;
 use rq_proto::reliablequeue::admin_client::AdminClient;
@@ -64,8 +64,9 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// From the Secret of a queue; none if something is missing there.
+    /// From the Secret of a queue; none if something is missing there, or somebody else made it.
     pub(crate) fn read(secret: &Secret, queue: &ReliableQueue) -> Option<Self> {
+        let secret = Some(secret).filter(|secret| is_ours(queue, *secret))?;
         let file = |name: &str| Some(secret.data.as_ref()?.get(name)?.0.clone());
         Some(Self {
             authority: file(AUTHORITY_FILE)?,

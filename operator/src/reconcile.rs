@@ -2,6 +2,7 @@
 //! in the one replica of the operator that holds the lease. What it decides is pure ([`rq_operator_core::plan`]).
 
 mod execute;
+mod losses;
 mod observe;
 mod report;
 mod triggers;
@@ -20,6 +21,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::losses::Losses;
 use crate::certificates::CertificateError;
 use crate::clock::Clock;
 use crate::detector::Board;
@@ -53,6 +55,8 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     /// Tells people.
     pub(crate) teller: Teller,
+    /// Which configurations it has found lost.
+    pub(crate) losses: Losses,
 }
 
 /// A step failed. The next look begins anew.
@@ -94,6 +98,7 @@ pub(crate) async fn run(
         }
         tracing::info!("this replica carries out changes");
         context.metrics.leader.set(1);
+        context.losses.forget_all();
         tokio::select! {
             () = control(context.clone()) => {}
             // What is under way is dropped: another replica may be at it.
@@ -150,10 +155,12 @@ async fn look(queue: &ReliableQueue, context: &Context) -> Result<Action, Error>
     let (key, began) = (QueueKey::from(queue), Instant::now());
     context.metrics.reconciles.get_or_create(&(&key).into()).inc();
     let steps = async {
-        let Some(observed) = Box::pin(observe::observe(context, &key)).await? else {
+        let Some((observed, heard)) = Box::pin(observe::observe(context, &key)).await? else {
+            context.losses.forget(&key);
             return Ok(Action::await_change());
         };
-        let plan = plan(&observed, &context.release);
+        let mut plan = plan(&observed, &context.release);
+        context.losses.hold_back(&key, &observed, &heard, &mut plan);
         let executed = execute::execute(context, &observed, &plan.actions).await;
         // What is seen is reported also where an action failed.
         report::report(context, &observed, &plan).await?;

@@ -110,16 +110,18 @@ pub fn first(seen: &[Seen], min_in_sync: u8) -> Result<First, Trouble> {
     Ok(First::Form(Config::form(master, session, members, min_in_sync)))
 }
 
-/// Refuses a configuration that is older than what a replica has promised, or than the version that an answering one has
-/// seen. It must have been read after the replicas answered: they may know of a change before a cache does.
+/// Refuses a configuration that is older than what a replica has promised, or than the version that it has seen, by the last
+/// word of each that its process has said: who is silent now knew it nevertheless. It must have been read after the replicas
+/// answered: they may know of a change before a cache does.
 pub fn is_newest(config: &Config, seen: &[Seen]) -> Result<(), Trouble> {
     let newer = |seen: &Seen| {
         let name = || seen.name.clone();
-        let promised = seen.told.as_ref()?.promised;
+        let told = seen.told.as_ref()?;
+        let promised = told.promised;
         if promised > config.epoch {
             return Some(Trouble::ConfigOld { name: name(), promised, epoch: config.epoch });
         }
-        let (version, newest) = (config.version, seen.answer()?.config_version);
+        let (version, newest) = (config.version, told.config_version);
         (newest > version).then(|| Trouble::ConfigBehind { name: name(), seen: newest, version })
     };
     seen.iter().find_map(newer).map_or(Ok(()), Err)
@@ -153,21 +155,25 @@ fn master(config: &Config, seen: &[Seen]) -> MasterSeen {
     MasterSeen { dead: !seen.running || replaced, silent_since: seen.silent_since, refused_since: None }
 }
 
-/// The next change of who is a member; none if all are as they should be.
+/// The next change of who is a member; none if all are as they should be. A copy of the in-sync set is struck out only while
+/// the master serves: where it does not, the lost copy may be the next one that comes back with everything.
 pub fn membership(config: &Config, seen: &[Seen]) -> Option<Change> {
+    let leads = |told: &Told| told.store == config.master && told.serves && told.epoch == config.epoch;
+    let is_served = seen.iter().filter_map(Seen::answer).any(leads);
     for seen in seen {
         let Some(told) = seen.answer() else { continue };
         let member = seen.member();
         if config.members.get(&told.store) != Some(&member) {
             return Some(Change::Register { store: told.store, member });
         }
-        // A disk that was lost: its name has another store now. It may be the only one that has everything.
+        // A disk that was lost: its name has another store now.
         let lost = |(store, member): &(&StoreId, &Member)| {
             member.name == seen.name && **store != told.store && **store != config.master
         };
-        let only_copy = |store: &StoreId| config.in_sync.len() == 1 && config.in_sync.contains_key(store);
+        // The master is of the set: it is never alone with what is struck out.
+        let needed = |store: &StoreId| !is_served && config.in_sync.contains_key(store);
         let lost = config.members.iter().filter(lost).map(|(store, _)| store);
-        if let Some(store) = lost.copied().find(|store| !only_copy(store)) {
+        if let Some(store) = lost.copied().find(|store| !needed(store)) {
             return Some(Change::Remove { store });
         }
     }

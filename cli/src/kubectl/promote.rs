@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use rq_operator_core::children::CLIENT_PORT;
 use rq_operator_core::conditions::{ConditionStatus, ConditionType};
+use rq_operator_core::plan::ACCEPT_DATA_LOSS;
 use rq_operator_core::queue::ReliableQueue;
 use rq_operator_core::queue::spec::FailoverMode;
 use serde_json::{Value, json};
@@ -22,8 +23,6 @@ use crate::failure::Failure;
 use crate::output;
 use crate::promote::{self, Ending, Promoted};
 
-/// The operator acts on it.
-const ANNOTATION: &str = "reliablequeue.dev/accept-data-loss";
 /// How often it is looked whether it did.
 const POLL: Duration = Duration::from_millis(250);
 /// The operator has at least so long: it first looks whether any copy with everything answers.
@@ -150,7 +149,7 @@ async fn accept_data_loss(
 }
 
 fn annotated(value: Option<&str>) -> Value {
-    json!({ "metadata": { "annotations": { ANNOTATION: value } } })
+    json!({ "metadata": { "annotations": { ACCEPT_DATA_LOSS: value } } })
 }
 
 /// The epoch in which the pod serves, once a later one than that which ends has begun.
@@ -197,7 +196,7 @@ mod tests {
         let ending: Ending = "0@7".parse().unwrap();
         let set = annotated(Some(&format!("orders-1/{ending}")));
         assert_eq!(set["metadata"]["annotations"]["reliablequeue.dev/accept-data-loss"], "orders-1/0@7");
-        assert!(annotated(None)["metadata"]["annotations"][ANNOTATION].is_null());
+        assert!(annotated(None)["metadata"]["annotations"][ACCEPT_DATA_LOSS].is_null());
     }
 
     #[test]

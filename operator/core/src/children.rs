@@ -2,7 +2,7 @@
 //! here depends on the release of the operator but the image, so that a new operator restarts no broker.
 
 mod access;
-mod disruption;
+pub(crate) mod disruption;
 mod environment;
 mod pods;
 mod services;
@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::{Resource as _, ResourceExt as _};
+use kube::{Resource, ResourceExt as _};
 
 use crate::queue::ReliableQueue;
 
@@ -25,6 +25,14 @@ pub const CLIENT_PORT: u16 = 8081;
 pub const PEER_PORT: u16 = 8083;
 /// Port on which a broker serves metrics and health.
 pub const HTTP_PORT: u16 = 8082;
+/// Name of the broker's container in each pod.
+pub const BROKER_CONTAINER: &str = "broker";
+/// Selects what belongs to any queue: its pods and its volumes.
+pub const OF_QUEUES: &str = "app.kubernetes.io/name=reliablequeue";
+/// Label of who made an object: [`MANAGER`].
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// The operator, as it calls itself to the API server.
+pub const MANAGER: &str = "reliablequeue-operator";
 /// Label of the queue that an object belongs to.
 pub const QUEUE_LABEL: &str = "app.kubernetes.io/instance";
 /// Label of a pod: `master` or `slave`. The broker sets it on its own pod.
@@ -110,7 +118,7 @@ pub fn selector(queue: &ReliableQueue) -> BTreeMap<String, String> {
 fn metadata(queue: &ReliableQueue, name: String) -> ObjectMeta {
     let mut labels = selector(queue);
     labels.insert("app.kubernetes.io/component".to_owned(), "broker".to_owned());
-    labels.insert("app.kubernetes.io/managed-by".to_owned(), "reliablequeue-operator".to_owned());
+    labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned());
     ObjectMeta {
         name: Some(name),
         namespace: queue.namespace(),
@@ -118,6 +126,14 @@ fn metadata(queue: &ReliableQueue, name: String) -> ObjectMeta {
         owner_references: owner(queue).map(|owner| vec![owner]),
         ..ObjectMeta::default()
     }
+}
+
+/// Whether the operator made this object for this queue. What somebody else made is left as it is.
+pub fn is_ours(queue: &ReliableQueue, object: &impl Resource) -> bool {
+    let has = |label: &str, value: &str| object.labels().get(label).is_some_and(|there| there == value);
+    let labelled = has(MANAGED_BY_LABEL, MANAGER) && has(QUEUE_LABEL, &queue.name_any());
+    // Somebody may have taken the labels away.
+    labelled || queue.uid().is_some_and(|uid| object.owner_references().iter().any(|owner| owner.uid == uid))
 }
 
 /// With the queue go all objects that own no data.

@@ -132,6 +132,8 @@ pub enum Reason {
     Rolling,
     /// A new pod does not come up, and the rollout has stopped.
     RolloutFailed,
+    /// An object that the queue needs has the name of one that somebody else made.
+    NameTaken,
     /// `reconcile` is `Paused`, and something waits for it.
     Paused,
     /// A key of `spec.config` is unknown.
@@ -170,6 +172,7 @@ impl Reason {
             Self::ResizeFailed => "ResizeFailed",
             Self::Rolling => "Rolling",
             Self::RolloutFailed => "RolloutFailed",
+            Self::NameTaken => "NameTaken",
             Self::Paused => "Paused",
             Self::UnknownKey => "UnknownKey",
             Self::InvalidValue => "InvalidValue",

@@ -14,6 +14,9 @@ use crate::queue::ReliableQueue;
 use crate::queue::status::LastFailover;
 use crate::shard::QueueShard;
 
+/// Whoever sets this taint on a node says that it is surely off.
+pub const OUT_OF_SERVICE_TAINT: &str = "node.kubernetes.io/out-of-service";
+
 /// All that is known of a queue.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Observed {
@@ -72,7 +75,7 @@ pub struct NodeSeen {
     pub zone: Option<String>,
     /// It takes no new pods: cordoned.
     pub unschedulable: bool,
-    /// It is surely off: it has the taint `node.kubernetes.io/out-of-service`.
+    /// It is surely off: it has the taint [`OUT_OF_SERVICE_TAINT`].
     pub out_of_service: bool,
 }
 

@@ -6,6 +6,7 @@
 mod certificate;
 mod children;
 mod differs;
+mod loss;
 mod rollout;
 mod scale;
 mod settings;
@@ -24,18 +25,20 @@ use rq_core::config::{Change, Config, FlushPolicy};
 use rq_core::ids::StoreId;
 
 pub use self::children::APPLIED_ANNOTATION;
+pub use self::loss::ACCEPT_DATA_LOSS;
 use self::rollout::Busy;
 pub(crate) use self::rollout::Rollout;
 use self::scale::Step;
-pub use self::settings::ACCEPT_DATA_LOSS;
 use self::view::{Shard, View};
 use crate::observed::Observed;
 use crate::queue::status::ReliableQueueStatus;
 
 /// A queue at rest is looked at again after so long: a change that no watch told of is found then.
 const AT_REST: Duration = Duration::from_mins(1);
-/// What is waited for is looked at again after so long.
+/// What is under way is looked at again after so long.
 const BUSY: Duration = Duration::from_secs(1);
+/// What others must bring about first, which watches tell of, is looked at again after so long.
+const WAITING: Duration = Duration::from_secs(10);
 
 /// What the operator was released with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -153,21 +156,28 @@ pub fn plan(observed: &Observed, release: &Release) -> Plan {
     } else {
         actions(&view, &mut events)
     };
-    let at_rest = actions.is_empty()
-        && matches!(view.shard, Shard::Formed(_))
-        && !matches!(rollout, Rollout::Rolling { .. } | Rollout::Waiting { .. });
-    let wait = if at_rest { AT_REST } else { BUSY };
+    let wait = wait(&view, &actions, &rollout);
     let renewal = certificate::until_renewal(&view).filter(|left| !left.is_zero());
     let status = status::status(observed, release, &rollout);
     events.extend(status::events(observed.queue.status.as_ref(), &status));
     Plan { actions, status, events, look_again: Some(renewal.map_or(wait, |left| wait.min(left))) }
 }
 
+/// How long until the next look.
+fn wait(view: &View<'_>, actions: &[Action], rollout: &Rollout) -> Duration {
+    if !actions.is_empty() || matches!(rollout, Rollout::Rolling { .. }) || loss::is_asked(view) {
+        return BUSY;
+    }
+    let waits = matches!(rollout, Rollout::Waiting { .. } | Rollout::Taken(_));
+    let at_rest = matches!(view.shard, Shard::Formed(_)) && !waits;
+    if at_rest { AT_REST } else { WAITING }
+}
+
 /// All acts, and how far the pods are as the spec says. What others must wait for comes first.
 fn actions(view: &View<'_>, notes: &mut Vec<Note>) -> (Vec<Action>, Rollout) {
     let mut actions: Vec<_> = certificate::issue(view).into_iter().collect();
     let kept = shard::keep(view, notes);
-    let accepted = settings::accepted_loss(view, notes);
+    let accepted = loss::accepted(view, notes);
     if view.paused() {
         actions.extend(kept.into_iter().chain(accepted));
         return (actions, rollout::next(view, None).0);
@@ -175,14 +185,24 @@ fn actions(view: &View<'_>, notes: &mut Vec<Note>) -> (Vec<Action>, Rollout) {
     // A shard that was lost waits for nothing; a new one is made when the brokers may read it, and before they start.
     let (rebuilt, made) =
         kept.into_iter().partition::<Vec<_>, _>(|act| matches!(act, Action::Rebuild { .. }));
+    // It goes with the queue before its volumes do, and stays from when they stay: it may be lost alone, for the brokers keep
+    // it, and never be left alone.
     let own = if rebuilt.is_empty() { shard::own(view) } else { None };
+    let (own_first, own_last) = if view.owned() { (own, None) } else { (None, own) };
     actions.extend(rebuilt);
     let applies = children::applies(view);
     actions.extend(applies.before);
-    actions.extend(made.into_iter().chain(own));
+    if let Some(taken) = applies.taken {
+        // The brokers that may be there go on; nothing is changed that would have to be finished.
+        actions.extend(accepted);
+        return (actions, Rollout::Taken(taken));
+    }
+    actions.extend(made.into_iter().chain(own_first));
     let mut busy =
         applies.stateful_set.is_some().then(|| Busy::Acting("the pods' template changes".to_owned()));
+    let volumes_stay = applies.stateful_set.is_some() || !volumes::go_with_the_queue(view);
     actions.extend(applies.stateful_set);
+    actions.extend(own_last.filter(|_| volumes_stay));
     actions.extend(volumes::grow(view));
     let change = accepted.or_else(|| settings::min_in_sync(view)).map(Step::Act);
     match change.or_else(|| scale::step(view)).or_else(|| settings::flush_mode(view).map(Step::Act)) {

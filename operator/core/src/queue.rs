@@ -28,8 +28,6 @@ pub const NAME_MAX: usize = 40;
 pub const FOUND_BY: [&str; 4] = ["name", "instance", "component", "managed-by"];
 /// `flushInterval` where it is not given.
 pub const FLUSH_INTERVAL: &str = "500ms";
-/// Copies without which producers are refused, from three replicas on, where `minInSync` is not given.
-const MIN_IN_SYNC_OF_THREE: i32 = 2;
 
 /// A message queue of `replicas` brokers, each with a copy of every message.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
@@ -201,8 +199,8 @@ impl ReliableQueueSpec {
     /// Copies in sync without which producers are refused: as given, or one of up to two replicas and two of more.
     #[must_use]
     pub fn min_in_sync(&self) -> i32 {
-        let by_default = if self.replicas <= 2 { 1 } else { MIN_IN_SYNC_OF_THREE };
-        self.replication.min_in_sync.unwrap_or(by_default)
+        let by_default = || rq_overseer::min_in_sync(usize::try_from(self.replicas).unwrap_or(1));
+        self.replication.min_in_sync.unwrap_or_else(|| by_default().into())
     }
 
     /// The interval of flushes with `flushMode: Async`.

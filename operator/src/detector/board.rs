@@ -19,6 +19,8 @@ const DISK_STEPS: u64 = 20;
 pub(crate) struct Findings {
     /// What its replicas say.
     pub(crate) replicas: Vec<Seen>,
+    /// When the last question was put that each of them has answered, in ms.
+    pub(crate) heard: BTreeMap<String, u64>,
     /// What keeps the shard from being well.
     pub(crate) trouble: Option<Trouble>,
     /// The newest failover that was seen.
@@ -71,6 +73,7 @@ impl Board {
 
 /// What matters: without positions in the log and times, which change with every message and every heartbeat.
 fn gist(mut found: Findings) -> Findings {
+    found.heard.clear();
     for seen in &mut found.replicas {
         seen.silent_since = seen.silent_since.map(|_| 0);
         let Some(told) = &mut seen.told else { continue };
@@ -96,7 +99,8 @@ mod tests {
         let status = pb::ReplicaStatus { store_id, durable_lsn: durable, ..pb::ReplicaStatus::default() };
         let seen = Seen::new("orders-0".to_owned(), String::new());
         let seen = Seen { running: true, silent_since, told: Told::read(&status, 0), ..seen };
-        Findings { replicas: vec![seen], ..Findings::default() }
+        let heard = [("orders-0".to_owned(), durable)].into();
+        Findings { replicas: vec![seen], heard, ..Findings::default() }
     }
 
     #[test]

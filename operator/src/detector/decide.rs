@@ -6,6 +6,7 @@ use rq_operator_core::queue::ReliableQueue;
 use rq_operator_core::queue::spec::FailoverMode;
 use rq_overseer::{self as overseer, First, Trouble};
 
+use super::newest::Newest;
 use super::replicas::Replicas;
 
 /// The configuration, as far as it is known.
@@ -78,8 +79,8 @@ impl Rules {
     }
 }
 
-/// Decides at `now`.
-pub(super) fn decide(shard: &Shard, replicas: &Replicas, rules: Rules, now: u64) -> Verdict {
+/// Decides at `now`. A configuration that is older than the `newest` that was ever known is not acted on.
+pub(super) fn decide(shard: &Shard, replicas: &Replicas, newest: &Newest, rules: Rules, now: u64) -> Verdict {
     match shard {
         Shard::Unread => Verdict::Rest(None),
         // Not found is not empty: the reconciler makes the object, or puts it back as the brokers have kept it.
@@ -92,15 +93,15 @@ pub(super) fn decide(shard: &Shard, replicas: &Replicas, rules: Rules, now: u64)
             Ok(First::Form(config)) => Verdict::Form(config),
             Err(trouble) => Verdict::Trouble(trouble),
         },
-        Shard::Formed(config) => of_formed(config, replicas, rules, now),
+        Shard::Formed(config) => {
+            let known = overseer::is_newest(config, replicas.seen()).and_then(|()| newest.allows(config));
+            known.map_or_else(Verdict::Trouble, |()| of_formed(config, replicas, rules, now))
+        }
     }
 }
 
 /// A new master before all else.
 fn of_formed(config: &Config, replicas: &Replicas, rules: Rules, now: u64) -> Verdict {
-    if let Err(trouble) = overseer::is_newest(config, replicas.seen()) {
-        return Verdict::Trouble(trouble);
-    }
     let promotion = overseer::promotion(config, replicas.seen(), rules.detect_timeout_ms, now);
     if let Decision::Promote { to, session, keep } = &promotion
         && !rules.manual
@@ -127,6 +128,7 @@ mod tests {
     use rq_proto::reliablequeue as pb;
 
     use super::super::pods::PodSeen;
+    use super::super::prober::Answered;
     use super::super::replicas::Answer;
     use super::*;
     use crate::key::QueueKey;
@@ -154,8 +156,9 @@ mod tests {
     }
 
     fn answer(replicas: &mut Replicas, name: &str, status: pb::ReplicaStatus) {
-        let process = replicas.processes()[name].clone();
-        replicas.answered(name, &process, Answer::Said(Box::new(status)), 0);
+        let (name, process) = (name.to_owned(), replicas.processes()[name].clone());
+        let answer = Answer::Said(Box::new(status));
+        replicas.answered(&Answered { name, process, asked: 0, answer }, 0);
     }
 
     fn status(store: StoreId) -> pb::ReplicaStatus {
@@ -171,6 +174,10 @@ mod tests {
             durable_lsn: 10,
             ..status(store)
         }
+    }
+
+    fn decide(shard: &Shard, replicas: &Replicas, rules: Rules, now: u64) -> Verdict {
+        super::decide(shard, replicas, &Newest::default(), rules, now)
     }
 
     fn new_pair() -> Replicas {
@@ -237,6 +244,17 @@ mod tests {
         take(&mut replicas, 2, &[]);
         let stalled = Verdict::Trouble(Trouble::Stalled(Stalled::NoSlave));
         assert_eq!(decide(&shard, &replicas, RULES, 9), stalled);
+    }
+
+    #[test]
+    fn nobody_is_promoted_by_a_configuration_that_went_back() {
+        let (config, mut replicas) = pair();
+        take(&mut replicas, 2, &["q-1"]);
+        let mut newest = Newest::default();
+        let by = (A, Epoch(1));
+        newest.learn(&config::next(&config, &Change::Shrink { by, remove: B }).unwrap());
+        let verdict = super::decide(&Shard::Formed(config), &replicas, &newest, RULES, 9);
+        assert!(matches!(verdict, Verdict::Trouble(Trouble::ConfigBehind { .. })), "{verdict:?}");
     }
 
     #[test]

@@ -4,14 +4,11 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt as _;
+use rq_operator_core::children::BROKER_CONTAINER;
+use rq_operator_core::observed::OUT_OF_SERVICE_TAINT;
 use rq_operator_core::queue::status::FailoverCause;
 
 use crate::peers;
-
-/// The container of the broker.
-const CONTAINER: &str = "broker";
-/// Whoever sets this taint says that the node is surely off.
-const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 /// A pod, as far as failures go.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -46,11 +43,12 @@ impl PodSeen {
     pub(super) fn of(pod: &Pod) -> Self {
         let status = pod.status.as_ref();
         let containers = status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten();
-        let broker = containers.filter(|container| container.name == CONTAINER).find_map(|container| {
-            container.state.as_ref()?.running.as_ref()?;
-            // Without an id it was never seen to run.
-            container.container_id.clone()
-        });
+        let broker =
+            containers.filter(|container| container.name == BROKER_CONTAINER).find_map(|container| {
+                container.state.as_ref()?.running.as_ref()?;
+                // Without an id it was never seen to run.
+                container.container_id.clone()
+            });
         let ip = status.and_then(|status| status.pod_ip.as_ref()?.parse::<IpAddr>().ok());
         Self {
             uid: pod.uid().unwrap_or_default(),
@@ -84,9 +82,9 @@ pub(super) fn cause(process: Option<&Process>, now: Option<&PodSeen>) -> Failove
 }
 
 /// Whether a node is surely off.
-pub(super) fn is_off(node: &Node) -> bool {
+pub(crate) fn is_off(node: &Node) -> bool {
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
-    taints.into_iter().flatten().any(|taint| taint.key == OUT_OF_SERVICE)
+    taints.into_iter().flatten().any(|taint| taint.key == OUT_OF_SERVICE_TAINT)
 }
 
 #[cfg(test)]
@@ -137,7 +135,7 @@ mod tests {
         let node = |taints| {
             serde_json::from_value::<Node>(json!({"metadata": {}, "spec": {"taints": taints}})).unwrap()
         };
-        assert!(is_off(&node(json!([{"key": OUT_OF_SERVICE, "effect": "NoExecute"}]))));
+        assert!(is_off(&node(json!([{"key": OUT_OF_SERVICE_TAINT, "effect": "NoExecute"}]))));
         assert!(!is_off(&node(json!([{"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}]))));
     }
 

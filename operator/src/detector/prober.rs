@@ -27,6 +27,8 @@ pub(super) struct Answered {
     pub(super) name: String,
     /// The process that was asked.
     pub(super) process: Process,
+    /// When it was asked, in ms.
+    pub(super) asked: u64,
     /// What came.
     pub(super) answer: Answer,
 }
@@ -76,10 +78,10 @@ impl Question {
                 Ok(status) => Answer::Said(Box::new(status)),
                 Err(error) => {
                     tracing::trace!(replica = self.name, address = process.address, %error, "no answer");
-                    Answer::Silent(asked)
+                    Answer::Silent
                 }
             };
-            let answered = Answered { name: self.name.clone(), process: process.clone(), answer };
+            let answered = Answered { name: self.name.clone(), process: process.clone(), asked, answer };
             if self.answers.send(answered).await.is_err() {
                 return;
             }

@@ -1,4 +1,5 @@
-//! Whether the failure detector lives: when its loop turned last, and when each watch said something.
+//! Whether the failure detector lives: when its loop turned last, and the task of each watch. They turn also where nothing
+//! happens, and where the API server is away.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -36,7 +37,7 @@ impl Pulse {
         self.write(|signs, _| signs.looks = true);
     }
 
-    /// A watch said something, or that it begins.
+    /// The task of a watch turned, or begins.
     pub(super) fn watched(&self, kind: &'static str) {
         self.write(|signs, now| {
             signs.watches.insert(kind, now);
@@ -53,7 +54,7 @@ impl Pulse {
         self.write(|signs, _| signs.looks)
     }
 
-    /// Since each watch said something.
+    /// Since the task of each watch turned.
     pub(crate) fn watches(&self) -> Vec<(&'static str, Duration)> {
         self.write(|signs, now| {
             let age =

@@ -1,6 +1,7 @@
 //! The task that watches over one queue. It takes one event after another, so that no decision is made from half of what is
 //! known; it decides from what it knows, and before it writes anything it reads the configuration and decides again.
 
+mod pauses;
 mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,8 +16,10 @@ use rq_overseer::Trouble;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
+use self::pauses::Pauses;
 use super::decide::{Rules, Shard, Verdict, decide};
 use super::index::Surroundings;
+use super::newest::Newest;
 use super::prober::{Answered, Prober, Question};
 use super::replicas::Replicas;
 use super::{Detector, Findings, identity, news};
@@ -30,10 +33,6 @@ const CHANGES_MAX: usize = 16;
 const READ_EVERY_MS: u64 = 5_000;
 /// And so often while something is wrong, in ms.
 const READ_IN_TROUBLE_MS: u64 = 1_000;
-/// Pause after the API server did not do what it was asked, in ms.
-const AGAIN_MS: u64 = 200;
-/// It doubles so often at most.
-const AGAIN_DOUBLED_MAX: u32 = 4;
 /// The task looks around so often though nothing happens.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -50,11 +49,12 @@ pub(super) struct QueueWatch {
     answers: mpsc::Receiver<Answered>,
     _identity: AbortOnDropHandle<()>,
     shard: Shard,
-    /// When the configuration is to be read again at the latest, in ms; and at the earliest.
+    /// What that must not fall behind.
+    newest: Newest,
+    /// When the configuration is to be read again at the latest, in ms.
     read_at: u64,
-    read_not_before: u64,
-    /// Calls to the API server that failed since one did what it was to do.
-    failed: u32,
+    /// And when at the earliest.
+    pauses: Pauses,
     trouble: Option<Trouble>,
     failover: Option<LastFailover>,
     /// The epoch whose master people were told is lost.
@@ -90,9 +90,9 @@ impl QueueWatch {
             answers,
             _identity: keeper,
             shard: Shard::Unread,
+            newest: Newest::default(),
             read_at: 0,
-            read_not_before: 0,
-            failed: 0,
+            pauses: Pauses::default(),
             trouble: None,
             failover: None,
             told_lost: None,
@@ -115,11 +115,11 @@ impl QueueWatch {
                     self.look_around();
                 }
                 // The question holds a sender itself: there is always another one.
-                Some(answered) = self.answers.recv() => self.take(answered),
+                Some(answered) = self.answers.recv() => self.take(&answered),
                 () = tokio::time::sleep(pause) => {}
             }
             while let Ok(answered) = self.answers.try_recv() {
-                self.take(answered);
+                self.take(&answered);
             }
             look = self.act().await;
             self.tell_of_a_loss();
@@ -128,8 +128,12 @@ impl QueueWatch {
         }
     }
 
-    fn take(&mut self, Answered { name, process, answer }: Answered) {
-        self.replicas.answered(&name, &process, answer, self.detector.clock.now());
+    fn take(&mut self, answered: &Answered) {
+        self.replicas.answered(answered, self.detector.clock.now());
+        let name = &answered.name;
+        if let Some(told) = self.replicas.named(name).and_then(|seen| seen.told.as_ref()) {
+            self.newest.heard(name, told);
+        }
     }
 
     /// Takes what the watches show, and asks whom there is to ask.
@@ -161,14 +165,15 @@ impl QueueWatch {
             if !self.is_to_be_read(&verdict, now) {
                 return self.settle(verdict);
             }
-            if now < self.read_not_before {
-                return Some(self.read_not_before);
+            let pause = self.pauses.until(&verdict);
+            if now < pause {
+                return Some(pause);
             }
             match self.store.read().await {
                 Ok(Some(config)) => self.take_shard(Shard::Formed(config), false),
                 Ok(None) => self.take_shard(Shard::Unformed, false),
                 Err(StoreError::NotFound(_)) => self.take_shard(Shard::Missing, false),
-                Err(error) => return Some(self.failed("read", &error)),
+                Err(error) => return Some(self.failed(&verdict, "read", &error)),
             }
             let now = self.detector.clock.now();
             let verdict = self.decide(now);
@@ -189,14 +194,14 @@ impl QueueWatch {
                     self.detector.metrics.conflicts.get_or_create(&(&self.key).into()).inc();
                     self.read_at = 0;
                 }
-                Err(error) => return Some(self.failed("written", &error)),
+                Err(error) => return Some(self.failed(&verdict, "written", &error)),
             }
         }
         Some(self.detector.clock.now())
     }
 
     fn decide(&self, now: u64) -> Verdict {
-        decide(&self.shard, &self.replicas, Rules::of(&self.shown.queue), now)
+        decide(&self.shard, &self.replicas, &self.newest, Rules::of(&self.shown.queue), now)
     }
 
     /// What is known is good enough to see that there is nothing to do, for a while.
@@ -210,7 +215,7 @@ impl QueueWatch {
 
     /// Nothing is to be written now.
     fn settle(&mut self, verdict: Verdict) -> Option<u64> {
-        self.failed = 0;
+        self.pauses.done();
         let (trouble, until) = match verdict {
             Verdict::Rest(until) => (None, until),
             Verdict::Trouble(trouble) => (Some(trouble), None),
@@ -229,19 +234,16 @@ impl QueueWatch {
     }
 
     /// What came of it is not known, or it was refused: it is read again before anything else.
-    fn failed(&mut self, what: &'static str, error: &StoreError) -> u64 {
+    fn failed(&mut self, verdict: &Verdict, what: &'static str, error: &StoreError) -> u64 {
         let cause = error.source().map(tracing::field::display);
         tracing::warn!(queue = %self.key, %error, cause, "the configuration could not be {what}");
         self.detector.metrics.unknown.get_or_create(&(&self.key).into()).inc();
-        let pause = AGAIN_MS << self.failed.min(AGAIN_DOUBLED_MAX);
-        self.failed += 1;
-        self.read_not_before = self.detector.clock.now() + pause;
         self.read_at = 0;
-        self.read_not_before
+        self.pauses.failed(verdict, self.detector.clock.now())
     }
 
     fn wrote(&mut self, verdict: &Verdict, new: Config) {
-        self.failed = 0;
+        self.pauses.done();
         self.detector.metrics.wrote("queueshard");
         match verdict {
             Verdict::Form(config) => {
@@ -267,13 +269,19 @@ impl QueueWatch {
         // Other members may be looked for now.
         self.surroundings.mark_changed();
         let before = std::mem::replace(&mut self.shard, shard);
-        self.tell_of_changes(&before, ours);
+        let Some(config) = self.shard.config() else { return };
+        self.newest.learn(config);
+        // What went back is no failover.
+        if self.newest.allows(config).is_ok() {
+            self.tell_of_changes(&before, ours);
+        }
     }
 
     /// Puts down what was found, for the reconciler.
     fn publish(&self) {
         let found = Findings {
             replicas: self.replicas.seen().to_vec(),
+            heard: self.replicas.heard().clone(),
             trouble: self.trouble.clone(),
             failover: self.failover.clone(),
             version: self.shard.config().map_or(0, |config| config.version),

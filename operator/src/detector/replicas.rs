@@ -7,6 +7,7 @@ use rq_overseer::{Seen, Told};
 use rq_proto::reliablequeue as pb;
 
 use super::pods::{self, PodSeen, Process};
+use super::prober::Answered;
 use crate::key::QueueKey;
 
 /// The end of a process of a broker.
@@ -23,8 +24,8 @@ pub(super) struct Loss {
 pub(super) enum Answer {
     /// It answered.
     Said(Box<pb::ReplicaStatus>),
-    /// It did not answer the question that was put then.
-    Silent(u64),
+    /// It did not answer in time.
+    Silent,
 }
 
 /// All replicas.
@@ -36,6 +37,8 @@ pub(super) struct Replicas {
     expected: usize,
     /// Their processes, where one runs.
     processes: BTreeMap<String, Process>,
+    /// When the last question was put that each has answered, in ms.
+    heard: BTreeMap<String, u64>,
     /// The newest end of a process of each.
     losses: BTreeMap<String, Loss>,
 }
@@ -59,6 +62,11 @@ impl Replicas {
     /// One of them.
     pub(super) fn named(&self, name: &str) -> Option<&Seen> {
         self.seen.iter().find(|seen| seen.name == name)
+    }
+
+    /// When the last question was put that each has answered, in ms: what it says is no older.
+    pub(super) fn heard(&self) -> &BTreeMap<String, u64> {
+        &self.heard
     }
 
     /// How the process of this replica ended last.
@@ -95,6 +103,7 @@ impl Replicas {
             .collect();
         self.processes.retain(|name, _| !before.contains_key(name));
         self.losses.retain(|name, _| !before.contains_key(name));
+        self.heard.retain(|name, _| !before.contains_key(name));
         for seen in &mut self.seen {
             let pod = pods.get(&seen.name);
             let (was, is) = (self.processes.get(&seen.name), pod.and_then(PodSeen::process));
@@ -109,6 +118,7 @@ impl Replicas {
                 let loss = Loss { cause: pods::cause(was, pod), at: seen.silent_since.unwrap_or(now) };
                 self.losses.insert(seen.name.clone(), loss);
             }
+            self.heard.remove(&seen.name);
             seen.told = None;
             seen.running = is.is_some();
             seen.silent_since = is.is_some().then_some(now);
@@ -119,20 +129,21 @@ impl Replicas {
         }
     }
 
-    /// Takes the answer of a process.
-    pub(super) fn answered(&mut self, name: &str, process: &Process, answer: Answer, now: u64) {
+    /// Takes what came at `now` of a question that was put to a process.
+    pub(super) fn answered(&mut self, Answered { name, process, asked, answer }: &Answered, now: u64) {
         // Of a process that has ended meanwhile nothing is believed.
         if self.processes.get(name) != Some(process) {
             return;
         }
-        let Some(seen) = self.seen.iter_mut().find(|seen| seen.name == name) else { return };
+        let Some(seen) = self.seen.iter_mut().find(|seen| seen.name == *name) else { return };
         match answer {
             Answer::Said(status) => {
-                seen.told = Told::read(&status, now);
+                seen.told = Told::read(status, now);
                 seen.silent_since = None;
+                self.heard.insert(name.clone(), *asked);
             }
-            Answer::Silent(asked) => {
-                seen.silent_since.get_or_insert(asked);
+            Answer::Silent => {
+                seen.silent_since.get_or_insert(*asked);
             }
         }
     }
@@ -163,6 +174,11 @@ mod tests {
         replicas.take(&key(), 2, &BTreeSet::new(), &shown(pods), now);
     }
 
+    fn answered(replicas: &mut Replicas, process: &Process, asked: u64, answer: Answer) {
+        let answered = Answered { name: "q-0".to_owned(), process: process.clone(), asked, answer };
+        replicas.answered(&answered, asked + 1);
+    }
+
     fn said() -> Answer {
         let store_id = rq_core::ids::StoreId(1).to_string();
         Answer::Said(Box::new(pb::ReplicaStatus { store_id, ..pb::ReplicaStatus::default() }))
@@ -174,11 +190,13 @@ mod tests {
         take(&mut replicas, &[("q-0", running("u", "c"))], 5);
         let process = replicas.processes()["q-0"].clone();
         assert_eq!(replicas.seen()[0].silent_since, Some(5));
-        replicas.answered("q-0", &process, said(), 9);
+        answered(&mut replicas, &process, 9, said());
         assert!(replicas.seen()[0].answer().is_some());
-        replicas.answered("q-0", &process, Answer::Silent(20), 20);
-        replicas.answered("q-0", &process, Answer::Silent(30), 30);
+        assert_eq!(replicas.heard()["q-0"], 9);
+        answered(&mut replicas, &process, 20, Answer::Silent);
+        answered(&mut replicas, &process, 30, Answer::Silent);
         assert_eq!(replicas.seen()[0].silent_since, Some(20), "since the first question");
+        assert_eq!(replicas.heard()["q-0"], 9);
         assert_eq!(replicas.expected().len(), 2);
         assert!(!replicas.seen()[1].running, "it has no pod");
     }
@@ -188,11 +206,11 @@ mod tests {
         let mut replicas = Replicas::default();
         take(&mut replicas, &[("q-0", running("u", "c"))], 5);
         let process = replicas.processes()["q-0"].clone();
-        replicas.answered("q-0", &process, said(), 9);
+        answered(&mut replicas, &process, 9, said());
         take(&mut replicas, &[("q-0", PodSeen { container: None, ..running("u", "c") })], 40);
         assert_eq!(replicas.loss("q-0"), Some(Loss { cause: FailoverCause::ContainerTerminated, at: 40 }));
         assert!(!replicas.seen()[0].running && replicas.seen()[0].told.is_none());
-        replicas.answered("q-0", &process, said(), 41);
+        answered(&mut replicas, &process, 41, said());
         assert!(replicas.seen()[0].told.is_none(), "an answer that comes late");
     }
 
@@ -201,8 +219,8 @@ mod tests {
         let mut replicas = Replicas::default();
         take(&mut replicas, &[("q-0", running("u", "c"))], 5);
         let process = replicas.processes()["q-0"].clone();
-        replicas.answered("q-0", &process, said(), 6);
-        replicas.answered("q-0", &process, Answer::Silent(7), 8);
+        answered(&mut replicas, &process, 6, said());
+        answered(&mut replicas, &process, 7, Answer::Silent);
         take(&mut replicas, &[("q-0", running("u", "d"))], 40);
         assert_eq!(replicas.loss("q-0"), Some(Loss { cause: FailoverCause::ContainerTerminated, at: 7 }));
         assert_eq!(replicas.seen()[0].silent_since, Some(40));

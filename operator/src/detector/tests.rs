@@ -9,6 +9,7 @@ use rq_core::config::{self, Change, Config};
 use rq_core::ids::{Session, StoreId};
 use rq_operator_core::queue::status::FailoverCause;
 use rq_operator_core::shard::{QueueShard, QueueShardSpec};
+use rq_overseer::Trouble;
 use rq_proto::reliablequeue as pb;
 use rq_proto::reliablequeue::replica_server::{Replica, ReplicaServer};
 use tokio::net::TcpListener;
@@ -144,6 +145,18 @@ impl Scene {
         self.server.get::<QueueShard>("shop", "orders")?.spec.config().unwrap()
     }
 
+    /// Has somebody else write this configuration.
+    fn write(&self, config: &Config) {
+        let mut shard: QueueShard = self.server.get("shop", "orders").unwrap();
+        shard.spec = QueueShardSpec::from(config);
+        self.server.put(&shard);
+    }
+
+    /// The watch shows that there is another version of the configuration.
+    fn touch(&self, version: &str) {
+        self.tell.send_modify(|shown| shown.version = Some(version.to_owned()));
+    }
+
     /// Waits until the configuration is so.
     async fn configured(&self, is_so: impl Fn(&Config) -> bool) -> Config {
         let waited = async {
@@ -186,9 +199,7 @@ impl Scene {
         assert_eq!((formed.master, formed.members.len()), (A, 2));
         let expand = Change::Expand { by: (A, formed.epoch), add: B, session: S };
         let config = config::next(&formed, &expand).unwrap();
-        let mut shard: QueueShard = scene.server.get("shop", "orders").unwrap();
-        shard.spec = QueueShardSpec::from(&config);
-        scene.server.put(&shard);
+        scene.write(&config);
         scene.says(&config);
         scene.found(|found| found.version == config.version).await;
         (scene, config)
@@ -248,9 +259,7 @@ async fn a_promotion_by_a_broker_is_told_and_no_other_is_made() {
     let (scene, before) = Scene::in_sync().await;
     let promote = Change::Promote { to: B, session: S, keep: vec![A, B] };
     let after = config::next(&before, &promote).unwrap();
-    let mut shard: QueueShard = scene.server.get("shop", "orders").unwrap();
-    shard.spec = QueueShardSpec::from(&after);
-    scene.server.put(&shard);
+    scene.write(&after);
     scene.says(&after);
     let found = scene.found(|found| found.failover.is_some()).await;
     assert_eq!(found.failover.unwrap().cause, Some(FailoverCause::HandedOver));
@@ -258,4 +267,28 @@ async fn a_promotion_by_a_broker_is_told_and_no_other_is_made() {
     let gone = |found: &Findings| found.replicas.iter().any(|seen| !seen.running);
     scene.found(gone).await;
     assert_eq!(scene.config(), Some(after), "the one that ended was the slave");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_promoted_by_a_configuration_that_went_back_until_the_newest_one_is_put_back() {
+    let (scene, both) = Scene::in_sync().await;
+    let shrink = Change::Shrink { by: (A, both.epoch), remove: B };
+    let alone = config::next(&both, &shrink).unwrap();
+    scene.write(&alone);
+    // Nobody but the operator has seen it.
+    scene.touch("2");
+    scene.found(|found| found.version == alone.version).await;
+    scene.tell.send_modify(|shown| shown.pods = pods(&scene.brokers, &["orders-0"]));
+    scene.found(|found| matches!(found.trouble, Some(Trouble::Stalled(_)))).await;
+    scene.write(&both);
+    scene.touch("3");
+    scene.found(|found| matches!(found.trouble, Some(Trouble::ConfigBehind { .. }))).await;
+    assert_eq!(scene.config(), Some(both), "orders-1 lacks what orders-0 has acknowledged alone");
+
+    scene.write(&alone);
+    scene.touch("4");
+    scene.found(|found| matches!(found.trouble, Some(Trouble::Stalled(_)))).await;
+    scene.tell.send_modify(|shown| shown.pods = pods(&scene.brokers, &[]));
+    scene.says(&alone);
+    scene.found(|found| found.trouble.is_none() && found.version == alone.version).await;
 }

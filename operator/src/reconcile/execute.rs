@@ -7,16 +7,15 @@ use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, P
 use kube::{Resource, ResourceExt as _};
 use rq_core::config::{self, Change, Config, Written};
 use rq_kubernetes::{ShardStore, StoreError};
-use rq_operator_core::children::{selector, shard_name};
+use rq_operator_core::children::{MANAGED_BY_LABEL, MANAGER, selector, shard_name};
 use rq_operator_core::observed::Observed;
-use rq_operator_core::plan::{Action, Child};
+use rq_operator_core::plan::{Action, Child, Note};
 use rq_operator_core::shard::{QueueShard, QueueShardSpec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Context, Error};
-use crate::FIELD_MANAGER;
-use crate::certificates;
+use crate::certificates::{self, CertificateError};
 use crate::key::QueueKey;
 use crate::peers::Master;
 
@@ -66,7 +65,13 @@ impl Act<'_> {
     }
 
     async fn issue_certificate(&self) -> Result<&'static str, Error> {
-        certificates::issue(self.context.client.clone(), &self.observed.queue).await?;
+        let queue = &self.observed.queue;
+        let issued = certificates::issue(self.context.client.clone(), queue).await;
+        if let Err(error @ CertificateError::NameTaken(_)) = &issued {
+            let (reason, action) = ("NameTaken".to_owned(), "Issue".to_owned());
+            self.context.teller.tell(queue, Note { warning: true, reason, action, note: error.to_string() });
+        }
+        issued?;
         Ok("certificate")
     }
 
@@ -90,7 +95,7 @@ impl Act<'_> {
             + DeserializeOwned
             + std::fmt::Debug,
     {
-        let force = PatchParams::apply(FIELD_MANAGER).force();
+        let force = PatchParams::apply(MANAGER).force();
         self.api::<K>().patch(&object.name_any(), &force, &Patch::Apply(object)).await?;
         Ok(())
     }
@@ -98,7 +103,7 @@ impl Act<'_> {
     async fn create_shard(&self, spec: QueueShardSpec, owned: bool) -> Result<&'static str, Error> {
         let queue = &self.observed.queue;
         let mut labels = selector(queue);
-        labels.insert("app.kubernetes.io/managed-by".to_owned(), FIELD_MANAGER.to_owned());
+        labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned());
         let metadata = ObjectMeta {
             name: Some(shard_name(queue)),
             namespace: queue.namespace(),

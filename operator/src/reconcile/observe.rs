@@ -16,15 +16,17 @@ use serde::de::DeserializeOwned;
 
 use super::{Context, Error};
 use crate::certificates;
+use crate::detector::is_off;
 use crate::key::QueueKey;
 
 /// Label of a node's zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
-/// Whoever sets this taint says that the node is surely off.
-const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
-/// All that is known of a queue; none if it is gone.
-pub(super) async fn observe(context: &Context, key: &QueueKey) -> Result<Option<Observed>, Error> {
+/// When the last question was put that each replica has answered, by its name, in ms on the clock of what is observed.
+pub(super) type Heard = BTreeMap<String, u64>;
+
+/// All that is known of a queue, and how old the answers of its replicas are; none if it is gone.
+pub(super) async fn observe(context: &Context, key: &QueueKey) -> Result<Option<(Observed, Heard)>, Error> {
     let reader = Reader { context, key };
     let Some(queue) = reader.get::<ReliableQueue>(&key.name).await? else { return Ok(None) };
     let labels =
@@ -40,14 +42,15 @@ pub(super) async fn observe(context: &Context, key: &QueueKey) -> Result<Option<
         reader.get::<Secret>(&secret),
     )?;
     let nodes = reader.nodes(&pods).await?;
-    Ok(Some(Observed {
+    let certificate = certificate.as_ref().and_then(|secret| certificates::seen(&queue, secret));
+    let observed = Observed {
         queue,
         existing,
         shard,
         pods,
         volumes,
         nodes,
-        certificate: certificate.as_ref().and_then(certificates::seen),
+        certificate,
         // A replica without a pod of which nothing was ever heard has not been seen.
         replicas: found
             .replicas
@@ -58,7 +61,8 @@ pub(super) async fn observe(context: &Context, key: &QueueKey) -> Result<Option<
         failover: found.failover,
         now_ms: context.clock.now(),
         now: Time(Timestamp::now()),
-    }))
+    };
+    Ok(Some((observed, found.heard)))
 }
 
 struct Reader<'a> {
@@ -154,10 +158,9 @@ impl Reader<'_> {
 
 fn seen(node: &Node) -> NodeSeen {
     let spec = node.spec.as_ref();
-    let taints = spec.and_then(|spec| spec.taints.as_ref());
     NodeSeen {
         zone: node.labels().get(ZONE).cloned(),
         unschedulable: spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
-        out_of_service: taints.into_iter().flatten().any(|taint| taint.key == OUT_OF_SERVICE),
+        out_of_service: is_off(node),
     }
 }

@@ -2,6 +2,7 @@
 
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Resource as _, ResourceExt as _};
+use rq_operator_core::children::MANAGER;
 use rq_operator_core::observed::Observed;
 use rq_operator_core::plan::Plan;
 use rq_operator_core::queue::ReliableQueue;
@@ -9,7 +10,6 @@ use rq_operator_core::queue::status::ReliableQueueStatus;
 use serde_json::json;
 
 use super::{Context, Error};
-use crate::FIELD_MANAGER;
 
 /// Writes the status of a plan, and tells its events.
 pub(super) async fn report(context: &Context, observed: &Observed, plan: &Plan) -> Result<(), Error> {
@@ -30,7 +30,7 @@ pub(super) async fn report(context: &Context, observed: &Observed, plan: &Plan) 
         "metadata": { "name": name },
         "status": plan.status,
     });
-    let force = PatchParams::apply(FIELD_MANAGER).force();
+    let force = PatchParams::apply(MANAGER).force();
     queues.patch_status(&name, &force, &Patch::Apply(status)).await?;
     context.metrics.wrote("status");
     Ok(())

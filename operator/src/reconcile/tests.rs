@@ -21,6 +21,7 @@ fn context(server: &ApiServer) -> Context {
         board: Arc::new(Board::new()),
         metrics: Arc::new(Metrics::new()),
         teller: Teller::new(server.client(), "operator-0".to_owned()),
+        losses: Losses::default(),
     }
 }
 
@@ -133,4 +134,63 @@ async fn a_change_of_a_configuration_that_has_changed_meanwhile_is_not_made() {
     let done = execute::execute(&context, &observed, &write).await;
     assert!(matches!(done, Err(Error::Changed(_))), "{done:?}");
     assert_eq!(server.get::<QueueShard>("shop", "orders").unwrap().spec.version, 2);
+}
+
+fn kept(server: &ApiServer, now_ms: u64) -> Observed {
+    let status = rq_proto::reliablequeue::ReplicaStatus {
+        store_id: A.to_string(),
+        ..rq_proto::reliablequeue::ReplicaStatus::default()
+    };
+    let told = rq_overseer::Told { config: Some(config()), ..rq_overseer::Told::read(&status, 0).unwrap() };
+    let seen_of_it = rq_overseer::Seen::new("orders-0".to_owned(), String::new());
+    let replica = rq_overseer::Seen { running: true, told: Some(told), ..seen_of_it };
+    Observed { replicas: vec![replica], now_ms, ..seen(server) }
+}
+
+/// Whether it is put back at this time, by the answer to a question that was put then.
+fn puts_back(losses: &Losses, rebuilt: Config, now_ms: u64, asked: u64) -> bool {
+    let note = |reason: &str| rq_operator_core::plan::Note {
+        warning: true,
+        reason: reason.to_owned(),
+        action: "Rebuild".to_owned(),
+        note: String::new(),
+    };
+    let actions = vec![Action::IssueCertificate, Action::Rebuild { config: rebuilt, owned: true }];
+    let mut plan = rq_operator_core::plan::Plan {
+        actions,
+        events: vec![note("ConfigRebuilt"), note("Other")],
+        ..rq_operator_core::plan::Plan::default()
+    };
+    let (server, heard) = (ApiServer::default(), [("orders-0".to_owned(), asked)].into());
+    losses.hold_back(&QueueKey::from(&queue()), &kept(&server, now_ms), &heard, &mut plan);
+    assert_eq!(plan.actions.len(), plan.events.len(), "what is not done is not told, and all else is");
+    plan.actions.len() == 2
+}
+
+#[test]
+fn a_lost_configuration_is_put_back_by_answers_from_after_its_loss_alone() {
+    let losses = Losses::default();
+    assert!(!puts_back(&losses, config(), 1_000, 900), "seen for the first time");
+    assert!(!puts_back(&losses, config(), 2_000, 1_900), "too soon");
+    assert!(!puts_back(&losses, config(), 4_000, 1_000), "the broker may have kept a newer one since");
+    assert!(puts_back(&losses, config(), 4_000, 3_900));
+    let newer = Config { version: 2, ..config() };
+    assert!(!puts_back(&losses, newer.clone(), 9_000, 8_900), "another one was found");
+    assert!(puts_back(&losses, newer.clone(), 11_000, 10_900));
+    losses.forget_all();
+    assert!(!puts_back(&losses, newer, 12_000, 11_900), "another replica of the operator led meanwhile");
+}
+
+#[test]
+fn a_loss_that_is_over_is_forgotten() {
+    let (losses, server) = (Losses::default(), ApiServer::default());
+    assert!(!puts_back(&losses, config(), 1_000, 900));
+    let mut nothing = rq_operator_core::plan::Plan::default();
+    losses.hold_back(
+        &QueueKey::from(&queue()),
+        &seen(&server),
+        &std::collections::BTreeMap::new(),
+        &mut nothing,
+    );
+    assert!(!puts_back(&losses, config(), 9_000, 8_900));
 }

@@ -15,19 +15,17 @@ use kube::runtime::controller::{Config, Controller};
 use kube::runtime::watcher::{self, watcher};
 use kube::runtime::{WatchStreamExt as _, reflector};
 use kube::{Client, Resource};
+use rq_operator_core::children::{MANAGED_BY_LABEL, MANAGER, OF_QUEUES};
 use rq_operator_core::queue::ReliableQueue;
 use rq_operator_core::shard::QueueShard;
 use serde::de::DeserializeOwned;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::FIELD_MANAGER;
 use crate::detector::{Board, WATCH_SECONDS};
 use crate::key::QueueKey;
 
 /// Queues that are worked on at the same time.
 const AT_ONCE: u16 = 8;
-/// Label of the pods and volumes of all queues.
-const OF_QUEUES: &str = "app.kubernetes.io/name=reliablequeue";
 
 /// A controller with all its watches.
 pub(super) fn controller(client: &Client, board: &Board) -> Controller<ReliableQueue> {
@@ -67,7 +65,7 @@ fn children<K>(
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
-    let ours = format!("app.kubernetes.io/managed-by={FIELD_MANAGER}");
+    let ours = format!("{MANAGED_BY_LABEL}={MANAGER}");
     touched(client, config().labels(&ours))
 }
 

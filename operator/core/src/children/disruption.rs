@@ -1,4 +1,5 @@
-//! One pod of a queue may be moved at a time. A master that is moved hands its mastership over first.
+//! One pod of a queue may be moved at a time, and none while a copy is not in sync: a pod is ready before it is. A master that
+//! is moved hands its mastership over first.
 
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -7,6 +8,14 @@ use kube::ResourceExt as _;
 
 use super::{metadata, selector};
 use crate::queue::ReliableQueue;
+
+/// No pod may be moved now: what is moved could be the only copy in sync.
+pub(crate) fn while_behind(mut budget: PodDisruptionBudget) -> PodDisruptionBudget {
+    if let Some(spec) = &mut budget.spec {
+        spec.max_unavailable = Some(IntOrString::Int(0));
+    }
+    budget
+}
 
 pub(super) fn budget(queue: &ReliableQueue) -> PodDisruptionBudget {
     PodDisruptionBudget {

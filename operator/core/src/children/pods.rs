@@ -23,8 +23,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
 
 use super::{
-    CLIENT_PORT, HTTP_PORT, PEER_PORT, REVISION_ANNOTATION, certificate_secret, environment, metadata,
-    pod_service_name, selector, shard_name,
+    BROKER_CONTAINER, CLIENT_PORT, HTTP_PORT, PEER_PORT, REVISION_ANNOTATION, certificate_secret,
+    environment, metadata, pod_service_name, selector, shard_name,
 };
 use crate::queue::ReliableQueue;
 use crate::queue::scheduling::Spread;
@@ -161,7 +161,7 @@ fn broker(queue: &ReliableQueue, image: &str) -> Container {
         ..ContainerPort::default()
     };
     Container {
-        name: "broker".to_owned(),
+        name: BROKER_CONTAINER.to_owned(),
         image: Some(queue.spec.image.clone().unwrap_or_else(|| image.to_owned())),
         image_pull_policy: Some(policy.to_owned()),
         env: Some(environment::of(queue)),

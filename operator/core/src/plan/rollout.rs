@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::ContainerState;
 use kube::ResourceExt as _;
 use rq_core::config::Config;
 
+use super::children::Taken;
 use super::view::{PodSeen, Shard, View};
 use super::{Action, Note, scale};
 
@@ -47,6 +48,8 @@ pub(crate) enum Rollout {
         /// What it says.
         why: String,
     },
+    /// An object that the pods need has the name of one that somebody else made.
+    Taken(Taken),
     /// So many would be replaced, if `reconcile` were not `Paused`.
     Paused {
         /// So many are not as the spec says.

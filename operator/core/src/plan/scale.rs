@@ -46,13 +46,21 @@ pub(super) fn step(view: &View<'_>) -> Option<Step> {
         return Some(hand_over(view));
     }
     let leaving = leaving.into_iter().max_by_key(|store| ordinal_of(view, config, *store))?;
-    let in_sync = config.in_sync.contains_key(&leaving);
-    let left = config.in_sync.len() - usize::from(in_sync);
+    let remove = || Step::Act(Action::Write(Change::Remove { store: leaving }));
+    if !config.in_sync.contains_key(&leaving) {
+        return Some(remove());
+    }
+    // Where no master serves it may be the one that must lead, and a copy that does not answer may be no more.
+    if view.serving_master().is_none() {
+        return Some(Step::Wait("no copy in sync is taken away while no master serves".to_owned()));
+    }
+    let stays = |pod: &&PodSeen<'_>| pod.store() != Some(leaving) && view.in_sync(pod);
+    let left = view.pods.iter().filter(stays).count();
     let needed = usize::try_from(view.observed.queue.spec.min_in_sync()).unwrap_or(1).max(1);
-    Some(if in_sync && left < needed {
+    Some(if left < needed {
         Step::Wait(format!("without the replicas that go, {left} of {needed} copies would be in sync"))
     } else {
-        Step::Act(Action::Write(Change::Remove { store: leaving }))
+        remove()
     })
 }
 

@@ -1,16 +1,10 @@
-//! Settings that the shard carries and no pod: how many copies producers need, how a record is flushed, and a human's word
-//! that data may be lost.
+//! Settings that the shard carries and no pod: how many copies producers need, and how a record is flushed.
 
-use kube::ResourceExt as _;
-use rq_core::config::{Change, Config, FlushMode, FlushPolicy};
-use rq_core::ids::Epoch;
+use rq_core::config::{Change, FlushMode, FlushPolicy};
 
+use super::Action;
 use super::view::View;
-use super::{Action, Note};
 use crate::queue::spec::FlushMode as Asked;
-
-/// Annotation of a queue: `POD/0@EPOCH`. Whoever sets it accepts that acknowledged messages are lost.
-pub const ACCEPT_DATA_LOSS: &str = "reliablequeue.dev/accept-data-loss";
 
 /// Another number of copies that producers need. More of them by default only when they are there: a queue that grows goes
 /// on meanwhile. A number that the user gave holds at once.
@@ -42,48 +36,4 @@ pub(super) fn flush_mode(view: &View<'_>) -> Option<Action> {
     // A configuration that was put back may be older than the log.
     let in_force = view.config()?.flush_mode == wanted.mode;
     (!same || !in_force).then_some(Action::SetFlushMode(wanted))
-}
-
-/// A mastership of a copy that may lack acknowledged messages: only if a human named this pod and the epoch that ends, and no
-/// copy that has everything answers.
-pub(super) fn accepted_loss(view: &View<'_>, notes: &mut Vec<Note>) -> Option<Action> {
-    let config = view.config()?;
-    let accepted = Accepted::read(view.observed.queue.annotations().get(ACCEPT_DATA_LOSS)?)?;
-    let pod = view.pods.iter().find(|pod| pod.name == accepted.pod)?;
-    let told = pod.told.filter(|told| !told.halted && !config.in_sync.contains_key(&told.store))?;
-    if accepted.epoch != config.epoch || in_sync_answers(view, config) {
-        return None;
-    }
-    notes.push(Note {
-        warning: true,
-        reason: "DataLossAccepted".to_owned(),
-        action: "Promote".to_owned(),
-        note: format!(
-            "{} becomes master though it may lack acknowledged messages: no copy in sync answers, and this was accepted for epoch {}",
-            pod.name, config.epoch
-        ),
-    });
-    Some(Action::Write(Change::AcceptDataLoss { seen: config.epoch, to: told.store, session: told.session }))
-}
-
-fn in_sync_answers(view: &View<'_>, config: &Config) -> bool {
-    let answers = view.observed.replicas.iter().filter_map(rq_overseer::Seen::answer);
-    answers.into_iter().any(|told| config.in_sync.contains_key(&told.store))
-}
-
-/// What a human accepted.
-#[derive(PartialEq, Eq, Debug)]
-struct Accepted<'a> {
-    pod: &'a str,
-    epoch: Epoch,
-}
-
-impl<'a> Accepted<'a> {
-    /// Exactly as `kubectl rq promote` writes it; anything else is no word of anybody.
-    fn read(text: &'a str) -> Option<Self> {
-        let (pod, rest) = text.split_once('/')?;
-        let number = rest.strip_prefix("0@")?;
-        let epoch: u32 = number.parse().ok()?;
-        (!pod.is_empty() && epoch.to_string() == number).then_some(Self { pod, epoch: Epoch(epoch) })
-    }
 }

@@ -4,14 +4,17 @@
 use kube::ResourceExt as _;
 
 use super::view::{Shard, View};
-use super::{Action, Note};
+use super::{Action, Note, loss};
 
-/// Makes the `QueueShard`, or brings back what the brokers have kept of it.
+/// Makes the `QueueShard`, or brings back what the brokers have kept of it; all of them, or those with which a human makes do.
 pub(super) fn keep(view: &View<'_>, notes: &mut Vec<Note>) -> Option<Action> {
     match &view.shard {
         Shard::New => Some(Action::CreateShard { owned: view.owned() }),
         Shard::Lost => {
-            let config = rq_overseer::kept(&view.observed.replicas)?.clone();
+            let Some(config) = rq_overseer::kept(&view.observed.replicas).cloned() else {
+                let config = loss::rebuilt(view, notes)?;
+                return Some(Action::Rebuild { config, owned: view.owned() });
+            };
             notes.push(Note {
                 warning: true,
                 reason: "ConfigRebuilt".to_owned(),

@@ -4,8 +4,10 @@
 mod replacing;
 pub(crate) mod scene;
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::Resource as _;
 use rq_core::config::{Change, FlushMode, FlushPolicy, next};
-use rq_core::ids::Epoch;
+use rq_core::ids::{Epoch, Session};
 use serde_json::json;
 
 use self::scene::{
@@ -13,9 +15,10 @@ use self::scene::{
     write,
 };
 use super::{ACCEPT_DATA_LOSS, Action, Child, Rollout};
+use crate::children::QUEUE_LABEL;
 use crate::observed::Observed;
 
-/// What is planned, a word each.
+/// What is planned, a word each; without another number in a budget of disruptions, which has a test of its own.
 fn words(observed: &Observed) -> Vec<String> {
     let word = |action: &Action| match action {
         Action::Apply(child) => match **child {
@@ -37,7 +40,9 @@ fn words(observed: &Observed) -> Vec<String> {
         Action::Write(Change::SetMinInSync(copies)) => format!("minInSync {copies}"),
         other => format!("{other:?}"),
     };
-    planned(observed).actions.iter().map(word).collect()
+    let words = planned(observed).actions.iter().map(word).collect::<Vec<_>>();
+    let has_budget = observed.existing.disruption_budget.is_some();
+    words.into_iter().filter(|word| !has_budget || word != "PodDisruptionBudget").collect()
 }
 
 #[test]
@@ -59,6 +64,51 @@ fn a_new_queue_gets_its_certificate_then_all_its_pods_need_and_its_pods_last() {
 }
 
 #[test]
+fn what_somebody_else_made_is_never_taken_over_and_nothing_after_it_is_made() {
+    let mut new = nothing(&json!({}));
+    new.certificate = at_rest(&json!({})).certificate;
+    let theirs = json!({ "metadata": { "name": "orders", "labels": { "app": "orders" } } });
+    new.existing.service = serde_json::from_value(theirs.clone()).unwrap();
+    assert_eq!(words(&new), ["ServiceAccount", "Role", "RoleBinding", "ConfigMap", "Service"]);
+    let plan = planned(&new);
+    let up_to_date = plan.status.conditions.iter().find(|found| found.type_ == "UpToDate").unwrap();
+    assert_eq!((up_to_date.status.as_str(), up_to_date.reason.as_str()), ("False", "NameTaken"));
+    assert!(up_to_date.message.starts_with("Service orders is there"), "{}", up_to_date.message);
+    assert_eq!(plan.look_again.unwrap().as_secs(), 1);
+    let mut grown = at_rest(&json!({}));
+    grown.existing.stateful_set = serde_json::from_value(theirs).unwrap();
+    grown.queue = scene::queue(&json!({ "storage": { "size": "20Gi" } }));
+    let plan = planned(&grown);
+    assert_eq!((plan.actions.len(), plan.look_again.unwrap().as_secs()), (0, 10));
+    let mut other = at_rest(&json!({}));
+    let service = other.existing.service.as_mut().unwrap();
+    service.metadata.owner_references = None;
+    service.metadata.labels.as_mut().unwrap().insert(QUEUE_LABEL.to_owned(), "payments".to_owned());
+    assert_eq!(words(&other), [""; 0], "it is another queue's");
+    let mut stripped = at_rest(&json!({}));
+    stripped.existing.service.as_mut().unwrap().metadata.labels = None;
+    assert_eq!(words(&stripped), ["Service"], "its owner says whose it is");
+}
+
+#[test]
+fn no_pod_may_be_moved_while_a_copy_is_not_in_sync() {
+    let most = |observed: &Observed| {
+        let mut observed = observed.clone();
+        apply_all(&mut observed);
+        observed.existing.disruption_budget.unwrap().spec.unwrap().max_unavailable.unwrap()
+    };
+    let mut observed = at_rest(&json!({ "replicas": 3 }));
+    assert_eq!(most(&observed), IntOrString::Int(1));
+    let shrunk = next(&config(3, 2), &Change::Shrink { by: (store(0), Epoch(1)), remove: store(1) }).unwrap();
+    write(&mut observed, &shrunk);
+    assert_eq!(most(&observed), IntOrString::Int(0));
+    write(&mut observed, &config(3, 2));
+    assert_eq!(most(&observed), IntOrString::Int(1), "it has caught up");
+    assert_eq!(most(&nothing(&json!({}))), IntOrString::Int(0), "none is in sync yet");
+    assert_eq!(most(&nothing(&json!({ "replicas": 1 }))), IntOrString::Int(1), "nothing spares it");
+}
+
+#[test]
 fn a_certificate_is_renewed_when_two_thirds_of_its_time_are_over() {
     let mut observed = at_rest(&json!({}));
     observed.now = time(NOW + 59 * DAY - 30);
@@ -71,7 +121,7 @@ fn a_certificate_is_renewed_when_two_thirds_of_its_time_are_over() {
     observed.queue = scene::queue(&json!({}));
     observed.now = time(NOW);
     observed.certificate.as_mut().unwrap().revision = "c2".to_owned();
-    assert_eq!(words(&observed), ["StatefulSet"], "pods start anew for another one");
+    assert_eq!(words(&observed), [""; 0], "brokers take another one as they run");
 }
 
 #[test]
@@ -138,6 +188,20 @@ fn the_shard_goes_with_the_queue_only_if_its_volumes_do() {
 }
 
 #[test]
+fn the_shard_stays_only_after_its_volumes_do() {
+    let mut observed = at_rest(&json!({}));
+    observed.queue = scene::queue(&json!({ "storage": { "size": "10Gi", "onDelete": "Delete" } }));
+    apply_all(&mut observed);
+    let owner = observed.queue.controller_owner_ref(&()).unwrap();
+    observed.shard.as_mut().unwrap().metadata.owner_references = Some(vec![owner]);
+    assert_eq!(words(&observed), [""; 0]);
+    observed.queue = scene::queue(&json!({}));
+    assert_eq!(words(&observed), ["StatefulSet", "own false"]);
+    observed.existing.stateful_set.as_mut().unwrap().metadata.deletion_timestamp = Some(time(NOW));
+    assert_eq!(words(&observed), [""; 0], "it still takes the volumes with it");
+}
+
+#[test]
 fn more_copies_are_demanded_by_default_when_they_are_there_and_by_word_at_once() {
     let mut observed = at_rest(&json!({ "replicas": 2 }));
     let two = observed.existing.clone();
@@ -163,13 +227,20 @@ fn another_flush_mode_is_asked_of_the_master_that_serves() {
     assert_eq!(words(&observed), [""; 0]);
 }
 
-/// The master, alone in the set, is away.
-fn only_copy_away() -> Observed {
+/// The master, alone in the set, has been silent for so long, in ms, for the operator and for its slave.
+fn only_copy_away(silent: u64, unheard: u64) -> Observed {
     let mut observed = at_rest(&json!({}));
     let alone = next(&config(2, 1), &Change::Shrink { by: (store(0), Epoch(1)), remove: store(1) }).unwrap();
     write(&mut observed, &alone);
     observed.replicas = vec![seen(0, &alone), seen(1, &alone)];
-    observed.replicas[0].silent_since = Some(1);
+    observed.replicas[0].silent_since = Some(observed.now_ms - silent);
+    observed.replicas[1].told.as_mut().unwrap().master_silent_since = Some(observed.now_ms - unheard);
+    apply_all(&mut observed);
+    observed
+}
+
+fn accepting(mut observed: Observed, text: &str) -> Observed {
+    observed.queue.metadata.annotations = Some([(ACCEPT_DATA_LOSS.to_owned(), text.to_owned())].into());
     observed
 }
 
@@ -187,14 +258,94 @@ fn a_loss_of_data_is_accepted_for_the_epoch_and_the_pod_that_were_named() {
         ("orders-0/0@1", false),
         ("orders-2/0@1", false),
     ] {
-        let mut observed = only_copy_away();
-        observed.queue.metadata.annotations = Some([(ACCEPT_DATA_LOSS.to_owned(), text.to_owned())].into());
+        let mut observed = accepting(only_copy_away(5_000, 5_000), text);
         let plan = planned(&observed);
         assert_eq!(plan.actions.contains(&accepted), acts, "{text}");
         assert_eq!(plan.events.iter().any(|event| event.reason == "DataLossAccepted"), acts, "{text}");
         observed.replicas[0].silent_since = None;
         assert_eq!(words(&observed), [""; 0], "a copy that has everything answers");
     }
+}
+
+#[test]
+fn a_loss_of_data_is_accepted_only_when_everybody_has_heard_nothing_of_the_set_for_a_while() {
+    let acts = |change: &dyn Fn(&mut Observed)| {
+        let mut observed = accepting(only_copy_away(5_000, 5_000), "orders-1/0@1");
+        change(&mut observed);
+        planned(&observed)
+            .actions
+            .iter()
+            .any(|act| matches!(act, Action::Write(Change::AcceptDataLoss { .. })))
+    };
+    assert!(acts(&|_| {}));
+    assert!(!acts(&|seen| seen.replicas[0].silent_since = Some(seen.now_ms - 4_999)), "one question missed");
+    let new_operator = |seen: &mut Observed| {
+        (seen.replicas[0].told, seen.replicas[0].silent_since) = (None, Some(seen.now_ms - 600));
+    };
+    assert!(!acts(&new_operator), "it was never asked before");
+    assert!(acts(&|seen| seen.replicas[0].told = None), "it has never answered");
+    let of_slave = |since: Option<u64>| {
+        acts(&|seen: &mut Observed| seen.replicas[1].told.as_mut().unwrap().master_silent_since = since)
+    };
+    assert!(!of_slave(None) && !of_slave(Some(1_000_000 - 4_999)), "the slave has heard its master");
+    let dead = |seen: &mut Observed| {
+        let new = rq_overseer::Seen::new("orders-0".to_owned(), String::new());
+        (seen.replicas[0], seen.pods) = (new, vec![seen.pods.remove(1)]);
+    };
+    assert!(acts(&dead), "its process ended");
+    assert!(!acts(&|seen| drop(seen.replicas.remove(0))), "its pod was not looked at yet");
+    let replaced = |seen: &mut Observed| {
+        seen.replicas[0] = seen_new(0);
+        seen.replicas[0].told.as_mut().unwrap().store = store(7);
+    };
+    assert!(acts(&replaced), "another store is in its place");
+    let plan = planned(&accepting(only_copy_away(1_000, 5_000), "orders-1/0@1"));
+    assert_eq!(plan.look_again.unwrap().as_secs(), 1, "it may only be too early");
+}
+
+/// All machines of a queue with `flushMode: Async` have lost their power: nobody is sure to have what it wrote.
+#[test]
+fn a_copy_whose_session_ended_holds_nothing_for_sure_and_may_be_accepted() {
+    let mut config = config(2, 1);
+    config.flush_mode = FlushMode::Async;
+    let mut observed = accepting(at_rest(&json!({})), "orders-1/0@1");
+    write(&mut observed, &config);
+    observed.replicas = vec![seen(0, &config), seen(1, &config)];
+    for replica in &mut observed.replicas {
+        let told = replica.told.as_mut().unwrap();
+        (told.session, told.serves) = (Session(8), false);
+        told.master_silent_since = Some(observed.now_ms - 5_000);
+    }
+    let accepted = Change::AcceptDataLoss { seen: Epoch(1), to: store(1), session: Session(8) };
+    assert_eq!(planned(&observed).actions, [Action::Write(accepted)]);
+    observed.replicas[0].told.as_mut().unwrap().session = SESSION;
+    assert_eq!(words(&observed), [""; 0], "it never went");
+}
+
+#[test]
+fn a_loss_of_data_is_accepted_also_where_the_configuration_is_lost() {
+    let lost = |text: &str| {
+        let mut observed = accepting(only_copy_away(5_000, 5_000), text);
+        // The master's store was told of one more version than the slave has kept.
+        observed.replicas[0].told.as_mut().unwrap().config_version = 4;
+        observed.shard = None;
+        observed
+    };
+    let rebuilt = |observed: &Observed| {
+        planned(observed).actions.into_iter().find_map(|action| match action {
+            Action::Rebuild { config, .. } => Some(config),
+            _ => None,
+        })
+    };
+    let config = rebuilt(&lost("orders-1/0@1")).unwrap();
+    assert_eq!((config.version, config.epoch, config.unclean), (5, Epoch(2), Some(Epoch(2))));
+    assert_eq!((config.master, config.in_sync), (store(1), [(store(1), SESSION)].into()));
+    assert_eq!(rebuilt(&lost("orders-1/0@2")), None, "another epoch was named");
+    let mut answers = lost("orders-1/0@1");
+    answers.replicas[0].silent_since = Some(answers.now_ms - 600);
+    assert_eq!(rebuilt(&answers), None);
+    answers.replicas[0].silent_since = None;
+    assert_eq!(rebuilt(&answers), None, "a copy that has everything answers, and is to be asked");
 }
 
 #[test]
@@ -222,6 +373,21 @@ fn no_copy_is_given_up_that_the_new_spec_needs() {
     write(&mut observed, &shrunk);
     observed.replicas = (0..3).map(|ordinal| seen(ordinal, &shrunk)).collect();
     assert_eq!(words(&observed), [""; 0]);
+}
+
+#[test]
+fn no_copy_in_sync_is_taken_away_unless_a_master_serves_and_those_that_stay_answer() {
+    let smaller = |change: &dyn Fn(&mut Observed)| {
+        let mut observed = at_rest(&json!({ "replicas": 3 }));
+        observed.queue = scene::queue(&json!({ "replicas": 2, "replication": { "minInSync": 2 } }));
+        change(&mut observed);
+        words(&observed)
+    };
+    assert_eq!(smaller(&|_| {}), ["remove 3"]);
+    assert_eq!(smaller(&|seen| seen.replicas[1].silent_since = Some(1)), [""; 0], "one of two would be left");
+    assert_eq!(smaller(&|seen| seen.replicas[0].silent_since = Some(1)), [""; 0], "no master answers");
+    assert_eq!(smaller(&|seen| seen.replicas[0].told.as_mut().unwrap().serves = false), [""; 0]);
+    assert_eq!(smaller(&|seen| seen.replicas[2].running = false), ["remove 3"], "nobody waits for what goes");
 }
 
 #[test]

@@ -25,6 +25,13 @@ pub(super) fn grow(view: &View<'_>) -> Vec<Action> {
     if grown.is_empty() && old { vec![Action::OrphanStatefulSet] } else { grown }
 }
 
+/// Whether the `StatefulSet` that is there would take its volumes with it.
+pub(super) fn go_with_the_queue(view: &View<'_>) -> bool {
+    let spec = view.observed.existing.stateful_set.as_ref().and_then(|set| set.spec.as_ref());
+    let policy = spec.and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
+    policy.is_some_and(|policy| policy.when_deleted.as_deref() == Some("Delete"))
+}
+
 /// The `StatefulSet` with the claims of the one there: they cannot be changed.
 pub(super) fn with_claims_of(mut wanted: StatefulSet, there: Option<&StatefulSet>) -> StatefulSet {
     let (Some(spec), Some(there)) = (&mut wanted.spec, there.and_then(claims)) else { return wanted };

@@ -11,6 +11,7 @@ use rq_core::config::{Change, FlushMode};
 use rq_operator_core::observed::{CertificateSeen, Observed};
 use rq_operator_core::plan::{Action, Plan, Release, plan};
 use rq_operator_core::shard::{QueueShard, QueueShardSpec};
+use rq_overseer::{Seen, Told};
 
 use crate::api::{Objects, Refused, same_version};
 use crate::machines::{Cluster, SESSION};
@@ -144,10 +145,15 @@ impl Cluster {
         self.objects.shard = Some(shard);
     }
 
-    /// Nothing that the operator writes by itself takes the last copy away.
+    /// Nothing that the operator writes by itself takes the last copy away, or one that might have to lead.
     fn check_write(&self, change: &Change) {
-        if let (Change::Remove { store }, Some(config)) = (change, self.objects.config()) {
-            assert!(config.in_sync.len() > 1 || !config.in_sync.contains_key(store), "the last copy");
+        let (Change::Remove { store }, Some(config)) = (change, self.objects.config()) else { return };
+        if config.in_sync.contains_key(store) {
+            assert!(config.in_sync.len() > 1, "the last copy");
+            let seen = self.seen();
+            let leads =
+                |told: &Told| told.store == config.master && told.epoch == config.epoch && told.serves;
+            assert!(seen.iter().filter_map(Seen::answer).any(leads), "no master serves");
         }
     }
 

@@ -54,7 +54,7 @@ const fn rank(reason: Reason) -> u8 {
 pub(super) fn failover_ready(view: &View<'_>) -> Finding {
     match &view.observed.trouble {
         Some(Trouble::Stalled(why)) => {
-            return fails(FailoverReady, Reason::FailoverStalled, why.to_string());
+            return fails(FailoverReady, Reason::FailoverStalled, view.stalled(*why));
         }
         _ if view.distrust.is_some() => {
             let why = view.distrust.clone().unwrap_or_default();
@@ -73,11 +73,8 @@ pub(super) fn failover_ready(view: &View<'_>) -> Finding {
     }
     let failover = &view.observed.queue.spec.failover;
     if view.is_manual() {
-        let message = format!(
-            "failover.mode is Manual: when the master is lost, somebody must run `kubectl rq promote {} POD`",
-            view.name()
-        );
-        return fails(FailoverReady, Reason::Manual, message);
+        let message = "failover.mode is Manual: when the master is lost, nobody takes over until somebody sets it to Automatic";
+        return fails(FailoverReady, Reason::Manual, message.to_owned());
     }
     if failover.broker_initiated == BrokerInitiated::Disabled {
         let message = "failover.brokerInitiated is Disabled: when the master is lost while no operator runs, nobody takes over; set it to Enabled to have slaves promote themselves";

@@ -2,6 +2,7 @@
 
 use crate::conditions::ConditionType::{ConfigAccepted, UpToDate};
 use crate::conditions::{Finding, Reason};
+use crate::plan::children::Taken;
 use crate::plan::rollout::Rollout;
 
 use super::view::{View, broker, last_words};
@@ -23,6 +24,12 @@ pub(super) fn up_to_date(rollout: &Rollout) -> Finding {
                 "the new {pod} does not come up, so that no other pod is replaced: {why}. Correct the spec, or put it back as it was"
             );
             fails(UpToDate, Reason::RolloutFailed, message)
+        }
+        Rollout::Taken(Taken(what)) => {
+            let message = format!(
+                "{what} is there and was not made by the operator for this queue, so that neither it nor what needs it is touched: rename or delete it, or make the queue by another name"
+            );
+            fails(UpToDate, Reason::NameTaken, message)
         }
         Rollout::Paused { left } => {
             let message = format!(

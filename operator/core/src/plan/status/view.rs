@@ -3,9 +3,10 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt as _;
 use rq_core::config::Config;
+use rq_core::failover::Stalled;
 use rq_overseer::{Seen, Told, Trouble};
 
-use crate::children::ROLE_LABEL;
+use crate::children::{BROKER_CONTAINER, ROLE_LABEL};
 use crate::observed::Observed;
 use crate::queue::spec::FailoverMode;
 
@@ -121,6 +122,18 @@ impl<'o> View<'o> {
         self.observed.queue.name_any()
     }
 
+    /// Why nobody can be promoted, and what to do in Kubernetes.
+    pub(super) fn stalled(&self, why: Stalled) -> String {
+        match (why, &self.config) {
+            (Stalled::OnlyCopy, Some(config)) => format!(
+                "the master held the only copy that is in sync: bring it back; if it is gone for good, `kubectl rq promote {} POD --accept-data-loss 0@{}` makes do with another, which may lack acknowledged messages",
+                self.name(),
+                config.epoch
+            ),
+            _ => why.to_string(),
+        }
+    }
+
     pub(super) fn is_manual(&self) -> bool {
         self.observed.queue.spec.failover.mode == FailoverMode::Manual
     }
@@ -191,7 +204,7 @@ pub(super) fn unschedulable(pod: &Pod) -> Option<&str> {
 /// The broker's container.
 pub(super) fn broker(pod: &Pod) -> Option<&ContainerStatus> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    statuses.iter().find(|status| status.name == "broker")
+    statuses.iter().find(|status| status.name == BROKER_CONTAINER)
 }
 
 /// The last words of a broker that ended: the line in which it says why.

@@ -1,5 +1,7 @@
 //! Whether producers get their answers.
 
+use rq_overseer::Trouble;
+
 use crate::conditions::ConditionType::WritesAvailable;
 use crate::conditions::{Finding, Reason};
 
@@ -66,11 +68,12 @@ fn unserved(view: &View<'_>) -> Finding {
 
 fn no_master(view: &View<'_>, lost: &str) -> Finding {
     let then = match &view.observed.trouble {
+        Some(Trouble::Stalled(why)) => view.stalled(*why),
         Some(trouble) => trouble.to_string(),
-        None if view.is_manual() => format!(
-            "failover.mode is Manual: promote a replica with `kubectl rq promote {} POD`",
-            view.name()
-        ),
+        None if view.is_manual() => {
+            "failover.mode is Manual: bring the master back, or set failover.mode to Automatic, so that a slave in sync takes over"
+                .to_owned()
+        }
         None => "a slave of the in-sync set takes over".to_owned(),
     };
     fails(WritesAvailable, Reason::NoMaster, format!("{lost}; {then}"))

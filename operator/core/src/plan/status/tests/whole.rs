@@ -13,6 +13,8 @@ fn a_rollout_is_told_with_what_it_waits_for() {
     let failed =
         told(Rollout::Failed { pod: "orders-1".to_owned(), why: "it cannot get its image".to_owned() });
     says(&failed, UpToDate, ("False", Reason::RolloutFailed), &["cannot get its image", "put it back"]);
+    let taken = told(Rollout::Taken(children::Taken("Service orders".to_owned())));
+    says(&taken, UpToDate, ("False", Reason::NameTaken), &["Service orders", "rename or delete"]);
     let paused = told(Rollout::Paused { left: 2 });
     says(&paused, UpToDate, ("False", Reason::Paused), &["reconcile is Paused", "Active"]);
 }

@@ -1,0 +1,124 @@
+//! A human's word that acknowledged messages may be lost: the only way to a master that may lack some. The in-sync set holds
+//! no copy that could refuse the new epoch, so that a master that still lives would go on beside the new one: it is done only
+//! where everybody who can tell has heard nothing of the set for a while.
+
+use kube::ResourceExt as _;
+use rq_core::config::{self, Change, Config};
+use rq_core::ids::{Epoch, StoreId};
+use rq_overseer::{Seen, Told};
+
+use super::view::{PodSeen, Shard, View};
+use super::{Action, Note};
+
+/// Annotation of a queue: `POD/0@EPOCH`. Whoever sets it accepts that acknowledged messages are lost.
+pub const ACCEPT_DATA_LOSS: &str = "reliablequeue.dev/accept-data-loss";
+/// A replica that runs counts as gone after so long a silence, in ms: many questions long, so that a slow moment, or an
+/// operator that has just started, is not taken for the end of a copy.
+const SILENCE_MS: u64 = 5_000;
+
+/// A mastership of a copy that may lack acknowledged messages: only if a human named this pod and the epoch that ends, and no
+/// copy that has everything is left.
+pub(super) fn accepted(view: &View<'_>, notes: &mut Vec<Note>) -> Option<Action> {
+    let config = view.config()?;
+    let (pod, told) = successor(view, config)?;
+    notes.push(note(pod, config));
+    Some(Action::Write(Change::AcceptDataLoss { seen: config.epoch, to: told.store, session: told.session }))
+}
+
+/// The same where the configuration was lost: it is made from the newest that any replica has kept, newer than all that any
+/// has seen.
+pub(super) fn rebuilt(view: &View<'_>, notes: &mut Vec<Note>) -> Option<Config> {
+    let mut base = kept(view)?.clone();
+    let (pod, told) = successor(view, &base)?;
+    let all = || view.observed.replicas.iter().filter_map(|seen| seen.told.as_ref());
+    let seen = all().map(|told| told.promised).fold(base.epoch, Epoch::max);
+    base.version = all().map(|told| told.config_version).fold(base.version, u64::max);
+    let change = Change::AcceptDataLoss { seen, to: told.store, session: told.session };
+    let config = config::next(&base, &change).ok()?;
+    notes.push(note(pod, &base));
+    Some(config)
+}
+
+/// Somebody has said it of the present epoch, and it is not done yet: it may only be too early.
+pub(super) fn is_asked(view: &View<'_>) -> bool {
+    let base = view.config().or_else(|| kept(view));
+    base.is_some_and(|base| word(view).is_some_and(|word| word.epoch == base.epoch))
+}
+
+/// What a lost configuration was, as far as anybody who answers knows.
+fn kept<'a>(view: &View<'a>) -> Option<&'a Config> {
+    let answers = view.observed.replicas.iter().filter_map(Seen::answer);
+    let kept = answers.filter_map(|told| told.config.as_ref()).max_by_key(|kept| (kept.epoch, kept.version));
+    kept.filter(|_| view.shard == Shard::Lost)
+}
+
+/// The pod that is to be master, if all that is demanded holds.
+fn successor<'v, 'a>(view: &'v View<'a>, config: &Config) -> Option<(&'v PodSeen<'a>, &'a Told)> {
+    let word = word(view).filter(|word| word.epoch == config.epoch)?;
+    let pod = view.pods.iter().find(|pod| pod.name == word.pod)?;
+    let lacks = |told: &&Told| !told.halted && !config.may_lead(told.store, told.session);
+    let told = pod.told.filter(lacks)?;
+    // A master that only the operator does not reach is heard by its slaves. It may be the master itself, which is none since
+    // its session ended.
+    let is_ex_master = told.store == config.master && !told.serves;
+    let deaf = is_ex_master || told.master_silent_since.is_some_and(|since| is_long_ago(view, since));
+    let gone = config.in_sync.keys().all(|store| is_gone(view, config, *store));
+    (deaf && gone).then_some((pod, told))
+}
+
+/// No process has this store, or none that has answered lately; or one that lost what it held in its memory.
+fn is_gone(view: &View<'_>, config: &Config, store: StoreId) -> bool {
+    let name = config.members.get(&store).map(|member| &member.name);
+    let is_of = |seen: &&Seen| match &seen.told {
+        Some(told) => told.store == store,
+        None => Some(&seen.name) == name,
+    };
+    let is_away = |seen: &Seen| {
+        let voids = |told: &Told| !config.may_lead(told.store, told.session);
+        !seen.running
+            || seen.silent_since.is_some_and(|since| is_long_ago(view, since))
+            || seen.told.as_ref().is_some_and(voids)
+    };
+    let replicas = &view.observed.replicas;
+    // Whom nobody has looked for yet is no more than unknown, as long as it has a pod.
+    let looked_for = replicas.iter().any(|seen| Some(&seen.name) == name);
+    let has_pod = view.pods.iter().any(|pod| Some(&pod.name) == name);
+    (looked_for || !has_pod) && replicas.iter().filter(is_of).all(is_away)
+}
+
+const fn is_long_ago(view: &View<'_>, since: u64) -> bool {
+    view.observed.now_ms.saturating_sub(since) >= SILENCE_MS
+}
+
+fn note(pod: &PodSeen<'_>, config: &Config) -> Note {
+    Note {
+        warning: true,
+        reason: "DataLossAccepted".to_owned(),
+        action: "Promote".to_owned(),
+        note: format!(
+            "{} becomes master though it may lack acknowledged messages: no copy in sync is left, and this was accepted for epoch {}",
+            pod.name, config.epoch
+        ),
+    }
+}
+
+fn word<'a>(view: &View<'a>) -> Option<Accepted<'a>> {
+    Accepted::read(view.observed.queue.annotations().get(ACCEPT_DATA_LOSS)?)
+}
+
+/// What a human accepted.
+#[derive(PartialEq, Eq, Debug)]
+struct Accepted<'a> {
+    pod: &'a str,
+    epoch: Epoch,
+}
+
+impl<'a> Accepted<'a> {
+    /// Exactly as `kubectl rq promote` writes it; anything else is no word of anybody.
+    fn read(text: &'a str) -> Option<Self> {
+        let (pod, rest) = text.split_once('/')?;
+        let number = rest.strip_prefix("0@")?;
+        let epoch: u32 = number.parse().ok()?;
+        (!pod.is_empty() && epoch.to_string() == number).then_some(Self { pod, epoch: Epoch(epoch) })
+    }
+}
