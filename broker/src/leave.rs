@@ -15,6 +15,9 @@ use crate::shutdown::Stop;
 
 /// How long it may take. After that the broker stops all the same, and its slave takes over as from one that died.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(5);
+/// In a pod, how long calls are still taken, and forwarded, after that: a node hears so much later that the pod is going, and
+/// sends new connections to it until then.
+const STILL_CALLED: Duration = Duration::from_secs(2);
 /// How soon it is looked at again: a switch may be given up meanwhile, or its slave be gone.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -41,6 +44,7 @@ impl Told {
 pub(crate) async fn leave(
     engine: Engine,
     follower: Option<JoinHandle<()>>,
+    in_pod: bool,
     parting: CancellationToken,
     told: Told,
     stopping: CancellationToken,
@@ -60,6 +64,9 @@ pub(crate) async fn leave(
     };
     if leaves {
         hand_over(&engine).await;
+        if in_pod {
+            tokio::time::sleep(STILL_CALLED).await;
+        }
     }
     stopping.cancel();
     followed

@@ -134,7 +134,14 @@ async fn serve(
     let replicates = config.is_member();
     let follower =
         replicates.then(|| replication::start_follower(engine.clone(), links.clone(), parting.clone()));
-    let left = tokio::spawn(leave::leave(engine.clone(), follower, parting, told.clone(), stopping.clone()));
+    let left = tokio::spawn(leave::leave(
+        engine.clone(),
+        follower,
+        config.queue_shard.is_some(),
+        parting,
+        told.clone(),
+        stopping.clone(),
+    ));
     let labelled = store.show_role(&config.name, &engine);
     let clients = Arc::new(Clients::default());
     let figures = EngineFigures { engine: engine.clone(), clients: Arc::clone(&clients) };
