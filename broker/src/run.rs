@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rq_core::ids::{Lsn, Session};
+use rq_log::OpenError;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,11 @@ use crate::scrub::mend::mend_closed;
 use crate::shutdown::Stop;
 use crate::{config_store, data_directory, leave, pod_role, replication, scrub};
 
+/// How long a pod waits for the process of the pod before it, which was deleted by force and so is gone from the API server before
+/// it has ended. To fail and be started again by the node takes longer each time.
+const HELD_WITHIN: Duration = Duration::from_secs(60);
+/// How soon it looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Pages that are not served so long after the stop are cut off.
 const HTTP_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -201,10 +207,20 @@ async fn start(
     links: &PeerLinks,
     session: Session,
 ) -> Result<Joined, RunError> {
-    let mut mended = BTreeSet::new();
+    let (began, mut mended, mut waits) = (Instant::now(), BTreeSet::new(), false);
     loop {
         let (own, of) = (config.clone(), store.clone());
         let started = tokio::task::spawn_blocking(move || of.join(&own, session)).await?;
+        let held = started.as_ref().err().is_some_and(is_held) && config.queue_shard.is_some();
+        if held && began.elapsed() < HELD_WITHIN {
+            if !std::mem::replace(&mut waits, true) {
+                tracing::warn!(
+                    "the process before this one still has the data directory: waiting for its end"
+                );
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            continue;
+        }
         let Some(base) = started.as_ref().err().and_then(damaged_segment) else { return started };
         let Some(members) = store.glance(&config.data).await else { return started };
         if !mended.insert(base) {
@@ -219,6 +235,11 @@ async fn start(
         }
         tracing::info!(base = base.0, "a damaged segment was replaced by another replica's copy");
     }
+}
+
+/// Whether another process has the data directory.
+fn is_held(error: &RunError) -> bool {
+    matches!(error, RunError::Start(StartError::Recover(RecoverError::Open(OpenError::Locked(_)))))
 }
 
 /// The segment because of which the log could not be opened.
