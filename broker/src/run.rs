@@ -32,7 +32,7 @@ use crate::{config_store, data_directory, leave, pod_role, replication, scrub};
 
 /// How long a pod waits for the process of the pod before it, which was deleted by force and so is gone from the API server before
 /// it has ended. To fail and be started again by the node takes longer each time.
-const HELD_WITHIN: Duration = Duration::from_secs(60);
+const HELD_WITHIN: Duration = Duration::from_mins(1);
 /// How soon it looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Pages that are not served so long after the stop are cut off.

@@ -256,7 +256,10 @@ async fn a_link_that_was_cut_is_made_again_and_goes_on_where_it_was() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slave_that_means_another_store_is_told_so() {
     let (master, slave) = pair().await;
-    let hello = slave.engine.following().borrow().clone().map(|order| order.hello);
+    let mut following = slave.engine.following();
+    let order =
+        tokio::time::timeout(PATIENCE, following.wait_for(Option::is_some)).await.unwrap().unwrap().clone();
+    let hello = order.map(|order| order.hello);
     let shard = master.engine.identity().shard;
     let greeting = Greeting { shard, master: StoreId(1), hello: hello.unwrap() };
     let mut client = ReplicationClient::connect(format!("http://{}", master.address)).await.unwrap();
