@@ -16,6 +16,9 @@ use crate::failure::Failure;
 /// Largest message taken from the broker: a body of 4 MiB with its properties, and room.
 const DECODE_MAX: usize = 16 << 20;
 
+/// How tonic begins to tell of an answer that is HTTP alone.
+const NO_GRPC_STATUS: &str = "grpc-status header missing";
+
 /// Why a call failed.
 #[derive(Clone, Debug, Error)]
 pub(crate) enum CallError {
@@ -73,7 +76,10 @@ impl CallError {
             Self::Refused { code, .. } => {
                 self.fate() == Fate::Unknown || *code == i32::from(pb::Code::TooManyRequests)
             }
-            Self::Broken { code, .. } => *code != tonic::Code::Unimplemented,
+            // An HTTP error without a gRPC status is not a broker's: a balancer on the way has nobody behind it for now.
+            Self::Broken { code, message } => {
+                *code != tonic::Code::Unimplemented || message.starts_with(NO_GRPC_STATUS)
+            }
             Self::Unreachable { .. } | Self::NoAnswer(_) => true,
             Self::Incomplete(_) => false,
         }
