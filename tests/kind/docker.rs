@@ -149,7 +149,7 @@ pub(crate) fn without_api_server() -> Result<Undo<impl FnMut() -> Result<()>>> {
         "-o",
         "jsonpath={.items[0].metadata.name}",
     ])?;
-    let (there, away) = ("/etc/kubernetes/manifests/kube-apiserver.yaml", "/root/kube-apiserver.yaml");
+    let (there, away) = ("/etc/kubernetes/manifests/kube-apiserver.yaml", "/kind/kube-apiserver.yaml");
     let back = Undo::later({
         let node = node.clone();
         move || {
