@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::{Metadata, NamespaceResourceScope};
-use kube::api::{Api, ListParams, ObjectMeta};
+use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt as _};
 use rq_operator_core::children::{Children, certificate_secret, selector};
 use rq_operator_core::observed::{Existing, NodeSeen, Observed};
@@ -65,6 +65,20 @@ pub(super) async fn observe(context: &Context, key: &QueueKey) -> Result<Option<
     Ok(Some((observed, found.heard)))
 }
 
+/// What can be read in a queue's namespace.
+trait Object:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug
+{
+}
+
+impl<K> Object for K where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug
+{
+}
+
 struct Reader<'a> {
     context: &'a Context,
     key: &'a QueueKey,
@@ -75,36 +89,17 @@ impl Reader<'_> {
         Api::namespaced(self.context.client.clone(), &self.key.namespace)
     }
 
-    async fn get<K>(&self, name: &str) -> kube::Result<Option<K>>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + DeserializeOwned
-            + std::fmt::Debug,
-    {
+    async fn get<K: Object>(&self, name: &str) -> kube::Result<Option<K>> {
         self.api::<K>().get_opt(name).await
     }
 
-    async fn list<K>(&self, labels: &str) -> kube::Result<Vec<K>>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + DeserializeOwned
-            + std::fmt::Debug,
-    {
+    async fn list<K: Object>(&self, labels: &str) -> kube::Result<Vec<K>> {
         Ok(self.api::<K>().list(&ListParams::default().labels(labels)).await?.items)
     }
 
     /// The one of this name, if it is there.
-    async fn same<K>(&self, wanted: &K) -> kube::Result<Option<K>>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + Metadata<Ty = ObjectMeta>
-            + Clone
-            + DeserializeOwned
-            + std::fmt::Debug,
-    {
-        self.get(Metadata::metadata(wanted).name.as_deref().unwrap_or_default()).await
+    async fn same<K: Object>(&self, wanted: &K) -> kube::Result<Option<K>> {
+        self.get(&wanted.name_any()).await
     }
 
     /// The objects that the operator makes. Their names depend on nothing but the queue's.
