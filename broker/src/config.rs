@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use rq_core::ids::ShardId;
-use rq_core::queue::{Limits as ShardLimits, retention};
+use rq_core::queue::{Limits as ShardLimits, TransactionLimits, retention};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -363,6 +363,14 @@ impl Config {
                 in_flight_max: limits.max_in_flight as u32,
                 parked_max: limits.max_parked as u32,
                 pending_max: limits.max_pending as u32,
+                delayed_max: limits.max_delayed as usize,
+                halves_max: limits.max_transactions as usize,
+                transactions: TransactionLimits {
+                    immunity_ms: limits.transaction_immunity.0,
+                    interval_ms: limits.transaction_check_interval.0,
+                    checks_max: limits.max_transaction_checks as u32,
+                },
+                retry_floor_ms: limits.retry_floor.0,
                 free_bytes_min: limits.min_free.0,
             },
             inbox_bytes: limits.max_waiting.bytes(),

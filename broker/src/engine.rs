@@ -26,10 +26,11 @@ use std::time::Duration;
 use rq_core::ids::{Lsn, ShardId, StoreId, Ticket};
 use rq_core::queue::idle::IdleGroup;
 use rq_core::queue::request::{
-    Ack, Answer, ChangeInvisible, ChangeInvisibleError, ConsumeError, CreateGroup, CreateGroupError,
-    CreateTopic, CreateTopicError, Delivery, ForwardToDeadLetters, GroupNotFound, GroupView, Name, Receive,
-    ReceiveError, Request, Send, SendError, Sent, StaleHandle, Subscribe, TopicNotFound, TopicOnUseError,
-    TopicView, UndoPop,
+    Ack, Answer, ChangeInvisible, ChangeInvisibleError, Check, ConsumeError, CreateGroup, CreateGroupError,
+    CreateTopic, CreateTopicError, DeadLetterError, Delivery, EndTransaction, EndTransactionError,
+    ForwardToDeadLetters, GroupNotFound, GroupView, Name, PurgeDeadLetters, Recall, RecallError, Receive,
+    ReceiveError, ReplayDeadLetters, Request, ResetOffset, ResetOffsetError, Send, SendError, Sent,
+    StaleHandle, Subscribe, TakeChecks, TopicNotFound, TopicOnUseError, TopicView, UndoPop,
 };
 use rq_core::replication::Link;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -126,9 +127,9 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 const REQUEST_BYTES: usize = 256;
 
 impl Engine {
-    /// Hands in a request and waits until its answer is committed. Dropping the future of a waiting receive
-    /// cancels it; what was popped for it meanwhile is taken back. Any other request is carried out even if its
-    /// future is dropped.
+    /// Hands in a request and waits until its answer is committed. Dropping the future of a receive that waits, or of a
+    /// gateway's wait for checks, cancels it; what was popped for it meanwhile is taken back, and checks that were taken
+    /// go to another one after a while. Any other request is carried out even if its future is dropped.
     pub async fn request(&self, request: Request) -> Result<Answer, EngineError> {
         let permit = self.room(&request).await?;
         let ticket = Ticket(self.shared.next_ticket.fetch_add(1, Ordering::Relaxed));
@@ -137,7 +138,8 @@ impl Engine {
             _ => None,
         };
         let (reply, answer) = oneshot::channel();
-        let waiting = group.clone().map(|group| WaitingReceive { engine: self, ticket, group });
+        let waits = matches!(request, Request::Receive(_) | Request::TakeChecks(_));
+        let waiting = waits.then(|| Waiting { engine: self, ticket, group: group.clone() });
         if !self.shared.inbox.push(Work::Request { ticket, request, reply, group, permit }) {
             return Err(EngineError::Stopping);
         }
@@ -264,18 +266,19 @@ impl Engine {
     }
 }
 
-/// A receive that the engine works on.
-struct WaitingReceive<'a> {
+/// A request that may wait long for its answer.
+struct Waiting<'a> {
     engine: &'a Engine,
     ticket: Ticket,
-    group: Name,
+    /// Of a receive.
+    group: Option<Name>,
 }
 
-/// The answer to a receive, which its caller may stop waiting for.
+/// The answer to such a request, which its caller may stop waiting for.
 struct Abandonable<'a> {
     answer: oneshot::Receiver<Result<Answer, EngineError>>,
     /// Taken when the answer has arrived.
-    waiting: Option<WaitingReceive<'a>>,
+    waiting: Option<Waiting<'a>>,
 }
 
 impl Future for Abandonable<'_> {
@@ -289,7 +292,7 @@ impl Future for Abandonable<'_> {
 }
 
 impl Drop for Abandonable<'_> {
-    /// Cancels the receive. Closing first decides the race with the log thread: either the answer is here and is
+    /// Cancels the request. Closing first decides the race with the log thread: either the answer is here and is
     /// taken back here, or the log thread finds the caller gone and takes it back there.
     fn drop(&mut self) {
         let Some(waiting) = self.waiting.take() else { return };
@@ -297,7 +300,9 @@ impl Drop for Abandonable<'_> {
         let inbox = &waiting.engine.shared.inbox;
         match self.answer.try_recv() {
             Ok(Ok(Answer::Receive(Ok(deliveries)))) if !deliveries.is_empty() => {
-                inbox.push(Work::Internal(undo(waiting.group, &deliveries)));
+                if let Some(group) = waiting.group {
+                    inbox.push(Work::Internal(undo(group, &deliveries)));
+                }
             }
             Ok(_) => {}
             Err(_) => {
@@ -344,6 +349,18 @@ typed! {
     subscribe(Subscribe: Subscribe) -> Result<GroupView, ConsumeError>;
     /// Tells what a topic is.
     resolve_topic(ResolveTopic: Name) -> Result<TopicView, TopicOnUseError>;
+    /// Ends the transaction of a half message.
+    end_transaction(EndTransaction: EndTransaction) -> Result<(), EndTransactionError>;
+    /// Takes a delayed message back.
+    recall(Recall: Recall) -> Result<(), RecallError>;
+    /// Takes half messages whose producers are to be asked; waits for some if asked to.
+    take_checks(TakeChecks: TakeChecks) -> Vec<Check>;
+    /// Gives dead letters back, and says how many.
+    replay_dead_letters(ReplayDeadLetters: ReplayDeadLetters) -> Result<u64, DeadLetterError>;
+    /// Takes dead letters away, and says how many.
+    purge_dead_letters(PurgeDeadLetters: PurgeDeadLetters) -> Result<u64, DeadLetterError>;
+    /// Has a group go on elsewhere.
+    reset_offset(ResetOffset: ResetOffset) -> Result<(), ResetOffsetError>;
 }
 
 impl Engine {

@@ -7,6 +7,7 @@ pub(crate) mod call;
 mod connections;
 mod liveness;
 mod promotion;
+mod recall;
 mod receive;
 mod refusal;
 pub mod replica;
@@ -14,6 +15,7 @@ mod route;
 mod send;
 pub mod server;
 mod telemetry;
+mod transaction;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -193,8 +195,6 @@ fn not_implemented<R>(what: &'static str, instead: &'static str) -> Result<R, Re
 }
 
 const OWN_OFFSETS: &str = "consume with ReceiveMessage, whose positions the broker keeps";
-const NO_TRANSACTIONS: &str = "send after the transaction is committed";
-const NO_DELAYS: &str = "send without a delivery time";
 const NO_LITE: &str = "use an ordinary consumer group";
 
 type Served<T> = Result<Response<T>, Status>;
@@ -319,16 +319,18 @@ impl MessagingService for Gateway {
         &self,
         request: Request<pb::EndTransactionRequest>,
     ) -> Served<pb::EndTransactionResponse> {
-        let (call, _) = Call::begin(request);
-        Ok(self.answer(Rpc::EndTransaction, &call, not_implemented("transactions are", NO_TRANSACTIONS)))
+        let (call, request) = Call::begin(request);
+        let answer = transaction::end_transaction(self, &call, &request).await;
+        Ok(self.answer(Rpc::EndTransaction, &call, answer))
     }
 
     async fn recall_message(
         &self,
         request: Request<pb::RecallMessageRequest>,
     ) -> Served<pb::RecallMessageResponse> {
-        let (call, _) = Call::begin(request);
-        Ok(self.answer(Rpc::RecallMessage, &call, not_implemented("recalls are", NO_DELAYS)))
+        let (call, request) = Call::begin(request);
+        let answer = recall::recall_message(self, &call, &request).await;
+        Ok(self.answer(Rpc::RecallMessage, &call, answer))
     }
 
     async fn sync_lite_subscription(

@@ -45,6 +45,7 @@ fn message(id: &str) -> NewMessage {
         tag: TagHash(0),
         lane: Lane(0),
         deliver_at: LogTime(0),
+        recover_after_ms: None,
         content: MessageContent { message_id: id, body, ..MessageContent::default() }.encode(),
     }
 }

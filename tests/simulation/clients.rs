@@ -286,6 +286,7 @@ fn send(client: usize, id: &str) -> Request {
         tag: TagHash(0),
         lane: hash::lane(&format!("group-{client}")),
         deliver_at: LogTime(0),
+        recover_after_ms: None,
         content: content(id),
     };
     Request::Send(Send { topic: Arc::from(TOPIC), messages: vec![message] })

@@ -3,7 +3,7 @@
 
 use rq_core::ids::{LogTime, Lsn, Ticket};
 use rq_core::queue::request::{Relocation, Request, Retain};
-use rq_core::queue::retention::{Owed, Policy, Run, SealedSegment};
+use rq_core::queue::retention::{Policy, Run, SealedSegment};
 use rq_core::queue::{State, checkpoint};
 
 use crate::process::{Held, Process, reading};
@@ -138,10 +138,10 @@ impl Process {
         let reader = self.log.reader();
         let mut room = SEGMENT / 1_000 * u64::from(run.policy.relocate_below_permille);
         let mut relocate = Vec::new();
-        for Owed { topic, queue, offset, lsn } in run.owed(RELOCATED_MAX)? {
-            let record = reader.read_record(lsn).ok()?;
+        for owed in run.owed(RELOCATED_MAX)? {
+            let record = reader.read_record(owed.lsn).ok()?;
             room = room.checked_sub(record.len() as u64)?;
-            relocate.push(Relocation { topic, queue, offset, from: lsn, record });
+            relocate.push(Relocation { owed, record });
         }
         Some(relocate)
     }

@@ -86,6 +86,11 @@ number! {
     AttemptHash(u64)
 }
 number! {
+    /// Names a message that no consumer can see yet, for ever: the position at which its record was first written, also after
+    /// the record was copied elsewhere.
+    HeldId(u64)
+}
+number! {
     /// Driver's name for the caller who waits for an answer. Means nothing to the core.
     Ticket(u64)
 }

@@ -5,6 +5,7 @@
 
 mod apply;
 pub mod checkpoint;
+mod chunked;
 pub mod compare;
 mod duplicates;
 mod held;
@@ -23,5 +24,6 @@ mod tests;
 pub mod view;
 
 pub use self::apply::ApplyError;
-pub use self::shard::{Append, Limits, RENEWED_LEASE_MS, Shard};
-pub use self::state::{DEAD_LETTER_PREFIX, State, dead_letter_topic};
+pub use self::held::HeldCounts;
+pub use self::shard::{Append, Limits, RENEWED_LEASE_MS, Shard, TransactionLimits};
+pub use self::state::{DEAD_LETTER_PREFIX, State, UNRESOLVED_TOPIC, dead_letter_topic, is_dead_letter_topic};

@@ -15,13 +15,14 @@ pub use self::decode::{decode, decode_message};
 pub(crate) use self::decode::{flush_policy, group_settings, message, topic_settings};
 pub use self::encode::encode;
 pub(crate) use self::encode::{
-    batch_positions, put_flush_policy, put_group_settings, put_topic_settings, relocated_position,
+    batch_positions, put_flush_policy, put_group_settings, put_topic_settings, relocated_held_position,
+    relocated_position,
 };
 use crate::config::FlushPolicy;
 use crate::hash::SendKey;
 use crate::ids::{
-    AttemptHash, ClientHash, ConnectionId, Epoch, GroupId, Lane, LogTime, Lsn, Nonce, Offset, QueueId,
-    TagHash, TopicId,
+    AttemptHash, ClientHash, ConnectionId, Epoch, GroupId, HeldId, Lane, LogTime, Lsn, Nonce, Offset,
+    QueueId, TagHash, TopicId,
 };
 use crate::queue::settings::{GroupSettings, TopicKind, TopicSettings};
 
@@ -79,24 +80,40 @@ pub enum Record<'a> {
     Message(MessageRecord<'a>),
     /// Messages of one send: all or none, since a record is never half there.
     Batch(Vec<MessageRecord<'a>>),
-    /// The transaction of a half message, or its hold on a delayed one, ended.
+    /// The transaction of a half message ended.
     TransactionEnd {
-        /// The half message's record.
-        half: Lsn,
+        /// The half message.
+        half: HeldId,
         /// Visible now, or gone.
         commit: bool,
     },
     /// A producer was asked about a half message.
     TransactionCheck {
-        /// The half message's record.
-        half: Lsn,
+        /// The half message.
+        half: HeldId,
         /// When to ask next.
         next_check: LogTime,
     },
-    /// Delayed messages due up to this time become visible, in the order of time and LSN.
+    /// Nobody said how the transaction of a half message ended: it is a dead letter, in place.
+    TransactionGiveUp {
+        /// The half message.
+        half: HeldId,
+        /// The topic of such messages; queue 0 of it.
+        into: TopicId,
+    },
+    /// The first delayed messages become visible, in the order of their times and then of their storing.
     TimerFire {
-        /// Up to here, included.
+        /// All of them are due at this time.
         up_to: LogTime,
+        /// So many: bounded, so that applying one record takes no long time.
+        count: u32,
+    },
+    /// A delayed message was recalled: it is gone.
+    Recall {
+        /// Its time.
+        deliver_at: LogTime,
+        /// The message.
+        id: HeldId,
     },
     /// Messages were handed to a consumer.
     Pop(Pop),
@@ -135,6 +152,36 @@ pub enum Record<'a> {
         /// The dead-letter topic; queue 0 of it.
         into: TopicId,
     },
+    /// A dead letter was given back to its group, or to every group of its topic: it has a new offset there, and is a dead
+    /// letter no more. Its bytes stay where they are.
+    Replay {
+        /// The dead-letter topic.
+        from: TopicId,
+        /// Its offset in queue 0 of that.
+        offset: Offset,
+        /// Where it goes.
+        topic: TopicId,
+        /// The queue.
+        queue: QueueId,
+        /// The only group that gets it; 0 is every group.
+        only: GroupId,
+    },
+    /// Dead letters were taken away for good.
+    Purge {
+        /// The dead-letter topic.
+        topic: TopicId,
+        /// Their offsets in queue 0 of it.
+        offsets: Vec<Offset>,
+    },
+    /// A group goes on at other positions of a topic, and forgets what was delivered to it there.
+    ResetOffset {
+        /// The group.
+        group: GroupId,
+        /// The topic.
+        topic: TopicId,
+        /// Where it goes on in each queue.
+        positions: Vec<Offset>,
+    },
     /// A message was copied to here, since its segment is to be dropped.
     Relocate {
         /// The queue that points to it, not always the one it was sent to.
@@ -143,6 +190,13 @@ pub enum Record<'a> {
         queue: QueueId,
         /// The offset.
         offset: Offset,
+        /// The encoded message record, as it was.
+        record: &'a [u8],
+    },
+    /// A message that waits was copied to here, since its segment is to be dropped.
+    RelocateHeld {
+        /// Which.
+        key: HeldKey,
         /// The encoded message record, as it was.
         record: &'a [u8],
     },
@@ -177,6 +231,15 @@ pub enum Hold {
     Until(LogTime),
     /// The end of its transaction; the producer is first asked at this time.
     Transaction(LogTime),
+}
+
+/// Names a message that waits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum HeldKey {
+    /// For this time.
+    Until(LogTime, HeldId),
+    /// For the end of its transaction.
+    Transaction(HeldId),
 }
 
 /// A message.
@@ -317,17 +380,23 @@ mod kind {
     pub(super) const TRANSACTION_END: u8 = 22;
     pub(super) const TRANSACTION_CHECK: u8 = 23;
     pub(super) const TIMER_FIRE: u8 = 24;
+    pub(super) const RECALL: u8 = 25;
+    pub(super) const TRANSACTION_GIVE_UP: u8 = 26;
     pub(super) const POP: u8 = 30;
     pub(super) const ACK: u8 = 31;
     pub(super) const CHANGE_INVISIBLE: u8 = 32;
     pub(super) const UNDO_POP: u8 = 33;
     pub(super) const DEAD_LETTER: u8 = 34;
     pub(super) const REPEAT: u8 = 35;
+    pub(super) const REPLAY: u8 = 36;
+    pub(super) const PURGE: u8 = 37;
+    pub(super) const RESET_OFFSET: u8 = 38;
     pub(super) const RELOCATE: u8 = 40;
     pub(super) const DROP_BELOW: u8 = 41;
     pub(super) const STATE_HASH: u8 = 42;
     pub(super) const EXPIRE: u8 = 43;
     pub(super) const STATE_MARK: u8 = 44;
+    pub(super) const RELOCATE_HELD: u8 = 45;
 }
 
 /// Version of every record body so far.

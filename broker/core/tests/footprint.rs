@@ -116,6 +116,7 @@ impl Broker {
             tag: TagHash(0),
             lane: Lane(0),
             deliver_at: LogTime(0),
+            recover_after_ms: None,
             content: self.content.clone(),
         };
         let sent = self.ask(Request::Send(Send { topic: Arc::clone(topic), messages: vec![message] }));

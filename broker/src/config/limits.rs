@@ -72,7 +72,19 @@ limits! {
     /// Most bytes of a message's user properties, tag and keys.
     max_properties_size "RQ_MAX_PROPERTIES_SIZE": Size = Size::kib(16), Size(0) => Size::mib(1);
     /// Longest delay of a message.
-    max_delay "RQ_MAX_DELAY": Span = Span::hours(24), Span::secs(1) => Span::hours(960);
+    max_delay "RQ_MAX_DELAY": Span = Span::hours(960), Span::secs(1) => Span::hours(8_760);
+    /// Most delayed messages that wait at once; each takes some 50 bytes of memory.
+    max_delayed "RQ_MAX_DELAYED": Count = 20_000_000, 1 => 1_000_000_000;
+    /// Most transactions that are open at once.
+    max_transactions "RQ_MAX_TRANSACTIONS": Count = 1_000_000, 1 => 100_000_000;
+    /// A producer is first asked how a transaction ended after this time; a message may say otherwise.
+    transaction_immunity "RQ_TRANSACTION_IMMUNITY": Span = Span::secs(6), Span::millis(100) => Span::hours(1);
+    /// From one such check to the next.
+    transaction_check_interval "RQ_TRANSACTION_CHECK_INTERVAL": Span = Span::secs(30), Span::secs(1) => Span::hours(1);
+    /// After so many checks in vain the message is a dead letter of TRANS_CHECK_MAX_TIME_TOPIC.
+    max_transaction_checks "RQ_MAX_TRANSACTION_CHECKS": Count = 15, 1 => 1_000;
+    /// A message that its consumer wants back at once, delivery after delivery, comes back no sooner than this.
+    retry_floor "RQ_RETRY_FLOOR": Span = Span::secs(1), Span(0) => Span::secs(60);
     /// Most messages in a receive.
     max_receive_batch "RQ_MAX_RECEIVE_BATCH": Count = 32, 1 => 1_024;
     /// Most tags in the filter of a receive.

@@ -12,7 +12,7 @@ use rq_core::message::MessageContent;
 use rq_core::queue::checkpoint;
 use rq_core::queue::idle::{IdleGroup, idle_subscriptions};
 use rq_core::queue::request::{Relocation, Request, Retain};
-use rq_core::queue::retention::{Owed, Policy, Run, SealedSegment};
+use rq_core::queue::retention::{Policy, Run, SealedSegment};
 use rq_core::record::decode_message;
 use rq_log::{LogReader, StdDisk};
 
@@ -153,8 +153,7 @@ impl Housekeeping {
                 return None;
             }
             room = room.checked_sub(record.len() as u64)?;
-            let Owed { topic, queue, offset, lsn } = owed;
-            relocate.push(Relocation { topic, queue, offset, from: lsn, record });
+            relocate.push(Relocation { owed, record });
         }
         Some(relocate)
     }

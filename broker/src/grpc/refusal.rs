@@ -1,10 +1,11 @@
 //! Why a call is answered with anything but OK: the one map from the errors of the gateway, the shard and the
 //! engine to RocketMQ's codes.
 
-use rq_core::handle::NotAHandle;
+use rq_core::handle::{NotAHandle, NotARecallHandle, NotATransactionId};
 use rq_core::queue::request::{
-    ChangeInvisibleError, ConsumeError, DiskFull, GroupNotFound, KindMismatch, ReceiveError, SendError,
-    StaleHandle, TooMany, TopicNotFound, TopicOnUseError,
+    ChangeInvisibleError, ConsumeError, DiskFull, EndTransactionError, GroupNotFound, KindMismatch,
+    NoSuchDelayed, NoSuchTransaction, RecallError, ReceiveError, SendError, StaleHandle, TooMany,
+    TopicNotFound, TopicOnUseError, TransactionEnded,
 };
 use rq_proto::rocketmq::{Code, Status};
 use thiserror::Error;
@@ -32,6 +33,16 @@ pub(crate) enum Refusal {
     TooMany(#[from] TooMany),
     #[error(transparent)]
     StaleHandle(#[from] StaleHandle),
+    #[error(transparent)]
+    NotATransactionId(#[from] NotATransactionId),
+    #[error(transparent)]
+    NoSuchTransaction(#[from] NoSuchTransaction),
+    #[error(transparent)]
+    TransactionEnded(#[from] TransactionEnded),
+    #[error(transparent)]
+    NotARecallHandle(#[from] NotARecallHandle),
+    #[error(transparent)]
+    NoSuchDelayed(#[from] NoSuchDelayed),
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// A send of which nobody knows whether it was stored.
@@ -68,6 +79,10 @@ impl Refusal {
         match self {
             Self::Invalid(invalid) => invalid.code(),
             Self::NotAHandle(NotAHandle) | Self::StaleHandle(StaleHandle) => Code::InvalidReceiptHandle,
+            Self::NotATransactionId(_) | Self::NoSuchTransaction(_) | Self::TransactionEnded(_) => {
+                Code::InvalidTransactionId
+            }
+            Self::NotARecallHandle(_) | Self::NoSuchDelayed(_) => Code::BadRequest,
             Self::TopicNotFound(_) => Code::TopicNotFound,
             Self::GroupNotFound(_) => Code::ConsumerGroupNotFound,
             Self::KindMismatch(_) => Code::MessagePropertyConflictWithType,
@@ -138,6 +153,26 @@ impl From<ConsumeError> for Refusal {
     }
 }
 
+impl From<EndTransactionError> for Refusal {
+    fn from(error: EndTransactionError) -> Self {
+        match error {
+            EndTransactionError::TopicNotFound(error) => error.into(),
+            EndTransactionError::NoSuchTransaction(error) => error.into(),
+            EndTransactionError::TransactionEnded(error) => error.into(),
+        }
+    }
+}
+
+impl From<RecallError> for Refusal {
+    fn from(error: RecallError) -> Self {
+        match error {
+            RecallError::TopicNotFound(error) => error.into(),
+            RecallError::KindMismatch(error) => error.into(),
+            RecallError::NoSuchDelayed(error) => error.into(),
+        }
+    }
+}
+
 impl From<ChangeInvisibleError> for Refusal {
     fn from(error: ChangeInvisibleError) -> Self {
         match error {
@@ -167,6 +202,13 @@ mod tests {
             (SendError::from(DiskFull { free_bytes: 1, pinned_by: None }).into(), Code::TooManyRequests),
             (ReceiveError::from(TooMany { what: "topics", limit: 1 }).into(), Code::TooManyRequests),
             (ChangeInvisibleError::from(StaleHandle).into(), Code::InvalidReceiptHandle),
+            (NotATransactionId.into(), Code::InvalidTransactionId),
+            (EndTransactionError::from(NoSuchTransaction).into(), Code::InvalidTransactionId),
+            (TransactionEnded::Committed.into(), Code::InvalidTransactionId),
+            (TransactionEnded::RolledBack.into(), Code::InvalidTransactionId),
+            (TransactionEnded::GivenUp.into(), Code::InvalidTransactionId),
+            (NotARecallHandle.into(), Code::BadRequest),
+            (RecallError::from(NoSuchDelayed).into(), Code::BadRequest),
             (EngineError::Overloaded.into(), Code::TooManyRequests),
             (EngineError::Stopping.into(), Code::TooManyRequests),
             (EngineError::TooFewInSync.into(), Code::TooManyRequests),

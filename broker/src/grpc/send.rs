@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use prost::Message as _;
+use rq_core::handle::{self, RecallHandle, TransactionId};
+use rq_core::ids::LogTime;
+use rq_core::queue::request::Sent;
 use rq_proto::rocketmq::{Message, SendMessageRequest, SendMessageResponse, SendResultEntry};
 
 use super::call::Call;
@@ -30,6 +33,7 @@ pub(super) async fn send_message(
         now_ms: wall_clock_ms(),
     };
     let send = send::send(&request, sender, &gateway.options.messages)?;
+    let deliver_at: Vec<LogTime> = send.messages.iter().map(|message| message.deliver_at).collect();
     let stored = gateway.engine.send(send);
     let stored = match call.deadline().and_then(|deadline| deadline.checked_sub(DEADLINE_MARGIN)) {
         // It goes on without us: whether it is stored is not known then.
@@ -43,18 +47,27 @@ pub(super) async fn send_message(
     let bytes = request.messages.iter().map(|message| message.body.len() as u64).sum();
     gateway.metrics.messages_in.inc_by(stored.len() as u64);
     gateway.metrics.bytes_in.inc_by(bytes);
-    let entry = |(message, sent): (Message, _)| {
-        let rq_core::queue::request::Sent { offset, .. } = sent;
-        SendResultEntry {
-            status: Some(ok()),
-            message_id: message.system_properties.map(|system| system.message_id).unwrap_or_default(),
-            transaction_id: String::new(),
-            offset: offset.0.cast_signed(),
-            recall_handle: String::new(),
+    let messages = request.messages.into_iter().zip(deliver_at).zip(stored);
+    let entries = messages.map(|((message, deliver_at), sent)| entry(gateway, message, deliver_at, sent));
+    Ok(SendMessageResponse { status: Some(ok()), entries: entries.collect() })
+}
+
+/// What the producer hears of one message: of one that waits, also how to come back to it.
+fn entry(gateway: &Gateway, message: Message, deliver_at: LogTime, sent: Sent) -> SendResultEntry {
+    let message_id = message.system_properties.map(|system| system.message_id).unwrap_or_default();
+    let shard = gateway.options.shard;
+    let (mut transaction_id, mut recall_handle) = (String::new(), String::new());
+    match sent.held {
+        Some(id) if deliver_at == LogTime(0) => {
+            transaction_id = handle::encode_transaction(shard, TransactionId { topic: sent.topic, half: id });
         }
-    };
-    Ok(SendMessageResponse {
-        status: Some(ok()),
-        entries: request.messages.into_iter().zip(stored).map(entry).collect(),
-    })
+        Some(id) => {
+            let message_id = message_id.clone();
+            let handle = RecallHandle { topic: sent.topic, deliver_at, id, message_id };
+            recall_handle = handle::encode_recall(shard, &handle);
+        }
+        None => {}
+    }
+    let offset = sent.offset.0.cast_signed();
+    SendResultEntry { status: Some(ok()), message_id, transaction_id, offset, recall_handle }
 }

@@ -139,9 +139,15 @@ fn end_after(refusal: &Refusal) -> tonic::Status {
         | Refusal::SendUnknown
         | Refusal::NothingFound => tonic::Code::Unavailable,
         Refusal::TopicNotFound(_) | Refusal::GroupNotFound(_) => tonic::Code::NotFound,
-        Refusal::Invalid(_) | Refusal::NotAHandle(_) | Refusal::KindMismatch(_) | Refusal::StaleHandle(_) => {
-            tonic::Code::InvalidArgument
-        }
+        Refusal::Invalid(_)
+        | Refusal::NotAHandle(_)
+        | Refusal::KindMismatch(_)
+        | Refusal::StaleHandle(_)
+        | Refusal::NotATransactionId(_)
+        | Refusal::NoSuchTransaction(_)
+        | Refusal::TransactionEnded(_)
+        | Refusal::NotARecallHandle(_)
+        | Refusal::NoSuchDelayed(_) => tonic::Code::InvalidArgument,
     };
     tonic::Status::new(code, refusal.to_string())
 }

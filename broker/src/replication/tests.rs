@@ -131,6 +131,7 @@ impl Broker {
             tag: TagHash(0),
             lane: Lane(0),
             deliver_at: LogTime(0),
+            recover_after_ms: None,
             content: MessageContent { message_id: id, body, ..MessageContent::default() }.encode(),
         };
         self.engine.send(Send { topic: topic.into(), messages: vec![message] }).await.unwrap().unwrap();

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use rq_core::queue::request::Name;
+pub use rq_core::queue::{DEAD_LETTER_PREFIX, is_dead_letter_topic};
 use rq_proto::rocketmq::Resource;
 
 use super::invalid::{Invalid, NameFault};
@@ -14,29 +15,21 @@ pub const TOPIC_CHARS_MAX: usize = 127;
 pub const DERIVED_TOPIC_CHARS_MAX: usize = 255;
 /// Longest name of a consumer group, in characters.
 pub const GROUP_CHARS_MAX: usize = 120;
-/// What the name of a dead-letter topic begins with; the group's name follows.
-pub const DEAD_LETTER_PREFIX: &str = "%DLQ%";
 const RETRY_PREFIX: &str = "%RETRY%";
 
-const RESERVED_TOPICS: [&str; 10] = [
+const RESERVED_TOPICS: [&str; 9] = [
     "TBW102",
     "SCHEDULE_TOPIC_XXXX",
     "BenchmarkTest",
     "RMQ_SYS_TRANS_HALF_TOPIC",
     "RMQ_SYS_TRACE_TOPIC",
     "RMQ_SYS_TRANS_OP_HALF_TOPIC",
-    "TRANS_CHECK_MAX_TIME_TOPIC",
     "SELF_TEST_TOPIC",
     "OFFSET_MOVED_EVENT",
     "CHECKPOINT_TOPIC",
 ];
 const RESERVED_TOPIC_PREFIX: &str = "rmq_sys_";
 const RESERVED_GROUP_PREFIX: &str = "CID_RMQ_SYS_";
-
-/// Whether a topic holds dead letters.
-pub fn is_dead_letter_topic(topic: &str) -> bool {
-    topic.starts_with(DEAD_LETTER_PREFIX)
-}
 
 /// Checks the whole name of a topic.
 pub fn check_topic(name: &str) -> Result<(), Invalid> {

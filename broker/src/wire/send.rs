@@ -112,8 +112,11 @@ fn convert(message: &Message, sender: Sender<'_>, limits: &MessageLimits) -> Res
         key: hash::send_key(sender.client_id, &system.message_id, hash::crc32c(&message.body)),
         tag: system.tag.as_deref().map_or(TagHash(0), hash::tag),
         lane: system.message_group.as_deref().map_or(Lane(0), hash::lane),
-        // Delayed messages are refused above until the broker can hold them back.
-        deliver_at: LogTime(0),
+        deliver_at: if kind == TopicKind::Delay { deliver_at(system) } else { LogTime(0) },
+        recover_after_ms: system
+            .orphaned_transaction_recovery_duration
+            .as_ref()
+            .map(|after| time::millis(after).max(0).cast_unsigned()),
         content: content.encode(),
     })
 }
@@ -234,7 +237,7 @@ fn check_times(system: &SystemProperties, now_ms: i64, limits: &MessageLimits) -
 fn kind(system: &SystemProperties) -> Result<TopicKind, Invalid> {
     let stated = MessageType::try_from(system.message_type).unwrap_or(MessageType::Unspecified);
     refuse_newer(system, stated)?;
-    let (kind, actual) = if stated == MessageType::Transaction {
+    let (kind, actual) = if stated == MessageType::Transaction && system.delivery_timestamp.is_none() {
         (TopicKind::Transaction, MessageType::Transaction)
     } else if system.delivery_timestamp.is_some() {
         (TopicKind::Delay, MessageType::Delay)
@@ -246,17 +249,13 @@ fn kind(system: &SystemProperties) -> Result<TopicKind, Invalid> {
     if stated != MessageType::Unspecified && stated != actual {
         return Err(Invalid::TypeMismatch { stated: stated.as_str_name(), actual: actual.as_str_name() });
     }
-    match kind {
-        TopicKind::Normal | TopicKind::Fifo | TopicKind::Undecided => Ok(kind),
-        TopicKind::Delay => Err(Invalid::NotImplemented {
-            what: "delayed messages are",
-            instead: "send without a delivery time",
-        }),
-        TopicKind::Transaction => Err(Invalid::NotImplemented {
-            what: "transactional messages are",
-            instead: "send after the transaction is committed",
-        }),
-    }
+    Ok(kind)
+}
+
+/// When a message is to be delivered at the earliest: never a fraction of a millisecond before.
+fn deliver_at(system: &SystemProperties) -> LogTime {
+    let at = system.delivery_timestamp.as_ref().map_or(0, time::timestamp_millis_up);
+    LogTime(at.max(0).cast_unsigned())
 }
 
 fn refuse_newer(system: &SystemProperties, stated: MessageType) -> Result<(), Invalid> {

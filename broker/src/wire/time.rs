@@ -27,6 +27,12 @@ pub fn timestamp_millis(timestamp: &Timestamp) -> i64 {
         .saturating_add(i64::from(timestamp.nanos).div_euclid(NANOS_A_MILLI))
 }
 
+/// The same, with a fraction counted as a whole one.
+pub fn timestamp_millis_up(timestamp: &Timestamp) -> i64 {
+    let fraction = i64::from(timestamp.nanos).rem_euclid(NANOS_A_MILLI) != 0;
+    timestamp_millis(timestamp).saturating_add(i64::from(fraction))
+}
+
 /// The timestamp so many milliseconds after 1970.
 pub fn timestamp(millis: i64) -> Timestamp {
     Timestamp {
@@ -54,6 +60,8 @@ mod tests {
         for at in [0, 1, -1, 1_700_000_000_123, -1_001] {
             assert_eq!(timestamp_millis(&timestamp(at)), at);
             assert!(timestamp(at).nanos >= 0);
+            assert_eq!(timestamp_millis_up(&timestamp(at)), at);
         }
+        assert_eq!(timestamp_millis_up(&Timestamp { seconds: 1, nanos: 1 }), 1_001);
     }
 }

@@ -10,6 +10,7 @@
 mod cluster;
 mod consume;
 mod dead_letters;
+mod delayed;
 mod fifo;
 mod harness;
 mod held_requests;
@@ -20,3 +21,4 @@ mod lifecycle;
 mod peers;
 mod produce;
 mod telemetry;
+mod transactions;

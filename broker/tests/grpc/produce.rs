@@ -187,24 +187,13 @@ async fn what_this_version_does_not_have_is_said_in_the_body() {
     let broker = Broker::start().await;
     let client = broker.client("c").await;
     let mut rpc = client.rpc.clone();
-    let end = rpc.end_transaction(client.request(pb::EndTransactionRequest::default())).await.unwrap();
-    let recall = rpc.recall_message(client.request(pb::RecallMessageRequest::default())).await.unwrap();
     let lite =
         rpc.sync_lite_subscription(client.request(pb::SyncLiteSubscriptionRequest::default())).await.unwrap();
     let offset = rpc.get_offset(client.request(pb::GetOffsetRequest::default())).await.unwrap();
-    let statuses = [
-        end.into_inner().status,
-        recall.into_inner().status,
-        lite.into_inner().status,
-        offset.into_inner().status,
-    ];
+    let statuses = [lite.into_inner().status, offset.into_inner().status];
     for status in statuses.map(Option::unwrap) {
         assert_eq!(status.code(), Code::NotImplemented, "{}", status.message);
     }
-    let mut delayed = message("orders", "1", "x");
-    let later = std::time::SystemTime::now() + std::time::Duration::from_mins(1);
-    delayed.system_properties.as_mut().unwrap().delivery_timestamp = Some(later.into());
-    assert_eq!(client.send(vec![delayed]).await.status.unwrap().code(), Code::NotImplemented);
 }
 
 #[tokio::test]

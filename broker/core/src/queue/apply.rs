@@ -3,13 +3,15 @@
 
 mod delivery;
 mod expire;
+mod held;
+mod replay;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::held::HeldMessage;
+use super::duplicates::StoredAs;
 use super::index::{Entry, MessageQueue};
 use super::progress::Progress;
 use super::settings::{GroupSettings, TopicKind, TopicSettings};
@@ -107,19 +109,14 @@ impl State {
                     self.store(at, now, message)?;
                 }
             }
-            Record::TransactionEnd { half, commit } => {
-                let message = self.held.remove(*half).ok_or("half message")?;
-                if *commit {
-                    self.show(&message, now)?;
-                }
-            }
-            Record::TransactionCheck { half, next_check } => {
-                self.held.checked(*half, *next_check).ok_or("half message")?;
-            }
-            Record::TimerFire { up_to } => {
-                while let Some(message) = self.held.take_due(*up_to) {
-                    self.show(&message, now)?;
-                }
+            Record::TransactionEnd { .. }
+            | Record::TransactionCheck { .. }
+            | Record::TransactionGiveUp { .. }
+            | Record::TimerFire { .. }
+            | Record::Recall { .. }
+            | Record::RelocateHeld { .. } => self.apply_held(lsn, now, record)?,
+            Record::Replay { .. } | Record::Purge { .. } | Record::ResetOffset { .. } => {
+                self.apply_replay(now, record)?;
             }
             Record::Relocate { topic, queue, offset, record } => {
                 record::message(record).map_err(|_| "relocated record")?;
@@ -227,23 +224,18 @@ impl State {
 
     fn store(&mut self, lsn: Lsn, now: LogTime, message: &MessageRecord<'_>) -> Applied {
         let (topic, queue, hold) = (message.topic, message.queue, message.hold);
-        let entry = Entry { lsn, tag: message.tag, lane: message.lane };
-        if hold == Hold::None {
+        let stored = if hold == Hold::None {
+            let entry = Entry::new(lsn, message.tag, message.lane);
             if self.push(topic, queue, entry, now)? != message.offset {
                 return Err("offset of a message");
             }
+            StoredAs::Visible(message.offset)
         } else {
-            self.message_queue(topic, queue).ok_or("queue")?;
-            self.held.insert(lsn, HeldMessage { topic, queue, entry, hold, checks: 0 });
-        }
+            self.hold(lsn, message)?
+        };
         let key = super::duplicates::key_in(topic, message.key);
-        self.duplicates.insert(key, now, queue, message.offset);
+        self.duplicates.insert(key, now, queue, stored);
         Ok(())
-    }
-
-    /// A held message becomes visible, under the next offset of its queue.
-    fn show(&mut self, message: &HeldMessage, now: LogTime) -> Applied {
-        self.push(message.topic, message.queue, message.entry, now).map(drop)
     }
 
     /// Adds a message to its queue.

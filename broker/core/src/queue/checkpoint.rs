@@ -1,28 +1,28 @@
 //! The state as bytes, for checkpoints and for comparing replicas. One encoding for one state: everything is
 //! written in the order of its keys or of its coming.
 
+mod held;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::duplicates::Generation;
-use super::held::HeldMessage;
-use super::index::{CHUNK, Chunk, Entry, MessageQueue};
+use super::duplicates::{Generation, StoredAs};
+use super::index::{CHUNK, Chunk, MessageQueue};
 use super::outages::{OUTAGES_MAX, Outage, Outages};
 use super::progress::{Lease, Pending, Progress};
 use super::state::{Group, State, Subscription, Topic};
 use crate::codec::{Malformed, Reader, Write};
 use crate::ids::{
-    AttemptHash, ClientHash, ConnectionId, Epoch, GroupId, Lane, LogTime, Lsn, Nonce, Offset, QueueId,
-    TagHash, TopicId,
+    AttemptHash, ClientHash, ConnectionId, Epoch, GroupId, HeldId, Lane, LogTime, Lsn, Nonce, Offset,
+    QueueId, TopicId,
 };
 use crate::record::{
-    Hold, flush_policy, group_settings, put_flush_policy, put_group_settings, put_topic_settings,
-    topic_settings,
+    flush_policy, group_settings, put_flush_policy, put_group_settings, put_topic_settings, topic_settings,
 };
 use crate::replication::{EpochHistory, EpochStart};
 
 /// Version of the whole encoding.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// Writes a state.
 pub fn encode(state: &State, out: &mut dyn Write) {
@@ -52,10 +52,7 @@ pub fn encode(state: &State, out: &mut dyn Write) {
     for generation in &state.duplicates.generations {
         put_generation(out, generation);
     }
-    out.put_varint(state.held.messages.len() as u64);
-    for (lsn, held) in &state.held.messages {
-        put_held(out, *lsn, held);
-    }
+    held::put(out, &state.held);
     out.put_varint(state.expired);
     out.put_varint(state.outages.0.len() as u64);
     for outage in &state.outages.0 {
@@ -104,12 +101,7 @@ pub fn decode(bytes: &[u8]) -> Result<State, Malformed> {
         let generation = generation(r)?;
         state.duplicates.restore(&generation);
     }
-    for _ in 0..r.count("held messages")? {
-        let (lsn, held) = held(r)?;
-        let queue = state.message_queue(held.topic, held.queue);
-        check(r, queue.is_some() && last_key(&state.held.messages) < Some(&lsn), "held message")?;
-        state.held.insert(lsn, held);
-    }
+    state.held = held::held(r, &state)?;
     state.expired = r.varint("expired messages")?;
     state.outages = outages(r)?;
     if r.is_empty() { Ok(state) } else { Err(r.malformed("end of checkpoint")) }
@@ -189,7 +181,7 @@ fn put_queue(out: &mut dyn Write, queue: &MessageQueue) {
         out.put_varint(number.0);
     }
     for chunk in &queue.chunks {
-        for column in [&chunk.lsns, &chunk.tags, &chunk.lanes] {
+        for column in [&chunk.lsns, &chunk.tags, &chunk.lanes, &chunk.only] {
             out.put_varint(column.len() as u64);
             for value in column {
                 out.put_u64(*value);
@@ -208,12 +200,14 @@ fn message_queue(r: &mut Reader<'_>) -> Result<MessageQueue, Malformed> {
     let mut chunks = VecDeque::new();
     let mut left = next.0 - base.0;
     while left > 0 {
-        let chunk = Chunk { lsns: column(r)?, tags: column(r)?, lanes: column(r)? };
+        let chunk = Chunk { lsns: column(r)?, tags: column(r)?, lanes: column(r)?, only: column(r)? };
         let len = left.min(CHUNK as u64);
         let fits = |column: &Vec<u64>| {
             column.is_empty() || column.len() as u64 == len && column != &[0; CHUNK][..column.len()]
         };
-        check(r, chunk.lsns.len() as u64 == len && fits(&chunk.tags) && fits(&chunk.lanes), "chunk")?;
+        let elided = [&chunk.tags, &chunk.lanes, &chunk.only];
+        let groups = chunk.only.iter().all(|group| u32::try_from(*group).is_ok());
+        check(r, chunk.lsns.len() as u64 == len && elided.into_iter().all(fits) && groups, "chunk")?;
         chunks.push_back(Arc::new(chunk));
         left -= len;
     }
@@ -376,11 +370,16 @@ fn put_generation(out: &mut dyn Write, generation: &Generation) {
         out.put_u128(entry.key);
         out.put_u32(entry.after_ms);
         out.put_u16(entry.queue.0);
-        out.put_varint(entry.offset.0);
+        let (held, number) = match entry.stored_as() {
+            StoredAs::Visible(offset) => (false, offset.0),
+            StoredAs::Held(id) => (true, id.0),
+        };
+        out.put_u8(u8::from(held));
+        out.put_varint(number);
     }
 }
 
-fn generation(r: &mut Reader<'_>) -> Result<Vec<(u128, LogTime, QueueId, Offset)>, Malformed> {
+fn generation(r: &mut Reader<'_>) -> Result<Vec<(u128, LogTime, QueueId, StoredAs)>, Malformed> {
     let first = LogTime(r.u64("first send")?);
     let count = r.count("sends")?;
     let mut entries = Vec::with_capacity(count);
@@ -389,39 +388,12 @@ fn generation(r: &mut Reader<'_>) -> Result<Vec<(u128, LogTime, QueueId, Offset)
         let after = u64::from(r.u32("send time")?);
         let at = first.plus(after);
         check(r, at.since(first) == after && (after == 0 || !entries.is_empty()), "send time")?;
-        entries.push((key, at, QueueId(r.u16("queue")?), Offset(r.varint("offset")?)));
+        let queue = QueueId(r.u16("queue")?);
+        let held = r.bool("held")?;
+        let number = r.varint("offset")?;
+        let stored = if held { StoredAs::Held(HeldId(number)) } else { StoredAs::Visible(Offset(number)) };
+        entries.push((key, at, queue, stored));
     }
     check(r, !entries.is_empty(), "sends")?;
     Ok(entries)
-}
-
-fn put_held(out: &mut dyn Write, lsn: Lsn, held: &HeldMessage) {
-    out.put_u64(lsn.0);
-    out.put_u32(held.topic.0);
-    out.put_u16(held.queue.0);
-    out.put_u64(held.entry.tag.0);
-    out.put_u64(held.entry.lane.0);
-    out.put_varint(u64::from(held.checks));
-    let (kind, time) = match held.hold {
-        Hold::None => (0, LogTime(0)),
-        Hold::Until(time) => (1, time),
-        Hold::Transaction(time) => (2, time),
-    };
-    out.put_u8(kind);
-    out.put_u64(time.0);
-}
-
-fn held(r: &mut Reader<'_>) -> Result<(Lsn, HeldMessage), Malformed> {
-    let lsn = Lsn(r.u64("held message")?);
-    let (topic, queue) = (TopicId(r.u32("topic")?), QueueId(r.u16("queue")?));
-    let entry = Entry { lsn, tag: TagHash(r.u64("tag")?), lane: Lane(r.u64("lane")?) };
-    let checks = u32::try_from(r.varint("checks")?).map_err(|_| r.malformed("checks"))?;
-    let kind = r.u8("hold")?;
-    let time = LogTime(r.u64("hold until")?);
-    let hold = match kind {
-        1 => Hold::Until(time),
-        2 => Hold::Transaction(time),
-        _ => return Err(r.malformed("hold")),
-    };
-    Ok((lsn, HeldMessage { topic, queue, entry, hold, checks }))
 }

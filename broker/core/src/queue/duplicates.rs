@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 pub(crate) use self::index::SendIndex;
 use crate::hash::SendKey;
-use crate::ids::{LogTime, Offset, QueueId, TopicId};
+use crate::ids::{HeldId, LogTime, Offset, QueueId, TopicId};
 
 /// Default of the window in time: 5 minutes.
 pub(super) const WINDOW_MS: u64 = 300_000;
@@ -21,14 +21,31 @@ pub(super) const WINDOW_ENTRIES: u64 = 2_000_000;
 /// Into how many generations a full window falls.
 const GENERATIONS: u64 = 16;
 
-/// A send that was stored.
+/// What became of a send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum StoredAs {
+    /// A message at this offset of its queue.
+    Visible(Offset),
+    /// One that waits, or did.
+    Held(HeldId),
+}
+
+/// A send that was stored. Small, because there are millions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SendEntry {
     pub(crate) key: u128,
-    pub(crate) offset: Offset,
+    /// The offset, or what names the message that waits.
+    number: u64,
     /// Milliseconds after the first entry of its generation.
     pub(crate) after_ms: u32,
     pub(crate) queue: QueueId,
+    held: bool,
+}
+
+impl SendEntry {
+    pub(crate) fn stored_as(&self) -> StoredAs {
+        if self.held { StoredAs::Held(HeldId(self.number)) } else { StoredAs::Visible(Offset(self.number)) }
+    }
 }
 
 /// Sends in the order of their storing.
@@ -40,13 +57,17 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
-    fn insert(&mut self, key: u128, at: LogTime, queue: QueueId, offset: Offset) {
+    fn insert(&mut self, key: u128, at: LogTime, queue: QueueId, stored: StoredAs) {
         if self.entries.is_empty() {
             self.first = at;
         }
         self.last = at;
         let after_ms = u32::try_from(at.since(self.first)).unwrap_or(u32::MAX);
-        self.entries.push(SendEntry { key, offset, after_ms, queue });
+        let (number, held) = match stored {
+            StoredAs::Visible(offset) => (offset.0, false),
+            StoredAs::Held(id) => (id.0, true),
+        };
+        self.entries.push(SendEntry { key, number, after_ms, queue, held });
     }
 }
 
@@ -81,7 +102,7 @@ pub(crate) fn key_in(topic: TopicId, key: SendKey) -> u128 {
 
 impl Duplicates {
     /// Remembers a send.
-    pub(crate) fn insert(&mut self, key: u128, now: LogTime, queue: QueueId, offset: Offset) {
+    pub(crate) fn insert(&mut self, key: u128, now: LogTime, queue: QueueId, stored: StoredAs) {
         let full = (self.window_entries / GENERATIONS).max(1);
         // A generation also closes by time, so that a slow trickle of sends is forgotten in steps as well.
         let fits = self.generations.back().is_some_and(|last| {
@@ -92,7 +113,7 @@ impl Duplicates {
             self.forget(now);
         }
         if let Some(last) = self.generations.back_mut() {
-            Arc::make_mut(last).insert(key, now, queue, offset);
+            Arc::make_mut(last).insert(key, now, queue, stored);
         }
     }
 
@@ -117,11 +138,11 @@ impl Duplicates {
     }
 
     /// Takes back what a checkpoint held.
-    pub(crate) fn restore(&mut self, generation: &[(u128, LogTime, QueueId, Offset)]) {
+    pub(crate) fn restore(&mut self, generation: &[(u128, LogTime, QueueId, StoredAs)]) {
         let entries = Vec::with_capacity(generation.len());
         let mut restored = Generation { entries, ..Generation::default() };
-        for (key, at, queue, offset) in generation {
-            restored.insert(*key, *at, *queue, *offset);
+        for (key, at, queue, stored) in generation {
+            restored.insert(*key, *at, *queue, *stored);
         }
         self.generations.push_back(Arc::new(restored));
     }
@@ -132,7 +153,7 @@ mod tests {
     use super::*;
 
     impl Duplicates {
-        fn find(&self, key: u128, now: LogTime) -> Option<(QueueId, Offset)> {
+        fn find(&self, key: u128, now: LogTime) -> Option<(QueueId, StoredAs)> {
             let mut index = SendIndex::default();
             index.follow(self);
             index.find(self, key, now)
@@ -142,8 +163,8 @@ mod tests {
     #[test]
     fn a_repeat_within_the_window_is_recognised_and_a_later_one_is_not() {
         let mut sends = Duplicates { window_ms: 100, ..Duplicates::default() };
-        sends.insert(1, LogTime(1000), QueueId(3), Offset(7));
-        assert_eq!(sends.find(1, LogTime(1100)), Some((QueueId(3), Offset(7))));
+        sends.insert(1, LogTime(1000), QueueId(3), StoredAs::Held(HeldId(7)));
+        assert_eq!(sends.find(1, LogTime(1100)), Some((QueueId(3), StoredAs::Held(HeldId(7)))));
         assert_eq!(sends.find(1, LogTime(1101)), None);
         assert_eq!(sends.find(2, LogTime(1000)), None);
     }
@@ -152,12 +173,15 @@ mod tests {
     fn the_newest_entries_are_kept_and_those_forgotten_early_are_counted() {
         let mut sends = Duplicates { window_entries: 160, ..Duplicates::default() };
         for key in 0..1000 {
-            sends.insert(key, LogTime(5), QueueId(0), Offset(key as u64));
+            sends.insert(key, LogTime(5), QueueId(0), StoredAs::Visible(Offset(key as u64)));
         }
         assert!(sends.len() >= 160 && sends.len() <= 180, "{}", sends.len());
         assert_eq!(sends.forgotten_early, 1000 - sends.len());
         for key in 840..1000 {
-            assert_eq!(sends.find(key, LogTime(5)), Some((QueueId(0), Offset(key as u64))));
+            assert_eq!(
+                sends.find(key, LogTime(5)),
+                Some((QueueId(0), StoredAs::Visible(Offset(key as u64))))
+            );
         }
     }
 
@@ -165,7 +189,12 @@ mod tests {
     fn what_is_old_is_forgotten_even_when_few_sends_come() {
         let mut sends = Duplicates { window_ms: 100, ..Duplicates::default() };
         for minute in 0..50_u64 {
-            sends.insert(u128::from(minute), LogTime(minute * 50), QueueId(0), Offset(minute));
+            sends.insert(
+                u128::from(minute),
+                LogTime(minute * 50),
+                QueueId(0),
+                StoredAs::Visible(Offset(minute)),
+            );
         }
         assert!(sends.len() < 10, "{}", sends.len());
         assert_eq!(sends.forgotten_early, 0);
@@ -180,13 +209,13 @@ mod tests {
             let now = LogTime(number * (1 + number % 7));
             // Keys come again after a while, when their first send is forgotten or is not.
             let key = u128::from(number % 97);
-            let (offset, queue) = (Offset(number), QueueId(0));
+            let (stored, queue) = (StoredAs::Visible(Offset(number)), QueueId(0));
             followed.follow(&sends);
             assert_eq!(followed.find(&sends, key, now), sends.find(key, now), "at send {number}");
             if sends.find(key, now).is_none() {
-                sends.insert(key, now, queue, offset);
+                sends.insert(key, now, queue, stored);
                 followed.follow(&sends);
-                assert_eq!(followed.find(&sends, key, now), Some((queue, offset)));
+                assert_eq!(followed.find(&sends, key, now), Some((queue, stored)));
             }
             assert!(followed.len() <= 3 * 64, "what was forgotten leaves the index");
         }
@@ -198,12 +227,12 @@ mod tests {
         let mut followed = SendIndex::default();
         for batch in 0..200_u64 {
             for number in batch * 100..(batch + 1) * 100 {
-                sends.insert(u128::from(number), LogTime(5), QueueId(0), Offset(number));
+                sends.insert(u128::from(number), LogTime(5), QueueId(0), StoredAs::Visible(Offset(number)));
             }
             followed.follow(&sends);
             assert!(followed.len() < 1_000, "{}", followed.len());
         }
         let newest = followed.find(&sends, 19_999, LogTime(5));
-        assert_eq!(newest, Some((QueueId(0), Offset(19_999))));
+        assert_eq!(newest, Some((QueueId(0), StoredAs::Visible(Offset(19_999)))));
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::ids::{Lane, Lsn, Offset, TagHash};
+use crate::ids::{GroupId, Lane, Lsn, Offset, TagHash};
 
 /// Messages of a full chunk.
 pub(crate) const CHUNK: usize = 1024;
@@ -17,7 +17,29 @@ pub(crate) struct Entry {
     pub(crate) lsn: Lsn,
     pub(crate) tag: TagHash,
     pub(crate) lane: Lane,
+    /// The only group that gets it: one that a dead letter was given back to. 0 is "every group".
+    pub(crate) only: GroupId,
 }
+
+impl Entry {
+    /// A message for every group.
+    pub(crate) const fn new(lsn: Lsn, tag: TagHash, lane: Lane) -> Self {
+        Self { lsn, tag, lane, only: GroupId(0) }
+    }
+
+    /// Whether a group gets it.
+    pub(crate) fn is_for(&self, group: GroupId) -> bool {
+        self.only == GroupId(0) || self.only == group
+    }
+
+    /// Whether the message is in a log that begins at `log_start`.
+    pub(crate) fn is_kept(&self, log_start: Lsn) -> bool {
+        self.lsn >= log_start && self.lsn != GONE
+    }
+}
+
+/// Where a message lies that was taken away: no record does at the very beginning of a log.
+const GONE: Lsn = Lsn(0);
 
 /// Up to [`CHUNK`] messages, column by column. An empty column is all zero.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -25,19 +47,22 @@ pub(crate) struct Chunk {
     pub(crate) lsns: Vec<u64>,
     pub(crate) tags: Vec<u64>,
     pub(crate) lanes: Vec<u64>,
+    pub(crate) only: Vec<u64>,
 }
 
 impl Chunk {
     fn push(&mut self, entry: Entry) {
         push_column(&mut self.tags, self.lsns.len(), entry.tag.0);
         push_column(&mut self.lanes, self.lsns.len(), entry.lane.0);
+        push_column(&mut self.only, self.lsns.len(), u64::from(entry.only.0));
         self.lsns.push(entry.lsn.0);
     }
 
     fn get(&self, at: usize) -> Option<Entry> {
         let column = |column: &[u64]| column.get(at).copied().unwrap_or(0);
         let lsn = Lsn(*self.lsns.get(at)?);
-        Some(Entry { lsn, tag: TagHash(column(&self.tags)), lane: Lane(column(&self.lanes)) })
+        let only = GroupId(column(&self.only) as u32);
+        Some(Entry { lsn, tag: TagHash(column(&self.tags)), lane: Lane(column(&self.lanes)), only })
     }
 }
 
@@ -91,6 +116,13 @@ impl MessageQueue {
         self.chunks.get(chunk)?.get(at)
     }
 
+    /// Takes a message away; its offset stays, and whoever comes to it passes it over. None where it is not there.
+    pub(crate) fn remove(&mut self, offset: Offset, log_start: Lsn) -> Option<Entry> {
+        let removed = self.get(offset).filter(|entry| entry.is_kept(log_start))?;
+        self.relocate(offset, GONE)?;
+        Some(removed)
+    }
+
     /// Message group of a message; 0 where it has none or is gone.
     pub(crate) fn lane(&self, offset: Offset) -> Lane {
         self.get(offset).map_or(Lane(0), |entry| entry.lane)
@@ -136,7 +168,11 @@ mod tests {
     use super::*;
 
     fn entry(number: u64) -> Entry {
-        Entry { lsn: Lsn(number * 10), tag: TagHash(number % 3), lane: Lane(u64::from(number > 1500)) }
+        let lane = Lane(u64::from(number > 1500));
+        Entry {
+            only: GroupId(u32::from(number > 2500)),
+            ..Entry::new(Lsn(10 + number * 10), TagHash(number % 3), lane)
+        }
     }
 
     proptest! {

@@ -115,11 +115,11 @@ impl Progress {
 
     /// Where the oldest record lies that the group still needs of what is in the log.
     pub(crate) fn oldest(&self, messages: &MessageQueue, log_start: Lsn) -> Option<Lsn> {
-        let seen = self.not_done().filter_map(|offset| messages.get(offset)).map(|entry| entry.lsn);
-        let mut oldest = seen.filter(|lsn| *lsn >= log_start).min();
+        let seen = self.not_done().filter_map(|offset| messages.get(offset));
+        let mut oldest = seen.filter(|entry| entry.is_kept(log_start)).map(|entry| entry.lsn).min();
         let mut offset = self.next.max(messages.min);
         while let Some(entry) = messages.get(offset) {
-            if entry.lsn >= log_start {
+            if entry.is_kept(log_start) {
                 oldest = Some(oldest.map_or(entry.lsn, |oldest| oldest.min(entry.lsn)));
                 if offset >= messages.ordered_from {
                     // Nothing older follows.

@@ -3,20 +3,22 @@
 //! A request carries everything that is decided outside (names, hashes, random numbers, durations), so that the
 //! state machine needs neither clock nor randomness. One error enum an operation says exactly how it can fail.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 pub use self::refusal::{
-    ChangeInvisibleError, ConsumeError, CreateGroupError, CreateTopicError, DiskFull, ExistsDifferently,
-    GroupNotFound, KindMismatch, ReceiveError, SendError, StaleHandle, TooMany, TopicNotFound,
-    TopicOnUseError,
+    ChangeInvisibleError, ConsumeError, CreateGroupError, CreateTopicError, DeadLetterError, DiskFull,
+    EndTransactionError, ExistsDifferently, GroupNotFound, KindMismatch, NoSuchDelayed, NoSuchTransaction,
+    RecallError, ReceiveError, ResetOffsetError, SendError, StaleHandle, TooMany, TopicNotFound,
+    TopicOnUseError, TransactionEnded,
 };
 use super::settings::{GroupSettings, TopicKind, TopicSettings};
 use crate::hash::SendKey;
 use crate::ids::{
-    AttemptHash, ClientHash, ConnectionId, GroupId, Lane, LogTime, Lsn, Nonce, Offset, QueueId, TagHash,
-    TopicId,
+    AttemptHash, ClientHash, ConnectionId, GroupId, HeldId, Lane, LogTime, Lsn, Nonce, Offset, QueueId,
+    TagHash, TopicId,
 };
 
 mod refusal;
@@ -55,6 +57,20 @@ pub enum Request {
     Subscribe(Subscribe),
     /// Tells what a topic is; makes it where topics are made on first use.
     ResolveTopic(Name),
+    /// Ends the transaction of a half message.
+    EndTransaction(EndTransaction),
+    /// Takes a delayed message back before its time.
+    Recall(Recall),
+    /// Takes half messages whose producers are to be asked, waiting for some if asked to.
+    TakeChecks(TakeChecks),
+    /// What came of asking the producers of half messages.
+    Checked(Checked),
+    /// Gives dead letters back to who could not consume them.
+    ReplayDeadLetters(ReplayDeadLetters),
+    /// Takes dead letters away for good.
+    PurgeDeadLetters(PurgeDeadLetters),
+    /// Has a group go on elsewhere in a topic.
+    ResetOffset(ResetOffset),
     /// Drops what retention lets go of below a position that the checkpoint has passed.
     Retain(Retain),
 }
@@ -65,6 +81,8 @@ pub enum Request {
 pub enum Answer {
     Send(Result<Vec<Sent>, SendError>),
     Receive(Result<Vec<Delivery>, ReceiveError>),
+    /// The other answer to a receive with [`Filter::Properties`]: it is to come again with verdicts on these, never none.
+    Judge(Vec<Candidate>),
     Ack(Result<Vec<Result<(), StaleHandle>>, ConsumeError>),
     ChangeInvisible(Result<(), ChangeInvisibleError>),
     ForwardToDeadLetters(Result<(), ConsumeError>),
@@ -77,6 +95,13 @@ pub enum Answer {
     DeleteGroup(Result<(), GroupNotFound>),
     Subscribe(Result<GroupView, ConsumeError>),
     ResolveTopic(Result<TopicView, TopicOnUseError>),
+    EndTransaction(Result<(), EndTransactionError>),
+    Recall(Result<(), RecallError>),
+    TakeChecks(Vec<Check>),
+    Checked,
+    ReplayDeadLetters(Result<u64, DeadLetterError>),
+    PurgeDeadLetters(Result<u64, DeadLetterError>),
+    ResetOffset(Result<(), ResetOffsetError>),
     Retain(Retained),
 }
 
@@ -102,6 +127,8 @@ pub struct NewMessage {
     pub lane: Lane,
     /// Delivered no earlier; 0 is "at once".
     pub deliver_at: LogTime,
+    /// Of a half message: its producer is asked after so long, in milliseconds, instead of the shard's immunity time.
+    pub recover_after_ms: Option<u64>,
     /// The encoded [`MessageContent`](crate::message::MessageContent).
     pub content: Bytes,
 }
@@ -109,10 +136,14 @@ pub struct NewMessage {
 /// Where a message was stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sent {
+    /// The topic's incarnation.
+    pub topic: TopicId,
     /// The queue.
     pub queue: QueueId,
-    /// Its offset there.
+    /// Its offset there; 0 for one that waits, which gets it when it becomes visible.
     pub offset: Offset,
+    /// Names it, if it waits or did: a half message or a delayed one.
+    pub held: Option<HeldId>,
     /// It had been stored by an earlier send of the same key; nothing was stored now.
     pub duplicate: bool,
 }
@@ -151,6 +182,30 @@ pub enum Filter {
     All,
     /// Those with one of these tags. Sorted.
     Tags(Vec<TagHash>),
+    /// Those that an expression over their properties wants, as far as it was judged.
+    Properties(Judged),
+}
+
+/// What an expression over the properties of messages wants. The state machine never looks inside a message: where it needs a
+/// verdict that is not here, the answer is [`Answer::Judge`], and the same receive comes again with more verdicts. A message
+/// never changes, so neither does a verdict.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Judged {
+    /// Hash of the expression: equal ones judge alike.
+    pub expression: u64,
+    /// Whether the expression wants a message.
+    pub verdicts: BTreeMap<(QueueId, Offset), bool>,
+}
+
+/// A message to be judged by an expression over its properties.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Candidate {
+    /// Its queue.
+    pub queue: QueueId,
+    /// Its offset.
+    pub offset: Offset,
+    /// Where its record lies in the log.
+    pub lsn: Lsn,
 }
 
 /// One message delivered. Its bytes are read at [`Delivery::lsn`] by the gateway.
@@ -281,6 +336,96 @@ pub struct Subscribe {
     pub topics: Vec<Name>,
 }
 
+/// Ends the transaction of a half message. May be repeated: the same end is answered alike, the opposite is refused.
+#[derive(Clone, Debug)]
+pub struct EndTransaction {
+    /// The topic.
+    pub topic: Name,
+    /// The topic's incarnation that the message was sent to.
+    pub incarnation: TopicId,
+    /// The half message.
+    pub half: HeldId,
+    /// Commit, which makes it visible, or roll back, which drops it.
+    pub commit: bool,
+}
+
+/// Takes a delayed message back before its time. May be repeated.
+#[derive(Clone, Debug)]
+pub struct Recall {
+    /// The topic.
+    pub topic: Name,
+    /// The topic's incarnation that the message was sent to.
+    pub incarnation: TopicId,
+    /// When it is to be delivered.
+    pub deliver_at: LogTime,
+    /// The message.
+    pub id: HeldId,
+}
+
+/// Takes half messages whose producers are to be asked. Whoever takes one answers with [`Checked`] soon, or it goes to
+/// another.
+#[derive(Clone, Debug)]
+pub struct TakeChecks {
+    /// The topics of which the asking gateway has a living producer.
+    pub topics: Vec<Name>,
+    /// Most half messages to take.
+    pub most: u32,
+    /// How long to wait for one, in milliseconds; 0 answers at once.
+    pub wait_ms: u64,
+}
+
+/// A half message whose producer is to be asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Check {
+    /// The half message.
+    pub half: HeldId,
+    /// The topic's incarnation.
+    pub topic: TopicId,
+    /// The queue that it will come into.
+    pub queue: QueueId,
+    /// Where its record lies in the log.
+    pub lsn: Lsn,
+}
+
+/// What came of asking the producers of half messages.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// These were asked: it counts.
+    pub asked: Vec<HeldId>,
+    /// These could not be: it does not count, and another is asked at once.
+    pub unasked: Vec<HeldId>,
+}
+
+/// Gives dead letters back: those of a group to that group alone, half messages that nobody ended to every group.
+#[derive(Clone, Debug)]
+pub struct ReplayDeadLetters {
+    /// The dead-letter topic.
+    pub topic: Name,
+    /// Offsets in it, each with the incarnation of the topic and the queue that the message was sent to.
+    pub letters: Vec<(Offset, TopicId, QueueId)>,
+}
+
+/// Takes dead letters away for good.
+#[derive(Clone, Debug)]
+pub struct PurgeDeadLetters {
+    /// The dead-letter topic.
+    pub topic: Name,
+    /// Offsets in it. Those that are gone already count for nothing.
+    pub offsets: Vec<Offset>,
+}
+
+/// Has a group go on elsewhere in a topic. What was delivered to it there before is forgotten: it comes again from the new
+/// position on, and handles of earlier deliveries are dead.
+#[derive(Clone, Debug)]
+pub struct ResetOffset {
+    /// The consumer group.
+    pub group: Name,
+    /// The topic.
+    pub topic: Name,
+    /// Where to go on in each queue, in the order of their numbers; held to what is there.
+    pub positions: Vec<Offset>,
+}
+
 /// What the retention run found on a snapshot; checked again against the present state before anything is
 /// dropped.
 #[derive(Clone, Debug)]
@@ -298,14 +443,8 @@ pub struct Retain {
 /// A message to copy to the end of the log, because its segment is to be dropped.
 #[derive(Clone, Debug)]
 pub struct Relocation {
-    /// The topic.
-    pub topic: TopicId,
-    /// The queue.
-    pub queue: QueueId,
-    /// The offset.
-    pub offset: Offset,
-    /// Where it lies now.
-    pub from: Lsn,
+    /// What points to it, and where it lies now.
+    pub owed: super::retention::Owed,
     /// The whole encoded record that lies there.
     pub record: Bytes,
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::progress::Progress;
 use super::state::{State, Subscription, Topic};
 use crate::ids::{GroupId, LogTime, Lsn, Offset, QueueId, TopicId};
+use crate::record::HeldKey;
 
 /// What becomes of messages that a group owes and does not consume.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -67,15 +68,20 @@ pub struct SealedSegment {
     pub newest: LogTime,
 }
 
+/// What points to a message.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Pointer {
+    /// A queue, not always the one that it was sent to.
+    Queue(TopicId, QueueId, Offset),
+    /// It waits to be shown.
+    Held(HeldKey),
+}
+
 /// A message that is still owed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Owed {
-    /// The queue that points to it.
-    pub topic: TopicId,
-    /// The queue.
-    pub queue: QueueId,
-    /// The offset.
-    pub offset: Offset,
+    /// What points to it.
+    pub pointer: Pointer,
     /// Where it lies.
     pub lsn: Lsn,
 }
@@ -115,9 +121,10 @@ impl Run<'_> {
     /// old enough; None where they are more than `limit`.
     #[must_use]
     pub fn owed(&self, limit: usize) -> Option<Vec<Owed>> {
-        let mut owed = Vec::new();
-        // A held message cannot be pointed elsewhere: it keeps its segment until it is shown or dropped.
-        if self.state.held.messages.range(..self.last.end).next().is_some() {
+        let held = self.state.held.below(self.last.end);
+        let pointed = held.map(|(key, message)| Owed { pointer: Pointer::Held(key), lsn: message.lsn });
+        let mut owed: Vec<Owed> = pointed.take(limit + 1).collect();
+        if owed.len() > limit {
             return None;
         }
         let consumers = self.consumers();
@@ -188,7 +195,7 @@ impl Run<'_> {
                 let since = topic.dead_since.get((offset.0 - messages.min.0) as usize);
                 since.is_some_and(|since| self.now.since(*since) <= self.policy.keep_dead_letters_ms)
             };
-            if entry.lsn < below && entry.lsn >= log_start {
+            if entry.lsn < below && entry.is_kept(log_start) {
                 let unclaimed = self.policy.keep_unclaimed && !consumers.any && !topic.dead_letters;
                 if kept_dead_letter
                     || unclaimed
@@ -197,7 +204,8 @@ impl Run<'_> {
                     if owed.len() >= limit {
                         return None;
                     }
-                    owed.push(Owed { topic: id, queue: QueueId(number as u16), offset, lsn: entry.lsn });
+                    let pointer = Pointer::Queue(id, QueueId(number as u16), offset);
+                    owed.push(Owed { pointer, lsn: entry.lsn });
                 }
             } else if entry.lsn >= below && offset >= messages.ordered_from {
                 // Nothing older follows.

@@ -3,15 +3,21 @@
 //! it depends on nothing newer, so the driver needs to know no more than where the log ended when it was given.
 
 mod admin;
+mod checks;
 mod consume;
+mod delayed;
 mod receive;
+mod replay;
 mod retain;
 mod send;
+mod transactions;
 mod vouch;
 mod watch;
 
 use std::sync::Arc;
 
+use self::checks::Checks;
+pub use self::transactions::TransactionLimits;
 pub use self::vouch::RENEWED_LEASE_MS;
 use self::watch::Watch;
 use super::compare::Compare;
@@ -53,6 +59,15 @@ pub struct Limits {
     /// included. Beyond it the group gets nothing new of that queue: each takes memory, and only what is below a
     /// position without such exceptions takes none.
     pub pending_max: u32,
+    /// Most delayed messages that wait at once. Each takes some 50 bytes of memory.
+    pub delayed_max: usize,
+    /// Most half messages that wait at once.
+    pub halves_max: usize,
+    /// When producers are asked how their transactions ended.
+    pub transactions: TransactionLimits,
+    /// A message that its consumer wants back at once, delivery after delivery, comes back no sooner than this, in
+    /// milliseconds; the first time it does.
+    pub retry_floor_ms: u64,
     /// New messages are refused while less than this is free, in bytes.
     pub free_bytes_min: u64,
 }
@@ -69,6 +84,10 @@ impl Default for Limits {
             in_flight_max: 20_000,
             parked_max: 10_000,
             pending_max: 100_000,
+            delayed_max: 20_000_000,
+            halves_max: 1_000_000,
+            transactions: TransactionLimits::default(),
+            retry_floor_ms: 1_000,
             free_bytes_min: 0,
         }
     }
@@ -96,6 +115,8 @@ pub struct Shard {
     watch: Watch,
     /// Likewise.
     sent: SendIndex,
+    /// Likewise.
+    checks: Checks,
 }
 
 /// One call of [`Shard::step`]: its time, and where records and answers go.
@@ -119,7 +140,9 @@ impl Shard {
             looks: 0,
             watch: Watch::default(),
             sent: SendIndex::default(),
+            checks: Checks::default(),
         };
+        shard.checks = Checks::of(&shard.state.held, shard.limits.transactions.checks_max);
         shard.sent.follow(&shard.state.duplicates);
         shard.watch_all();
         shard
@@ -217,7 +240,7 @@ impl Shard {
         let answer = match request {
             Request::Send(send) => Answer::Send(self.send(step, &send)),
             Request::Receive(receive) => match self.receive(step, ticket, receive) {
-                Some(answer) => Answer::Receive(answer),
+                Some(answer) => answer,
                 None => return,
             },
             Request::Ack(ack) => Answer::Ack(self.ack(step, &ack)),
@@ -243,14 +266,32 @@ impl Shard {
             Request::DeleteGroup(name) => Answer::DeleteGroup(self.delete_group(step, &name)),
             Request::Subscribe(subscribe) => Answer::Subscribe(self.subscribe(step, &subscribe)),
             Request::ResolveTopic(name) => Answer::ResolveTopic(self.resolve_topic(step, &name)),
+            Request::EndTransaction(end) => Answer::EndTransaction(self.end_transaction(step, &end)),
+            Request::Recall(recall) => Answer::Recall(self.recall(step, &recall)),
+            Request::TakeChecks(take) => match self.take_checks(step, ticket, &take) {
+                Some(checks) => Answer::TakeChecks(checks),
+                None => return,
+            },
+            Request::Checked(checked) => {
+                self.checked(step, &checked);
+                Answer::Checked
+            }
+            Request::ReplayDeadLetters(replay) => {
+                Answer::ReplayDeadLetters(self.replay_dead_letters(step, &replay))
+            }
+            Request::PurgeDeadLetters(purge) => {
+                Answer::PurgeDeadLetters(self.purge_dead_letters(step, &purge))
+            }
+            Request::ResetOffset(reset) => Answer::ResetOffset(self.reset_offset(step, &reset)),
             Request::Retain(retain) => Answer::Retain(self.retain(step, &retain)),
         };
         step.answers.push((ticket, answer));
     }
 
-    /// A waiting receive is no longer wanted.
+    /// What waits for an answer is no longer wanted.
     pub fn cancel(&mut self, ticket: Ticket) {
         self.polls.remove(ticket);
+        self.checks.cancel(ticket);
     }
 
     /// Serves receives that wait, and does what time has brought. To be called after each batch of steps and
@@ -258,6 +299,8 @@ impl Shard {
     pub fn tick(&mut self, now: LogTime, log: &mut dyn Append, answers: &mut Vec<(Ticket, Answer)>) {
         let step = &mut Step { now, log, answers };
         self.bury_exhausted(step);
+        self.show_due(step);
+        self.serve_checks(step);
         self.serve_polls(step);
         self.expire_polls(now, answers);
     }
@@ -272,7 +315,8 @@ impl Shard {
     /// When [`Shard::tick`] has something to do next, should no request come before.
     pub fn next_wakeup(&self) -> Option<LogTime> {
         let exhausted = self.watch.exhausted.first().map(|(time, _)| *time);
-        [exhausted, self.polls.next_time()].into_iter().flatten().min()
+        let due = self.state.held.delayed.first().map(|((time, _), _)| time);
+        [exhausted, due, self.checks.next_time(), self.polls.next_time()].into_iter().flatten().min()
     }
 
     /// Appends a record and applies it: the only way in which a decision changes the state.

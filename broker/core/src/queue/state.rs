@@ -9,7 +9,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::compare::Compare;
 use super::duplicates::Duplicates;
-use super::held::HeldMessages;
+use super::held::{Held, HeldCounts};
 use super::index::{Entry, MessageQueue};
 use super::outages::Outages;
 use super::progress::Progress;
@@ -75,7 +75,7 @@ pub struct State {
     /// Numbers given so far.
     pub(crate) last_group: GroupId,
     pub(crate) duplicates: Duplicates,
-    pub(crate) held: HeldMessages,
+    pub(crate) held: Held,
     pub(crate) outages: Outages,
     /// Messages given up because their group did not consume, of all groups that ever were.
     pub(crate) expired: u64,
@@ -91,6 +91,15 @@ pub fn dead_letter_topic(group: &str) -> String {
 
 /// What names of dead-letter topics begin with, as in RocketMQ.
 pub const DEAD_LETTER_PREFIX: &str = "%DLQ%";
+
+/// Where half messages go whose producers never said how their transaction ended. RocketMQ's name.
+pub const UNRESOLVED_TOPIC: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
+
+/// Whether messages come into a topic by failing elsewhere, so that nobody sends to it or makes it.
+#[must_use]
+pub fn is_dead_letter_topic(name: &str) -> bool {
+    name.starts_with(DEAD_LETTER_PREFIX) || name == UNRESOLVED_TOPIC
+}
 
 impl State {
     /// Everything below this position is in the state.
@@ -138,6 +147,17 @@ impl State {
     /// began.
     pub fn expired_messages(&self) -> u64 {
         self.expired
+    }
+
+    /// Messages that no consumer can see yet, of all topics.
+    pub fn held(&self) -> HeldCounts {
+        let (delayed, halves) = (self.held.delayed.len() as u64, self.held.halves.len() as u64);
+        HeldCounts { delayed, halves }
+    }
+
+    /// Half messages that became dead letters because nobody ended their transaction; since the log began.
+    pub fn given_up_transactions(&self) -> u64 {
+        self.held.given_up
     }
 
     /// For how long groups could consume since a log time, in milliseconds: without the outages of the broker.
@@ -188,7 +208,7 @@ impl State {
 
     /// A message that is still in the log.
     pub(crate) fn entry(&self, topic: TopicId, queue: QueueId, offset: Offset) -> Option<Entry> {
-        self.message_queue(topic, queue)?.get(offset).filter(|entry| entry.lsn >= self.log_start)
+        self.message_queue(topic, queue)?.get(offset).filter(|entry| entry.is_kept(self.log_start))
     }
 
     pub(crate) fn message_queue(&self, topic: TopicId, queue: QueueId) -> Option<&MessageQueue> {
@@ -199,7 +219,7 @@ impl State {
 impl Topic {
     pub(crate) fn new(name: Name, settings: TopicSettings) -> Self {
         let queues = vec![MessageQueue::default(); usize::from(settings.queues)];
-        let dead_letters = name.starts_with(DEAD_LETTER_PREFIX);
+        let dead_letters = is_dead_letter_topic(&name);
         Self { name, settings, queues, dead_letters, dead_since: std::collections::VecDeque::new() }
     }
 

@@ -3,17 +3,20 @@
 
 mod dead_letters;
 mod deduplication;
+mod delayed;
 mod epochs;
 mod fifo;
-mod held;
 mod hostile;
 mod inactive;
+mod judging;
 mod leases;
 mod model;
 mod polls;
 mod renewal;
+mod replay;
 mod retained;
 mod topics;
+mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -91,7 +94,12 @@ struct Broker {
 
 impl Broker {
     fn new() -> Self {
-        Self::with(Limits { auto_create_topics: true, default_queues: 1, ..Limits::default() })
+        Self::with(Limits {
+            auto_create_topics: true,
+            default_queues: 1,
+            retry_floor_ms: 0,
+            ..Limits::default()
+        })
     }
 
     fn with(limits: Limits) -> Self {
@@ -221,6 +229,7 @@ impl Broker {
             tag: TagHash(0),
             lane: Lane(0),
             deliver_at: LogTime(0),
+            recover_after_ms: None,
             content: Bytes::copy_from_slice(text.as_bytes()),
         }
     }

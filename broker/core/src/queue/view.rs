@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::held::HeldCounts;
 use super::request::{GroupView, Name, TopicView};
 use super::state::{Topic, dead_letter_topic};
-use crate::ids::{LogTime, Lsn, Offset, QueueId, TopicId};
+use crate::ids::{HeldId, LogTime, Lsn, Offset, QueueId, TopicId};
 
 /// A topic with its figures.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,6 +17,27 @@ pub struct TopicStatus {
     pub queues: Vec<(Offset, Offset)>,
     /// Groups that have a position in it, by name.
     pub groups: Vec<Name>,
+    /// Messages that nobody can see yet.
+    pub held: HeldCounts,
+}
+
+/// A transaction that has not ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenTransaction {
+    /// Its half message.
+    pub half: HeldId,
+    /// The topic's incarnation.
+    pub topic: TopicId,
+    /// Its name.
+    pub topic_name: Name,
+    /// The queue that the message will come into.
+    pub queue: QueueId,
+    /// Where its record lies.
+    pub lsn: Lsn,
+    /// When its producer is asked next.
+    pub next_check: LogTime,
+    /// How often a producer was asked.
+    pub checks: u32,
 }
 
 /// A consumer group with its figures.
@@ -60,9 +82,9 @@ pub struct DeadLetterPosition {
 }
 
 impl Topic {
-    fn status(&self, id: TopicId, groups: Vec<Name>) -> TopicStatus {
+    fn status(&self, id: TopicId, groups: Vec<Name>, held: HeldCounts) -> TopicStatus {
         let queues = self.queues.iter().map(|queue| (queue.min, queue.next)).collect();
-        TopicStatus { topic: self.view(id), queues, groups }
+        TopicStatus { topic: self.view(id), queues, groups, held }
     }
 }
 
@@ -79,7 +101,10 @@ impl super::Shard {
         }
         let names = self.state.topic_names.iter().filter(|(name, _)| name.contains(name_contains));
         let topics = names.filter_map(|(_, id)| Some((*id, self.state.topics.get(id)?)));
-        topics.map(|(id, topic)| topic.status(id, consumers.remove(&id).unwrap_or_default())).collect()
+        let held = |id| self.state.held.counts(id);
+        topics
+            .map(|(id, topic)| topic.status(id, consumers.remove(&id).unwrap_or_default(), held(id)))
+            .collect()
     }
 
     /// One topic.
@@ -88,7 +113,8 @@ impl super::Shard {
         let consumers = self.state.group_names.iter().filter(|(_, group)| {
             self.state.groups.get(group).is_some_and(|group| group.subscriptions.contains_key(&id))
         });
-        Some(topic.status(id, consumers.map(|(name, _)| Arc::clone(name)).collect()))
+        let consumers = consumers.map(|(name, _)| Arc::clone(name)).collect();
+        Some(topic.status(id, consumers, self.state.held.counts(id)))
     }
 
     /// Number of topics.
@@ -140,9 +166,28 @@ impl super::Shard {
         let Some((_, topic)) = self.state.topic(&dead_letter_topic(group)) else { return Some(Vec::new()) };
         let queue = topic.queues.first()?;
         let offsets = (from.0.max(queue.min.0)..queue.next.0).map(Offset);
-        let found = offsets.filter_map(|offset| Some((offset, queue.get(offset)?.lsn)));
-        let kept = found.filter(|(_, lsn)| *lsn >= self.state.log_start);
-        Some(kept.take(limit).map(|(offset, lsn)| DeadLetterPosition { offset, lsn }).collect())
+        let found = offsets.filter_map(|offset| Some((offset, queue.get(offset)?)));
+        let kept = found.filter(|(_, entry)| entry.is_kept(self.state.log_start));
+        Some(kept.take(limit).map(|(offset, entry)| DeadLetterPosition { offset, lsn: entry.lsn }).collect())
+    }
+
+    /// Transactions that have not ended, in the order of their half messages from one on, at most `limit`: of one topic, or of
+    /// all.
+    pub fn open_transactions(&self, topic: Option<&str>, from: HeldId, limit: usize) -> Vec<OpenTransaction> {
+        let halves = self.state.held.halves.from(from);
+        let open = halves.filter_map(|(half, open)| {
+            let of_topic = self.state.topics.get(&open.message.topic)?;
+            topic.is_none_or(|topic| *of_topic.name == *topic).then(|| OpenTransaction {
+                half,
+                topic: open.message.topic,
+                topic_name: Arc::clone(&of_topic.name),
+                queue: open.message.queue,
+                lsn: open.message.lsn,
+                next_check: open.next_check,
+                checks: open.checks,
+            })
+        });
+        open.take(limit).collect()
     }
 
     /// Name of a topic by its number, while it exists.

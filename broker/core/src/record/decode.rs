@@ -4,14 +4,15 @@
 use bytes::Bytes;
 
 use super::{
-    ChangeInvisible, Fate, Hold, MessageRecord, Pop, PopQueue, Record, Repeat, StoredMessage, VERSION, kind,
+    ChangeInvisible, Fate, HeldKey, Hold, MessageRecord, Pop, PopQueue, Record, Repeat, StoredMessage,
+    VERSION, kind,
 };
 use crate::codec::{Malformed, Reader};
 use crate::config::{FlushMode, FlushPolicy};
 use crate::hash::SendKey;
 use crate::ids::{
-    AttemptHash, ClientHash, ConnectionId, Epoch, GroupId, Lane, LogTime, Lsn, Nonce, Offset, QueueId,
-    TagHash, TopicId,
+    AttemptHash, ClientHash, ConnectionId, Epoch, GroupId, HeldId, Lane, LogTime, Lsn, Nonce, Offset,
+    QueueId, TagHash, TopicId,
 };
 use crate::queue::settings::{Backoff, GroupSettings, StartFrom, TopicKind, TopicSettings};
 
@@ -44,11 +45,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
         kind::GROUP_DELETE => Record::GroupDelete(GroupId(r.u32("group")?)),
         kind::SUBSCRIBE => {
             let (group, topic) = pair(r)?;
-            let mut start = Vec::new();
-            for _ in 0..r.count("start offsets")? {
-                start.push(Offset(r.varint("start offset")?));
-            }
-            Record::Subscribe { group, topic, start }
+            Record::Subscribe { group, topic, start: offsets(r)? }
         }
         kind::MESSAGE => Record::Message(message_body(r)?),
         kind::BATCH => {
@@ -58,21 +55,35 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
             }
             Record::Batch(messages)
         }
+        kind::TRANSACTION_END
+        | kind::TRANSACTION_CHECK
+        | kind::TRANSACTION_GIVE_UP
+        | kind::TIMER_FIRE
+        | kind::RECALL => decode_held(kind, r)?,
         _ => decode_delivery(kind, r)?,
     };
     if reader.is_empty() { Ok(record) } else { Err(reader.malformed("end of record")) }
 }
 
+fn decode_held<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Record<'a>, Malformed> {
+    Ok(match kind {
+        kind::TRANSACTION_END => Record::TransactionEnd { half: held_id(r)?, commit: r.bool("resolution")? },
+        kind::TRANSACTION_CHECK => {
+            Record::TransactionCheck { half: held_id(r)?, next_check: LogTime(r.u64("next check")?) }
+        }
+        kind::TRANSACTION_GIVE_UP => {
+            Record::TransactionGiveUp { half: held_id(r)?, into: TopicId(r.u32("dead-letter topic")?) }
+        }
+        kind::TIMER_FIRE => {
+            Record::TimerFire { up_to: LogTime(r.u64("timer")?), count: r.u32("due messages")? }
+        }
+        kind::RECALL => Record::Recall { deliver_at: LogTime(r.u64("delivery time")?), id: held_id(r)? },
+        _ => return Err(r.malformed("record type: written by a newer release")),
+    })
+}
+
 fn decode_delivery<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Record<'a>, Malformed> {
     Ok(match kind {
-        kind::TRANSACTION_END => {
-            Record::TransactionEnd { half: Lsn(r.u64("half message")?), commit: r.bool("resolution")? }
-        }
-        kind::TRANSACTION_CHECK => Record::TransactionCheck {
-            half: Lsn(r.u64("half message")?),
-            next_check: LogTime(r.u64("next check")?),
-        },
-        kind::TIMER_FIRE => Record::TimerFire { up_to: LogTime(r.u64("timer")?) },
         kind::POP => Record::Pop(pop(r)?),
         kind::ACK => {
             let (group, topic) = pair(r)?;
@@ -118,6 +129,21 @@ fn decode_delivery<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Record<'a>, Malfo
                 offset: Offset(r.u64("offset")?),
                 into: TopicId(r.u32("dead-letter topic")?),
             }
+        }
+        kind::REPLAY => Record::Replay {
+            from: TopicId(r.u32("dead-letter topic")?),
+            offset: Offset(r.u64("offset")?),
+            topic: TopicId(r.u32("topic")?),
+            queue: QueueId(r.u16("queue")?),
+            only: GroupId(r.u32("group")?),
+        },
+        kind::PURGE => Record::Purge { topic: TopicId(r.u32("dead-letter topic")?), offsets: offsets(r)? },
+        kind::RESET_OFFSET => {
+            let (group, topic) = pair(r)?;
+            Record::ResetOffset { group, topic, positions: offsets(r)? }
+        }
+        kind::RELOCATE_HELD => {
+            Record::RelocateHeld { key: held_key(r)?, record: r.bytes("relocated record")? }
         }
         kind::RELOCATE => Record::Relocate {
             topic: TopicId(r.u32("topic")?),
@@ -227,6 +253,29 @@ fn pop(r: &mut Reader<'_>) -> Result<Pop, Malformed> {
 
 fn pair(r: &mut Reader<'_>) -> Result<(GroupId, TopicId), Malformed> {
     Ok((GroupId(r.u32("group")?), TopicId(r.u32("topic")?)))
+}
+
+fn offsets(r: &mut Reader<'_>) -> Result<Vec<Offset>, Malformed> {
+    let count = r.count("offsets")?;
+    let mut offsets = Vec::with_capacity(count);
+    for _ in 0..count {
+        offsets.push(Offset(r.varint("offset")?));
+    }
+    Ok(offsets)
+}
+
+fn held_id(r: &mut Reader<'_>) -> Result<HeldId, Malformed> {
+    Ok(HeldId(r.u64("held message")?))
+}
+
+fn held_key(r: &mut Reader<'_>) -> Result<HeldKey, Malformed> {
+    let kind = r.u8("hold")?;
+    let (time, id) = (LogTime(r.u64("hold until")?), held_id(r)?);
+    match kind {
+        1 => Ok(HeldKey::Until(time, id)),
+        2 if time == LogTime(0) => Ok(HeldKey::Transaction(id)),
+        _ => Err(r.malformed("hold")),
+    }
 }
 
 fn queue_id(r: &mut Reader<'_>) -> Result<QueueId, Malformed> {

@@ -1,6 +1,6 @@
 //! Records to bytes, and where a record lies inside another one.
 
-use super::{Hold, MessageRecord, Pop, Record, VERSION, kind};
+use super::{HeldKey, Hold, MessageRecord, Pop, Record, VERSION, kind};
 use crate::codec::{Write, varint_len};
 use crate::config::{FlushMode, FlushPolicy};
 use crate::ids::{GroupId, LogTime, Lsn, Offset, QueueId, TopicId};
@@ -53,10 +53,7 @@ pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
         Record::Subscribe { group, topic, start: offsets } => {
             start(kind::SUBSCRIBE);
             put_pair(out, *group, *topic);
-            out.put_varint(offsets.len() as u64);
-            for offset in offsets {
-                out.put_varint(offset.0);
-            }
+            put_offsets(out, offsets);
         }
         _ => encode_message(record, out),
     }
@@ -77,25 +74,16 @@ fn encode_message(record: &Record<'_>, out: &mut Vec<u8>) {
                 put_message(out, message);
             }
         }
-        Record::TransactionEnd { half, commit } => {
-            start(kind::TRANSACTION_END);
-            out.put_u64(half.0);
-            out.put_u8(u8::from(*commit));
-        }
-        Record::TransactionCheck { half, next_check } => {
-            start(kind::TRANSACTION_CHECK);
-            out.put_u64(half.0);
-            out.put_u64(next_check.0);
-        }
-        Record::TimerFire { up_to } => {
-            start(kind::TIMER_FIRE);
-            out.put_u64(up_to.0);
-        }
         Record::Relocate { topic, queue, offset, record } => {
             start(kind::RELOCATE);
             out.put_u32(topic.0);
             out.put_u16(queue.0);
             out.put_u64(offset.0);
+            out.put_bytes(record);
+        }
+        Record::RelocateHeld { key, record } => {
+            start(kind::RELOCATE_HELD);
+            put_held_key(out, *key);
             out.put_bytes(record);
         }
         Record::DropBelow(below) => {
@@ -113,7 +101,48 @@ fn encode_message(record: &Record<'_>, out: &mut Vec<u8>) {
             put_pair(out, *group, *topic);
             out.put_u64(below.0);
         }
+        Record::TransactionEnd { .. }
+        | Record::TransactionCheck { .. }
+        | Record::TransactionGiveUp { .. }
+        | Record::TimerFire { .. }
+        | Record::Recall { .. } => encode_held(record, out),
         _ => encode_delivery(record, out),
+    }
+}
+
+/// The records of messages that waited.
+fn encode_held(record: &Record<'_>, out: &mut Vec<u8>) {
+    let mut start = |kind: u8| {
+        out.put_u8(kind);
+        out.put_u8(VERSION);
+    };
+    match record {
+        Record::TransactionEnd { half, commit } => {
+            start(kind::TRANSACTION_END);
+            out.put_u64(half.0);
+            out.put_u8(u8::from(*commit));
+        }
+        Record::TransactionCheck { half, next_check } => {
+            start(kind::TRANSACTION_CHECK);
+            out.put_u64(half.0);
+            out.put_u64(next_check.0);
+        }
+        Record::TransactionGiveUp { half, into } => {
+            start(kind::TRANSACTION_GIVE_UP);
+            out.put_u64(half.0);
+            out.put_u32(into.0);
+        }
+        Record::TimerFire { up_to, count } => {
+            start(kind::TIMER_FIRE);
+            out.put_u64(up_to.0);
+            out.put_u32(*count);
+        }
+        Record::Recall { deliver_at, id } => {
+            start(kind::RECALL);
+            out.put_u64(deliver_at.0);
+            out.put_u64(id.0);
+        }
+        _ => {}
     }
 }
 
@@ -161,6 +190,24 @@ fn encode_delivery(record: &Record<'_>, out: &mut Vec<u8>) {
             out.put_u64(offset.0);
             out.put_u32(into.0);
         }
+        Record::Replay { from, offset, topic, queue, only } => {
+            start(kind::REPLAY);
+            out.put_u32(from.0);
+            out.put_u64(offset.0);
+            out.put_u32(topic.0);
+            out.put_u16(queue.0);
+            out.put_u32(only.0);
+        }
+        Record::Purge { topic, offsets } => {
+            start(kind::PURGE);
+            out.put_u32(topic.0);
+            put_offsets(out, offsets);
+        }
+        Record::ResetOffset { group, topic, positions } => {
+            start(kind::RESET_OFFSET);
+            put_pair(out, *group, *topic);
+            put_offsets(out, positions);
+        }
         _ => {}
     }
 }
@@ -184,9 +231,18 @@ pub(crate) fn batch_positions<'a>(
 
 /// Where a relocated message lies, given the LSN of the length prefix of its [`Record::Relocate`].
 pub(crate) fn relocated_position(lsn: Lsn, record: &[u8]) -> Lsn {
-    const BEFORE: usize = 2 + 4 + 2 + 8;
-    let len = BEFORE + varint_len(record.len() as u64) + record.len();
-    lsn.plus((varint_len(len as u64) + BEFORE) as u64)
+    position_in(lsn, 2 + 4 + 2 + 8, record)
+}
+
+/// The same for a [`Record::RelocateHeld`].
+pub(crate) fn relocated_held_position(lsn: Lsn, record: &[u8]) -> Lsn {
+    position_in(lsn, 2 + 1 + 8 + 8, record)
+}
+
+/// Where a record lies (its length prefix) that is the last field of one at `lsn`, after so many bytes of others.
+fn position_in(lsn: Lsn, before: usize, record: &[u8]) -> Lsn {
+    let len = before + varint_len(record.len() as u64) + record.len();
+    lsn.plus((varint_len(len as u64) + before) as u64)
 }
 
 /// Bytes of a message record before its content.
@@ -207,6 +263,23 @@ fn put_messages(out: &mut Vec<u8>, messages: &[(QueueId, Offset)]) {
         out.put_varint(u64::from(queue.0));
         out.put_varint(offset.0);
     }
+}
+
+fn put_offsets(out: &mut Vec<u8>, offsets: &[Offset]) {
+    out.put_varint(offsets.len() as u64);
+    for offset in offsets {
+        out.put_varint(offset.0);
+    }
+}
+
+fn put_held_key(out: &mut Vec<u8>, key: HeldKey) {
+    let (kind, time, id) = match key {
+        HeldKey::Until(time, id) => (1, time, id),
+        HeldKey::Transaction(id) => (2, LogTime(0), id),
+    };
+    out.put_u8(kind);
+    out.put_u64(time.0);
+    out.put_u64(id.0);
 }
 
 fn put_message(out: &mut Vec<u8>, message: &MessageRecord<'_>) {

@@ -125,8 +125,13 @@ fn the_type_follows_from_the_properties_and_a_label_must_agree() {
             s.message_group = Some("g".into());
         }),
         row(Code::MessagePropertyConflictWithType, |_, s| s.set_message_type(MessageType::Delay)),
-        row(Code::NotImplemented, |_, s| s.delivery_timestamp = Some(in_ms(1_000))),
-        row(Code::NotImplemented, |_, s| s.set_message_type(MessageType::Transaction)),
+        row(Code::Ok, |_, s| s.delivery_timestamp = Some(in_ms(1_000))),
+        row(Code::Ok, |_, s| s.delivery_timestamp = Some(in_ms(-1_000))),
+        row(Code::Ok, |_, s| s.set_message_type(MessageType::Transaction)),
+        row(Code::MessagePropertyConflictWithType, |_, s| {
+            s.set_message_type(MessageType::Transaction);
+            s.delivery_timestamp = Some(in_ms(1_000));
+        }),
         row(Code::NotImplemented, |_, s| s.lite_topic = Some("lite".into())),
         row(Code::NotImplemented, |_, s| s.priority = Some(1)),
     ];

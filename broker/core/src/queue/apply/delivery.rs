@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Applied;
 use crate::ids::{AttemptHash, GroupId, Lane, LogTime, Offset, QueueId, TopicId};
+use crate::queue::index::Entry;
 use crate::queue::progress::{Lease, Progress};
 use crate::queue::state::{Group, State};
 use crate::record::{ChangeInvisible, Fate, Pop, Record, Repeat};
@@ -42,7 +43,8 @@ impl State {
                 let entry = self.message_queue(*topic, *queue).and_then(|queue| queue.get(*offset));
                 let entry = entry.ok_or("message")?;
                 self.finish(*group, *topic, *queue, *offset)?;
-                self.push(*into, QueueId(0), entry, now).map(drop)
+                let everyone = Entry { only: GroupId(0), ..entry };
+                self.push(*into, QueueId(0), everyone, now).map(drop)
             }
             _ => Err("record"),
         }

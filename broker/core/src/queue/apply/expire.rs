@@ -14,7 +14,7 @@ impl State {
         let topic_of = Arc::clone(self.topics.get(&topic).ok_or("topic")?);
         let start = self.log_start;
         let lies_below = |messages: &MessageQueue, offset: Offset| {
-            messages.get(offset).is_some_and(|entry| (start..below).contains(&entry.lsn))
+            messages.get(offset).is_some_and(|entry| entry.is_kept(start) && entry.lsn < below)
         };
         let group = self.group_mut(group)?;
         let subscription = group.subscriptions.get_mut(&topic).ok_or("subscription")?;
@@ -58,7 +58,7 @@ fn unread_below(messages: &MessageQueue, progress: &Progress, start: Lsn, below:
         if entry.lsn >= below && offset >= messages.ordered_from {
             break;
         }
-        count += u64::from((start..below).contains(&entry.lsn));
+        count += u64::from(entry.is_kept(start) && entry.lsn < below);
         offset = offset.next();
     }
     count

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use super::{Duplicates, Generation, SendEntry};
-use crate::ids::{LogTime, Offset, QueueId};
+use super::{Duplicates, Generation, SendEntry, StoredAs};
+use crate::ids::{LogTime, QueueId};
 
 /// Forgotten sends that leave the index for each that comes: more than one, so that it never lags for long.
 const FORGET_PER_SEND: u64 = 2;
@@ -58,13 +58,13 @@ impl SendIndex {
     }
 
     /// Where the send of this key was stored, if it is in the window.
-    pub(crate) fn find(&self, sends: &Duplicates, key: u128, now: LogTime) -> Option<(QueueId, Offset)> {
+    pub(crate) fn find(&self, sends: &Duplicates, key: u128, now: LogTime) -> Option<(QueueId, StoredAs)> {
         let is_it = |slot: &u32| self.entry(sends, *slot).is_some_and(|(_, _, entry)| entry.key == key);
         let slot = self.table.find(key as u64, is_it)?;
         let (number, first, entry) = self.entry(sends, *slot)?;
         let stored_at = first.plus(u64::from(entry.after_ms));
         let in_window = number >= sends.dropped && now.since(stored_at) <= sends.window_ms;
-        in_window.then_some((entry.queue, entry.offset))
+        in_window.then_some((entry.queue, entry.stored_as()))
     }
 
     #[cfg(test)]

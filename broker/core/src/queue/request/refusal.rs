@@ -91,6 +91,34 @@ pub struct TooMany {
 )]
 pub struct StaleHandle;
 
+/// The topic has no such half message, or had it too long ago.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error(
+    "no such transaction: give the transaction id as SendMessage returned it; one that ended over an hour ago is forgotten"
+)]
+pub struct NoSuchTransaction;
+
+/// The transaction ended in another way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum TransactionEnded {
+    /// It was committed.
+    #[error("the transaction was committed already: it cannot be rolled back")]
+    Committed,
+    /// It was rolled back.
+    #[error("the transaction was rolled back already: it cannot be committed; send the message again")]
+    RolledBack,
+    /// Nobody said how it ended.
+    #[error(
+        "nobody ended the transaction though its producers were asked: its message is a dead letter now, see `rq dlq show TRANS_CHECK_MAX_TIME_TOPIC`"
+    )]
+    GivenUp,
+}
+
+/// The topic has no such delayed message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("no such delayed message: its time has come, or the handle is not of this topic")]
+pub struct NoSuchDelayed;
+
 /// Why there is no topic to use, not even a new one.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[allow(missing_docs, reason = "the conditions are documented where they are defined")]
@@ -135,6 +163,52 @@ pub enum SendError {
     DiskFull(#[from] DiskFull),
     #[error(transparent)]
     TooMany(#[from] TooMany),
+}
+
+/// Why a transaction was not ended, at least not so.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[allow(missing_docs, reason = "the conditions are documented where they are defined")]
+pub enum EndTransactionError {
+    #[error(transparent)]
+    TopicNotFound(#[from] TopicNotFound),
+    #[error(transparent)]
+    NoSuchTransaction(#[from] NoSuchTransaction),
+    #[error(transparent)]
+    TransactionEnded(#[from] TransactionEnded),
+}
+
+/// Why a message was not recalled.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[allow(missing_docs, reason = "the conditions are documented where they are defined")]
+pub enum RecallError {
+    #[error(transparent)]
+    TopicNotFound(#[from] TopicNotFound),
+    #[error(transparent)]
+    KindMismatch(#[from] KindMismatch),
+    #[error(transparent)]
+    NoSuchDelayed(#[from] NoSuchDelayed),
+}
+
+/// Why nothing was done about dead letters.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[allow(missing_docs, reason = "the conditions are documented where they are defined")]
+pub enum DeadLetterError {
+    #[error(transparent)]
+    TopicNotFound(#[from] TopicNotFound),
+    #[error("{topic} is no dead-letter topic")]
+    NoDeadLetterTopic { topic: Name },
+}
+
+/// Why a group stays where it is.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[allow(missing_docs, reason = "the conditions are documented where they are defined")]
+pub enum ResetOffsetError {
+    #[error(transparent)]
+    GroupNotFound(#[from] GroupNotFound),
+    #[error(transparent)]
+    TopicNotFound(#[from] TopicNotFound),
+    #[error("the topic has {queues} queues: give a position for each")]
+    OtherQueues { queues: usize },
 }
 
 /// Why a receive failed. Finding nothing is no failure.

@@ -10,7 +10,7 @@ use crate::queue::request::{
     TopicView,
 };
 use crate::queue::settings::{GroupSettings, StartFrom, TopicKind, TopicSettings};
-use crate::queue::state::{DEAD_LETTER_PREFIX, dead_letter_topic};
+use crate::queue::state::{dead_letter_topic, is_dead_letter_topic};
 use crate::record::Record;
 
 impl Shard {
@@ -38,6 +38,8 @@ impl Shard {
         let (id, _) = self.state.topic(name).ok_or_else(|| TopicNotFound { topic: Arc::clone(name) })?;
         self.append(step, &Record::TopicDelete(id));
         self.forget_watched(|_, topic| topic == id);
+        let halves = &self.state.held.halves;
+        self.checks.forget_where(|half| halves.get(half).is_none());
         for ticket in self.polls.take_topic(id) {
             let gone = TopicNotFound { topic: Arc::clone(name) };
             step.answers.push((ticket, super::Answer::Receive(Err(gone.into()))));
@@ -132,7 +134,7 @@ impl Shard {
         if let Some((id, topic)) = self.state.topic(name) {
             return Ok(topic.view(id));
         }
-        if !self.limits.auto_create_topics || name.starts_with(DEAD_LETTER_PREFIX) {
+        if !self.limits.auto_create_topics || is_dead_letter_topic(name) {
             return Err(TopicNotFound { topic: Arc::clone(name) }.into());
         }
         self.room_for_messages()?;
@@ -171,13 +173,18 @@ impl Shard {
     /// letter must have a place.
     pub(super) fn dead_letter_topic(&mut self, step: &mut Step<'_>, group: GroupId) -> Option<TopicId> {
         let name = dead_letter_topic(&self.state.groups.get(&group)?.name);
-        if let Some((id, _)) = self.state.topic(&name) {
-            return Some(id);
+        Some(self.topic_of_failures(step, &name))
+    }
+
+    /// The same, by its name.
+    pub(super) fn topic_of_failures(&mut self, step: &mut Step<'_>, name: &str) -> TopicId {
+        if let Some((id, _)) = self.state.topic(name) {
+            return id;
         }
         let id = TopicId(self.state.last_topic.0 + 1);
         let settings = TopicSettings { kind: TopicKind::Normal, queues: 1 };
-        self.append(step, &Record::TopicPut { id, name: &name, settings });
-        Some(id)
+        self.append(step, &Record::TopicPut { id, name, settings });
+        id
     }
 
     fn put_topic(

@@ -43,8 +43,10 @@ impl Shard {
     ) -> Result<(), ChangeInvisibleError> {
         let group = self.state.group(&change.group).map(|(id, _)| id);
         let group = group.ok_or_else(|| GroupNotFound { group: Arc::clone(&change.group) })?;
-        self.current(group, &change.handle)?;
-        let visible_at = step.now.plus(change.invisible_ms);
+        let attempts = self.current(group, &change.handle)?.attempts;
+        // A consumer that fails at once and wants the message back at once would do nothing else.
+        let floor_ms = if attempts > 1 { self.limits.retry_floor_ms } else { 0 };
+        let visible_at = step.now.plus(change.invisible_ms.max(floor_ms));
         let handle = &change.handle;
         let messages = vec![(handle.queue, handle.offset)];
         self.change_visible(

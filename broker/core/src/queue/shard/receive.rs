@@ -7,13 +7,18 @@ use super::{Answer, Shard, Step};
 use crate::ids::{AttemptHash, GroupId, Lane, LogTime, Lsn, Offset, QueueId, Ticket, TopicId};
 use crate::queue::index::{Entry, MessageQueue};
 use crate::queue::progress::Progress;
-use crate::queue::request::{ConsumeError, Delivery, Filter, Receive, ReceiveError, TooMany};
+use crate::queue::request::{Candidate, ConsumeError, Delivery, Filter, Receive, ReceiveError, TooMany};
 use crate::queue::settings::TopicKind;
 use crate::record::{Fate, Pop, PopQueue, Record, Repeat};
 
 /// Most messages that one look at a topic goes through. A filter that wants none of them goes on in the next
 /// step, so that nobody else waits for it.
 const SCAN_MAX: u32 = 16_384;
+
+/// Most messages that a receive is told to judge at once: their verdicts stay in memory until it comes again.
+const CANDIDATES_MAX: usize = 1_024;
+/// Of those that wait for the same, one judges. If it is not back after so long, in milliseconds, another one does.
+const JUDGING_MS: u64 = 1_000;
 
 type Key = (TopicId, GroupId);
 
@@ -24,7 +29,17 @@ struct Found {
     deliveries: Vec<(QueueId, Offset, Lsn, u32)>,
     /// Pending messages that are no longer in the log, or that the filter does not want: passed over for good.
     gone: Vec<(QueueId, Offset)>,
+    /// What must be judged before more can be taken.
+    candidates: Vec<Candidate>,
     scanned: u32,
+}
+
+/// What a receive took.
+struct Taken {
+    deliveries: Vec<Delivery>,
+    candidates: Vec<Candidate>,
+    /// There is more to look through.
+    more: bool,
 }
 
 impl Shard {
@@ -34,29 +49,40 @@ impl Shard {
         step: &mut Step<'_>,
         ticket: Ticket,
         receive: Receive,
-    ) -> Option<Result<Vec<Delivery>, ReceiveError>> {
+    ) -> Option<Answer> {
         let key = match self.consumed(step, &receive) {
             Ok(key) => key,
-            Err(error) => return Some(Err(error)),
+            Err(error) => return Some(Answer::Receive(Err(error))),
         };
         let repeated = self.repeat(step, key, &receive);
         if !repeated.is_empty() {
-            return Some(Ok(repeated));
+            return Some(Answer::Receive(Ok(repeated)));
         }
-        let (found, more) = self.take(step, key, &receive);
-        if !found.is_empty() || receive.wait_ms == 0 {
-            return Some(Ok(found));
+        let taken = self.take(step, key, &receive);
+        if matches!(&receive.filter, Filter::Properties(judged) if !judged.verdicts.is_empty()) {
+            // Others wait for the same, and were not told to judge it.
+            self.polls.changed(key.0, key.1);
+        }
+        if !taken.deliveries.is_empty() {
+            return Some(Answer::Receive(Ok(taken.deliveries)));
+        }
+        if !taken.candidates.is_empty() {
+            return Some(Answer::Judge(taken.candidates));
+        }
+        if receive.wait_ms == 0 {
+            return Some(Answer::Receive(Ok(Vec::new())));
         }
         if let Some(earlier) = receive.attempt.and_then(|attempt| self.polls.take_attempt(key, attempt)) {
             // Its client has given it up, or it would not repeat the attempt.
             step.answers.push((earlier, Answer::Receive(Ok(Vec::new()))));
         }
         if self.polls.len() >= self.limits.polls_max {
-            return Some(Err(TooMany { what: "waiting receives", limit: self.limits.polls_max }.into()));
+            let too_many = TooMany { what: "waiting receives", limit: self.limits.polls_max };
+            return Some(Answer::Receive(Err(too_many.into())));
         }
         self.polls.insert(ticket, key, step.now.plus(receive.wait_ms), receive);
         self.polls.set_visible(key, self.next_visible(key, step.now));
-        if more {
+        if taken.more {
             self.polls.changed(key.0, key.1);
         }
         None
@@ -67,17 +93,24 @@ impl Shard {
         // A topic with more to look through is looked at again in the next step, not in this one.
         let mut unfinished = Vec::new();
         while let Some(key) = self.polls.take_ready(step.now) {
-            if self.serve_key(step, key) {
-                unfinished.push(key);
+            let served = self.serve_key(step, key);
+            let mut visible = self.next_visible(key, step.now);
+            match served {
+                Served::All => {}
+                Served::LookFurther => unfinished.push(key),
+                Served::Judging => {
+                    let again = step.now.plus(JUDGING_MS);
+                    visible = Some(visible.map_or(again, |visible| visible.min(again)));
+                }
             }
-            self.polls.set_visible(key, self.next_visible(key, step.now));
+            self.polls.set_visible(key, visible);
         }
         for (topic, group) in unfinished {
             self.polls.changed(topic, group);
         }
     }
 
-    fn serve_key(&mut self, step: &mut Step<'_>, key: Key) -> bool {
+    fn serve_key(&mut self, step: &mut Step<'_>, key: Key) -> Served {
         let mut barren: Vec<Filter> = Vec::new();
         for ticket in self.polls.of(key) {
             let Some(receive) = self.polls.get(ticket) else { continue };
@@ -85,19 +118,23 @@ impl Shard {
                 continue;
             }
             let receive = receive.clone();
-            let (found, more) = self.take(step, key, &receive);
-            if !found.is_empty() {
+            let taken = self.take(step, key, &receive);
+            if !taken.deliveries.is_empty() {
                 self.polls.remove(ticket);
-                step.answers.push((ticket, Answer::Receive(Ok(found))));
-            } else if more {
-                return true;
+                step.answers.push((ticket, Answer::Receive(Ok(taken.deliveries))));
+            } else if !taken.candidates.is_empty() {
+                self.polls.remove(ticket);
+                step.answers.push((ticket, Answer::Judge(taken.candidates)));
+                return Served::Judging;
+            } else if taken.more {
+                return Served::LookFurther;
             } else if receive.filter == Filter::All {
-                return false;
+                return Served::All;
             } else {
                 barren.push(receive.filter);
             }
         }
-        false
+        Served::All
     }
 
     /// The topic and group of a receive, made on first use where that is allowed.
@@ -148,8 +185,8 @@ impl Shard {
         deliveries
     }
 
-    /// Takes what there is, and says whether there is more to look through.
-    fn take(&mut self, step: &mut Step<'_>, (topic, group): Key, receive: &Receive) -> (Vec<Delivery>, bool) {
+    /// Takes what there is.
+    fn take(&mut self, step: &mut Step<'_>, (topic, group): Key, receive: &Receive) -> Taken {
         let found = self.look(step.now, topic, group, receive);
         let passed_over = !found.gone.is_empty();
         let (nonce, invisible_ms) = (receive.nonce, receive.invisible_ms);
@@ -184,7 +221,7 @@ impl Shard {
         }
         // What was passed over may have freed the next of its message group.
         let more = deliveries.is_empty() && (found.scanned >= SCAN_MAX || passed_over);
-        (deliveries, more)
+        Taken { deliveries, candidates: found.candidates, more }
     }
 
     /// Looks through the queues of a topic, beginning with another one each time.
@@ -206,6 +243,7 @@ impl Shard {
             };
             let look = Look {
                 now,
+                group,
                 queue: QueueId(number as u16),
                 messages,
                 progress,
@@ -234,9 +272,20 @@ impl Shard {
     }
 }
 
+/// How the receives of a topic and group were served that wait.
+enum Served {
+    /// As far as there is something.
+    All,
+    /// There is more to look through.
+    LookFurther,
+    /// One of them judges what there is.
+    Judging,
+}
+
 /// A look at one queue for one group.
 struct Look<'a> {
     now: LogTime,
+    group: GroupId,
     queue: QueueId,
     messages: &'a MessageQueue,
     progress: &'a Progress,
@@ -272,12 +321,14 @@ impl Look<'_> {
             if pending.attempts >= self.max_attempts {
                 continue;
             }
-            match self.entry(*offset).filter(|entry| wants(self.filter, entry)) {
-                Some(entry) => {
+            let entry = self.entry(*offset);
+            match entry.map(|entry| (entry, self.wants(*offset, &entry))) {
+                Some((entry, Some(true))) => {
                     part.again.push(*offset);
                     found.deliveries.push((self.queue, *offset, entry.lsn, pending.attempts + 1));
                 }
-                None => found.gone.push((self.queue, *offset)),
+                Some((entry, None)) => self.have_judged(found, *offset, entry.lsn),
+                Some((_, Some(false))) | None => found.gone.push((self.queue, *offset)),
             }
         }
     }
@@ -293,8 +344,10 @@ impl Look<'_> {
                 return;
             }
             found.scanned += 1;
-            let fate = match self.entry(offset) {
-                Some(entry) if wants(self.filter, &entry) => {
+            let entry = self.entry(offset);
+            let fate = match entry.map(|entry| (entry, self.wants(offset, &entry))) {
+                Some((_, None)) => return self.have_the_rest_judged(found, offset),
+                Some((entry, Some(true))) => {
                     let lane = if self.ordered { entry.lane } else { Lane(0) };
                     let behind =
                         lane != Lane(0) && (self.progress.lanes.contains_key(&lane) || lanes.contains(&lane));
@@ -324,19 +377,39 @@ impl Look<'_> {
         }
     }
 
-    /// A message that is still in the log.
+    /// Whether the receive wants a message; None: its expression has not judged it.
+    fn wants(&self, offset: Offset, entry: &Entry) -> Option<bool> {
+        match self.filter {
+            Filter::All => Some(true),
+            Filter::Tags(tags) => Some(tags.binary_search(&entry.tag).is_ok()),
+            Filter::Properties(judged) => judged.verdicts.get(&(self.queue, offset)).copied(),
+        }
+    }
+
+    fn have_judged(&self, found: &mut Found, offset: Offset, lsn: Lsn) {
+        if found.candidates.len() < CANDIDATES_MAX {
+            found.candidates.push(Candidate { queue: self.queue, offset, lsn });
+        }
+    }
+
+    /// What comes after a message that is not judged yet is likely wanted next.
+    fn have_the_rest_judged(&self, found: &mut Found, from: Offset) {
+        let mut offset = from;
+        while offset < self.messages.next && found.candidates.len() < CANDIDATES_MAX {
+            if let Some(entry) = self.entry(offset).filter(|entry| self.wants(offset, entry).is_none()) {
+                self.have_judged(found, offset, entry.lsn);
+            }
+            offset = offset.next();
+        }
+    }
+
+    /// A message that is still in the log, and for this group.
     fn entry(&self, offset: Offset) -> Option<Entry> {
-        self.messages.get(offset).filter(|entry| entry.lsn >= self.log_start)
+        let entry = self.messages.get(offset)?;
+        (entry.is_kept(self.log_start) && entry.is_for(self.group)).then_some(entry)
     }
 }
 
 fn places(deliveries: &[Delivery]) -> Vec<(QueueId, Offset)> {
     deliveries.iter().map(|delivery| (delivery.queue, delivery.offset)).collect()
-}
-
-fn wants(filter: &Filter, entry: &Entry) -> bool {
-    match filter {
-        Filter::All => true,
-        Filter::Tags(tags) => tags.binary_search(&entry.tag).is_ok(),
-    }
 }

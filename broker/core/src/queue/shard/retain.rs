@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Shard, Step};
 use crate::ids::{GroupId, Lsn, TopicId};
 use crate::queue::request::{Expired, Retain, Retained};
-use crate::queue::retention::{Owed, Run, SealedSegment};
+use crate::queue::retention::{Owed, Pointer, Run, SealedSegment};
 use crate::record::Record;
 
 impl Shard {
@@ -19,23 +19,26 @@ impl Shard {
         if retain.below < self.state.log_start {
             return unchanged;
         }
-        let copies: BTreeMap<_, _> = retain
-            .relocate
-            .iter()
-            .map(|copy| ((copy.topic, copy.queue, copy.offset, copy.from), &copy.record))
-            .collect();
+        let copies: BTreeMap<_, _> = retain.relocate.iter().map(|copy| (copy.owed, &copy.record)).collect();
         let last = SealedSegment { end: retain.below, newest: retain.newest };
         let run = Run { state: &self.state, last, now: step.now, policy: &retain.policy };
         let Some(owed) = run.owed(copies.len()) else { return unchanged };
         let lapsed = run.lapsed();
-        let copied = |owed: &Owed| copies.get(&(owed.topic, owed.queue, owed.offset, owed.lsn));
+        let copied = |owed: &Owed| copies.get(owed);
         if owed.iter().any(|owed| copied(owed).is_none()) {
             return unchanged;
         }
         for owed in owed {
             if let Some(record) = copied(&owed) {
-                let (topic, queue, offset) = (owed.topic, owed.queue, owed.offset);
-                self.append(step, &Record::Relocate { topic, queue, offset, record });
+                self.append(
+                    step,
+                    &match owed.pointer {
+                        Pointer::Queue(topic, queue, offset) => {
+                            Record::Relocate { topic, queue, offset, record }
+                        }
+                        Pointer::Held(key) => Record::RelocateHeld { key, record },
+                    },
+                );
             }
         }
         let expired = self.expire(step, &lapsed, retain.below);

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::{Shard, Step};
 use crate::hash::SendKey;
-use crate::ids::{Lane, LogTime, Offset, QueueId, TopicId};
-use crate::queue::duplicates::key_in;
-use crate::queue::request::{DiskFull, KindMismatch, NewMessage, Send, SendError, Sent};
+use crate::ids::{HeldId, Lane, LogTime, Lsn, Offset, QueueId, TopicId};
+use crate::queue::duplicates::{StoredAs, key_in};
+use crate::queue::request::{DiskFull, KindMismatch, NewMessage, Send, SendError, Sent, TooMany};
 use crate::queue::settings::TopicKind;
-use crate::record::{Hold, MessageRecord, Record};
+use crate::record::{self, Hold, MessageRecord, Record};
 
 impl Shard {
     /// All messages are stored, as one record, or none.
@@ -22,42 +22,90 @@ impl Shard {
         }
         let mut results = Vec::with_capacity(send.messages.len());
         let mut stored: Vec<MessageRecord<'_>> = Vec::with_capacity(send.messages.len());
-        let mut earlier: BTreeMap<SendKey, Sent> = BTreeMap::new();
+        // Which of those each result is of that was not stored before.
+        let mut numbers: Vec<(usize, usize)> = Vec::with_capacity(send.messages.len());
+        let mut earlier: BTreeMap<SendKey, (Sent, usize)> = BTreeMap::new();
         let mut next: BTreeMap<QueueId, Offset> = BTreeMap::new();
         for message in &send.messages {
-            if let Some(known) = earlier.get(&message.key) {
+            if let Some((known, number)) = earlier.get(&message.key) {
+                numbers.push((results.len(), *number));
                 results.push(Sent { duplicate: true, ..*known });
                 continue;
             }
-            if let Some((queue, offset)) = self.find_sent(id, message, step.now) {
-                results.push(Sent { queue, offset, duplicate: true });
+            if let Some((queue, stored)) = self.find_sent(id, message, step.now) {
+                let (offset, held) = match stored {
+                    StoredAs::Visible(offset) => (offset, None),
+                    StoredAs::Held(held) => (Offset(0), Some(held)),
+                };
+                results.push(Sent { topic: id, queue, offset, held, duplicate: true });
                 continue;
             }
             let queue = self.pick_queue(message, settings.queues);
             let end = self.state.message_queue(id, queue).map_or(Offset(0), |queue| queue.next);
             let offset = next.get(&queue).copied().unwrap_or(end);
-            let record = message_record(id, queue, offset, step.now, message);
-            let sent = Sent { queue, offset: record.offset, duplicate: false };
+            let record = self.message_record((id, queue, offset), step.now, message);
+            let sent = Sent { topic: id, queue, offset: record.offset, held: None, duplicate: false };
             // A message alone has no other to tell its key and its offset to.
             if send.messages.len() > 1 {
-                earlier.insert(message.key, sent);
+                earlier.insert(message.key, (sent, stored.len()));
                 next.insert(queue, if record.hold == Hold::None { offset.next() } else { offset });
             }
+            numbers.push((results.len(), stored.len()));
             results.push(sent);
             stored.push(record);
         }
         // A repeat of what is stored already needs no room.
         if !stored.is_empty() {
             self.room_for_messages()?;
+            self.room_for_held(settings.kind, stored.len())?;
         }
-        match <[_; 1]>::try_from(stored) {
-            Ok([message]) => drop(self.append(step, &Record::Message(message))),
-            Err(stored) if stored.is_empty() => {}
-            Err(stored) => drop(self.append(step, &Record::Batch(stored))),
+        let held = self.store(step, stored);
+        for (result, number) in numbers {
+            if let (Some(result), Some(id)) = (results.get_mut(result), held.get(number)) {
+                result.held = *id;
+            }
         }
         self.sent.follow(&self.state.duplicates);
         self.polls.arrived(id);
         Ok(results)
+    }
+
+    /// Appends messages as one record, and names each that waits.
+    fn store(&mut self, step: &mut Step<'_>, messages: Vec<MessageRecord<'_>>) -> Vec<Option<HeldId>> {
+        let holds: Vec<Hold> = messages.iter().map(|message| message.hold).collect();
+        let positions: Vec<Lsn> = match <[_; 1]>::try_from(messages) {
+            Ok([message]) => vec![self.append(step, &Record::Message(message))],
+            Err(messages) if messages.is_empty() => Vec::new(),
+            Err(messages) => {
+                let record = Record::Batch(messages);
+                let lsn = self.append(step, &record);
+                let Record::Batch(messages) = &record else { return Vec::new() };
+                record::batch_positions(lsn, messages).collect()
+            }
+        };
+        let ids = holds.iter().zip(positions).map(|(hold, lsn)| match hold {
+            Hold::None => None,
+            Hold::Until(_) | Hold::Transaction(_) => Some(HeldId(lsn.0)),
+        });
+        let ids: Vec<Option<HeldId>> = ids.collect();
+        for id in ids.iter().flatten() {
+            if let Some(half) = self.state.held.halves.get(*id) {
+                self.checks.put(*id, &half, self.limits.transactions.checks_max);
+            }
+        }
+        ids
+    }
+
+    /// What waits takes memory until its time or its end.
+    fn room_for_held(&self, kind: TopicKind, count: usize) -> Result<(), TooMany> {
+        let (what, waiting, limit) = match kind {
+            TopicKind::Delay => ("delayed messages", self.state.held.delayed.len(), self.limits.delayed_max),
+            TopicKind::Transaction => {
+                ("open transactions", self.state.held.halves.len(), self.limits.halves_max)
+            }
+            TopicKind::Normal | TopicKind::Fifo | TopicKind::Undecided => return Ok(()),
+        };
+        if waiting + count > limit { Err(TooMany { what, limit }) } else { Ok(()) }
     }
 
     /// A topic that does not exist or takes any kind yet is made or decided by a send, so not by one that would then be
@@ -76,7 +124,7 @@ impl Shard {
         }
     }
 
-    fn find_sent(&self, topic: TopicId, message: &NewMessage, now: LogTime) -> Option<(QueueId, Offset)> {
+    fn find_sent(&self, topic: TopicId, message: &NewMessage, now: LogTime) -> Option<(QueueId, StoredAs)> {
         self.sent.find(&self.state.duplicates, key_in(topic, message.key), now)
     }
 
@@ -98,26 +146,32 @@ impl Shard {
         };
         QueueId((number % u64::from(queues.max(1))) as u16)
     }
-}
 
-fn message_record(
-    topic: TopicId,
-    queue: QueueId,
-    offset: Offset,
-    now: LogTime,
-    message: &NewMessage,
-) -> MessageRecord<'_> {
-    let hold = if message.deliver_at > now { Hold::Until(message.deliver_at) } else { Hold::None };
-    MessageRecord {
-        topic,
-        queue,
-        offset: if hold == Hold::None { offset } else { Offset(0) },
-        kind: message.kind,
-        hold,
-        key: message.key,
-        tag: message.tag,
-        lane: message.lane,
-        stored_at: now,
-        content: &message.content,
+    fn message_record<'m>(
+        &self,
+        (topic, queue, offset): (TopicId, QueueId, Offset),
+        now: LogTime,
+        message: &'m NewMessage,
+    ) -> MessageRecord<'m> {
+        let hold = if message.kind == TopicKind::Transaction {
+            let immunity_ms = message.recover_after_ms.unwrap_or(self.limits.transactions.immunity_ms);
+            Hold::Transaction(now.plus(immunity_ms))
+        } else if message.deliver_at > now {
+            Hold::Until(message.deliver_at)
+        } else {
+            Hold::None
+        };
+        MessageRecord {
+            topic,
+            queue,
+            offset: if hold == Hold::None { offset } else { Offset(0) },
+            kind: message.kind,
+            hold,
+            key: message.key,
+            tag: message.tag,
+            lane: message.lane,
+            stored_at: now,
+            content: &message.content,
+        }
     }
 }

@@ -11,6 +11,7 @@ fn sent_by(client: &str, message_id: &str, body: &'static str) -> NewMessage {
         tag: TagHash(0),
         lane: Lane(0),
         deliver_at: LogTime(0),
+        recover_after_ms: None,
         content: Bytes::from_static(body.as_bytes()),
     }
 }

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::ids::{GroupId, Offset, QueueId, TopicId};
-use crate::record::{self as records, Fate, Hold, MessageRecord, Pop, PopQueue, Repeat};
+use crate::ids::{GroupId, HeldId, Offset, QueueId, TopicId};
+use crate::record::{self as records, Fate, HeldKey, Hold, MessageRecord, Pop, PopQueue, Repeat};
 
 const GROUP: GroupId = GroupId(1);
 const TOPIC: TopicId = TopicId(1);
@@ -189,9 +189,18 @@ fn record() -> impl Strategy<Value = Record<'static>> {
             .prop_map(|((group, topic), start)| Record::Subscribe { group, topic, start }),
         ((0..4_u32).prop_map(TopicId), 0..8_u64, hold).prop_map(|(topic, at, hold)| message(topic, at, hold)),
         (0..9_000_u64).prop_map(|below| Record::DropBelow(Lsn(below))),
-        any::<u64>().prop_map(|time| Record::TimerFire { up_to: LogTime(time) }),
-        (4_000..9_000_u64, any::<bool>())
-            .prop_map(|(half, commit)| Record::TransactionEnd { half: Lsn(half), commit }),
+        held_record(),
+        (0..5_u32, offset(), 0..4_u32, 0..3_u32).prop_map(|(from, offset, topic, only)| Record::Replay {
+            from: TopicId(from),
+            offset,
+            topic: TopicId(topic),
+            queue: QUEUE,
+            only: GroupId(only),
+        }),
+        (0..5_u32, prop::collection::vec(offset(), 0..3))
+            .prop_map(|(topic, offsets)| Record::Purge { topic: TopicId(topic), offsets }),
+        (pair(), prop::collection::vec(offset(), 0..3))
+            .prop_map(|((group, topic), positions)| Record::ResetOffset { group, topic, positions }),
         (0..4_u32).prop_map(|id| Record::TopicDelete(TopicId(id))),
         (0..3_u32).prop_map(|id| Record::GroupDelete(GroupId(id))),
         (0..4_u32, 0..400_u16).prop_map(|(id, queues)| Record::TopicPut {
@@ -202,6 +211,20 @@ fn record() -> impl Strategy<Value = Record<'static>> {
         (any::<u64>(), any::<u64>())
             .prop_map(|(millis, entries)| Record::DuplicateWindow { millis, entries }),
         (0..4_u32).prop_map(|epoch| Record::EpochStart { epoch: Epoch(epoch) }),
+    ]
+}
+
+/// Records about messages that wait.
+fn held_record() -> impl Strategy<Value = Record<'static>> {
+    let id = || (4_000..9_000_u64).prop_map(HeldId);
+    let time = || any::<u64>().prop_map(LogTime);
+    prop_oneof![
+        (time(), 0..3_u32).prop_map(|(up_to, count)| Record::TimerFire { up_to, count }),
+        (id(), any::<bool>()).prop_map(|(half, commit)| Record::TransactionEnd { half, commit }),
+        (id(), time()).prop_map(|(half, next_check)| Record::TransactionCheck { half, next_check }),
+        (id(), 0..5_u32).prop_map(|(half, into)| Record::TransactionGiveUp { half, into: TopicId(into) }),
+        (time(), id()).prop_map(|(deliver_at, id)| Record::Recall { deliver_at, id }),
+        id().prop_map(|id| Record::RelocateHeld { key: HeldKey::Transaction(id), record: b"" }),
     ]
 }
 

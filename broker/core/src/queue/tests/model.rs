@@ -11,6 +11,9 @@ use crate::ids::{Offset, QueueId, TopicId};
 use crate::queue::duplicates::WINDOW_MS;
 use crate::queue::retention::{InactiveGroup, Policy};
 
+/// What is wanted back at once comes back after so long.
+const RETRY_FLOOR_MS: u64 = 40;
+
 /// One thing that happens.
 #[derive(Clone, Debug)]
 enum Event {
@@ -90,7 +93,9 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let mut broker = Broker::with(Limits { pending_max: PENDING_MAX as u32, ..Limits::default() });
+        let limits =
+            Limits { pending_max: PENDING_MAX as u32, retry_floor_ms: RETRY_FLOOR_MS, ..Limits::default() };
+        let mut broker = Broker::with(limits);
         broker.topic("t", TopicKind::Fifo, 2);
         let groups = [Group::new("plain", false, 3), Group::new("ordered", true, 2)];
         for group in &groups {
@@ -239,7 +244,8 @@ impl World {
         let current = self.groups[number].current(&delivery);
         assert_eq!(ok, current.is_some());
         let Some(copy) = current else { return };
-        copy.visible_at = self.broker.now.plus(invisible_ms);
+        let floor_ms = if copy.attempts > 1 { RETRY_FLOOR_MS } else { 0 };
+        copy.visible_at = self.broker.now.plus(invisible_ms.max(floor_ms));
         let Fate::Delivered(hold) = &mut copy.fate else { return };
         copy.attempts -= u32::from(suspend && hold.worked_on);
         (hold.worked_on, hold.confirmed) = (false, true);

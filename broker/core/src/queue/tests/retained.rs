@@ -14,13 +14,7 @@ impl Broker {
         let owed = self.owed(below, &policy);
         let relocate = owed
             .iter()
-            .map(|owed| Relocation {
-                topic: owed.topic,
-                queue: owed.queue,
-                offset: owed.offset,
-                from: owed.lsn,
-                record: Bytes::copy_from_slice(self.log.record(owed.lsn)),
-            })
+            .map(|owed| Relocation { owed: *owed, record: Bytes::copy_from_slice(self.log.record(owed.lsn)) })
             .collect();
         self.drop_below(Retain { relocate, ..self.run(below, policy) })
     }
@@ -111,18 +105,6 @@ fn dead_letters_stay_for_their_time_and_then_go() {
     let below = broker.log.end();
     assert_eq!(broker.retain(below), below);
     assert_eq!(broker.dead_letters("g"), Vec::<String>::new());
-}
-
-#[test]
-fn a_held_message_keeps_its_segment() {
-    let mut broker = Broker::new();
-    broker.topic("t", TopicKind::Delay, 1);
-    let mut message = broker.message("later");
-    (message.kind, message.deliver_at) = (TopicKind::Delay, TIME_START.plus(100));
-    broker.try_send("t", vec![message]).unwrap();
-    let start = broker.shard.state().log_start();
-    let below = broker.log.end();
-    assert_eq!(broker.retain(below), start);
 }
 
 #[test]

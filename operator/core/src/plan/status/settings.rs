@@ -16,6 +16,8 @@ pub(super) fn up_to_date(rollout: &Rollout) -> Finding {
             let message = format!("{pod} is being replaced; {} not as the spec says yet", pods(*left));
             fails(UpToDate, Reason::Rolling, message)
         }
+        // No pod is known to differ, but what says so is not there yet, or is about to change.
+        Rollout::Waiting { why, left: 0 } => fails(UpToDate, Reason::Rolling, why.clone()),
         Rollout::Waiting { why, left } => {
             fails(UpToDate, Reason::Rolling, format!("{} to be replaced, and wait: {why}", pods(*left)))
         }
