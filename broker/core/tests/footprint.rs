@@ -10,8 +10,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use rq_core::hash::SendKey;
@@ -29,6 +29,9 @@ use rq_core::record::{self, Record};
 struct Counting;
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
+
+/// What others allocate meanwhile would count too.
+static ALONE: Mutex<()> = Mutex::new(());
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -107,15 +110,19 @@ impl Broker {
     }
 
     fn send(&mut self, topic: &Arc<str>) {
+        self.send_at(topic, TopicKind::Normal, LogTime(0));
+    }
+
+    fn send_at(&mut self, topic: &Arc<str>, kind: TopicKind, deliver_at: LogTime) {
         self.sent += 1;
         // A million sends in 50 s: the window of recognised sends is as full as it can be.
         self.now = self.now.plus(u64::from(self.sent.is_multiple_of(20)));
         let message = NewMessage {
-            kind: TopicKind::Normal,
+            kind,
             key: SendKey(u128::from(self.sent).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)),
             tag: TagHash(0),
             lane: Lane(0),
-            deliver_at: LogTime(0),
+            deliver_at,
             recover_after_ms: None,
             content: self.content.clone(),
         };
@@ -166,6 +173,7 @@ fn ns_per(count: u64, mut operations: impl FnMut()) -> u64 {
 #[test]
 fn an_idle_topic_of_eight_queues_costs_less_than_a_kibibyte() {
     const TOPICS: usize = 1_000;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut broker = Broker::new();
     broker.topic("first");
     let before = in_use();
@@ -182,6 +190,44 @@ fn an_idle_topic_of_eight_queues_costs_less_than_a_kibibyte() {
     println!("idle topic: {topic} B; its subscription by an idle group: {subscription} B");
     assert!(topic < 1024, "an idle topic costs {topic} B");
     assert!(subscription < 1024, "an idle subscription costs {subscription} B");
+}
+
+/// Bytes in use, of everything, with so many delayed messages whose times are spread over 40 days.
+fn with_delayed(count: u64) -> usize {
+    const SPREAD_MS: u64 = 40 * 24 * 3_600_000;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = in_use();
+    let mut broker = Broker::new();
+    let topic: Arc<str> = Arc::from("delayed");
+    let settings = TopicSettings { kind: TopicKind::Delay, queues: 8 };
+    broker.ask(Request::CreateTopic(CreateTopic { name: Arc::clone(&topic), settings }));
+    for number in 0..count {
+        // A product with a prime visits every time once, in no order.
+        let after = 3_600_000 + number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % SPREAD_MS;
+        broker.send_at(&topic, TopicKind::Delay, broker.now.plus(after));
+    }
+    assert_eq!(broker.shard.state().held().delayed, count);
+    let used = in_use() - before;
+    println!(
+        "{count} delayed messages: {} B each, recognition of repeated sends included",
+        used as u64 / count
+    );
+    used
+}
+
+#[test]
+fn a_delayed_message_costs_little_more_than_its_bytes_in_the_index() {
+    const COUNT: u64 = 200_000;
+    let used = with_delayed(COUNT) as u64;
+    // Recognising a repeated send takes a third of that, for the newest two million alone.
+    assert!(used / COUNT < 140, "{} B a message", used / COUNT);
+}
+
+#[test]
+#[ignore = "ten million messages: run it in release"]
+fn ten_million_delayed_messages_take_less_than_a_gibibyte() {
+    let used = with_delayed(10_000_000);
+    assert!(used < 1 << 30, "{} MiB", used >> 20);
 }
 
 /// Sends, then pops and acks, `COUNT` messages; in ns a message.
@@ -206,6 +252,7 @@ fn round(broker: &mut Broker, group: &Arc<str>, topic: &Arc<str>) -> (u64, u64) 
 #[ignore = "a measurement: run it in release, on a quiet machine"]
 fn the_cost_of_a_message_does_not_depend_on_the_backlog() {
     const BACKLOG: u64 = 10_000_000;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (topic, group): (Arc<str>, Arc<str>) = (Arc::from("t"), Arc::from("g"));
     let mut empty = Broker::new();
     empty.topic("t");
