@@ -386,13 +386,16 @@ fn refuse(work: Work) {
 /// How soon a log thread without room looks again.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
 
-/// Whether a request is worked off even from the reserve: what ends deliveries or removes things leads to room, and
-/// a send is refused by the shard, which says why.
+/// Whether a request is worked off even from the reserve: what ends deliveries or waiting, or removes things, leads to room,
+/// and a send is refused by the shard, which says why.
 const fn makes_room(request: &Request) -> bool {
     matches!(
         request,
         Request::Send(_)
             | Request::Ack(_)
+            | Request::EndTransaction(_)
+            | Request::Recall(_)
+            | Request::PurgeDeadLetters(_)
             | Request::DeleteTopic(_)
             | Request::DeleteGroup(_)
             | Request::Retain(_)
