@@ -194,6 +194,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn fuzzed_contents_are_refused_or_read_back() {
+        // The checksum is put right, or nothing would get past it.
+        let whole = |input: &[u8]| [&hash::crc32c(input).to_le_bytes(), input].concat();
+        rq_fuzz::fuzz([example().encode()[4..].to_vec()], |input| {
+            let bytes = Bytes::from(whole(input));
+            match MessageContent::decode(&bytes) {
+                Ok(content) => {
+                    let again = content.encode();
+                    assert_eq!(MessageContent::decode(&again).as_ref(), Ok(&content));
+                    Ok((content.keys.len(), content.properties.len(), content.tag.is_some()))
+                }
+                Err(malformed) => Err(malformed.to_string()),
+            }
+        });
+    }
+
     proptest! {
         #[test]
         fn any_text_and_body_survive(id in ".*", tag in proptest::option::of(".*"), keys in proptest::collection::vec(".*", 0..4), body: Vec<u8>) {

@@ -183,6 +183,18 @@ fn messages_inside_other_records_are_found_at_their_positions() {
     assert_eq!(message(bytes).unwrap(), messages[1]);
 }
 
+#[test]
+fn fuzzed_records_are_refused_or_have_this_one_encoding() {
+    rq_fuzz::fuzz(one_of_each().iter().map(bytes_of), |input| match decode(input) {
+        Ok(record) => {
+            assert_eq!(bytes_of(&record), input);
+            drop(decode_message(&Bytes::copy_from_slice(input)));
+            Ok(input[0])
+        }
+        Err(malformed) => Err(malformed.to_string()),
+    });
+}
+
 proptest! {
     /// Mutated real records get much further into the decoder than random bytes do.
     #[test]

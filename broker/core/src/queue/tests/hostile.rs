@@ -228,6 +228,22 @@ fn held_record() -> impl Strategy<Value = Record<'static>> {
     ]
 }
 
+#[test]
+fn fuzzed_checkpoints_are_refused_or_have_this_one_encoding() {
+    let broker = busy();
+    let mut bytes = Vec::new();
+    checkpoint::encode(broker.shard.state(), &mut bytes);
+    rq_fuzz::fuzz([bytes], |input| match checkpoint::decode(input) {
+        Ok(state) => {
+            let mut again = Vec::new();
+            checkpoint::encode(&state, &mut again);
+            assert_eq!(again, input);
+            String::new()
+        }
+        Err(malformed) => malformed.to_string(),
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
