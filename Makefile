@@ -54,7 +54,7 @@ test: build tools-disk tools-clients ## Run every suite with few rounds
 	$(call stage,queues on Kubernetes,tests/kind/run.sh few)
 
 soak: build tools-disk tools-clients ## Run every suite with many rounds; takes hours
-	$(call stage,unit and property tests,export PROPTEST_CASES=20000; $(UNIT_TESTS))
+	$(call stage,unit and property tests,export PROPTEST_CASES=20000 RQ_FUZZ_SECONDS=600; $(UNIT_TESTS))
 	$(call stage,model and simulation of replication,RQ_SOAK=1 cargo test --locked -p rq-tests --test model --test simulation)
 	$(call stage,process tests,RQ_SOAK=1 cargo test --locked -p rq-tests --lib --test process)
 	$(call stage,official clients,RQ_SOAK=1 cargo test --locked -p rq-tests --test official_clients)

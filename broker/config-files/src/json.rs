@@ -125,4 +125,13 @@ mod tests {
     fn a_configuration_of_a_released_format_means_what_it_meant() {
         assert_eq!(decode(FIXTURE.as_bytes()), Ok(fixed()));
     }
+
+    #[test]
+    fn fuzzed_configurations_are_refused_or_read_back() {
+        rq_fuzz::fuzz([FIXTURE.as_bytes().to_vec()], |input| {
+            let config = decode(input)?;
+            assert_eq!(decode(&encode(&config)).as_ref(), Ok(&config));
+            Ok::<_, String>((config.in_sync.len(), config.members.len()))
+        });
+    }
 }

@@ -129,3 +129,35 @@ pub(crate) fn write_durably<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> Res
     file.sync().map_err(DiskError::at("flush", &tmp))?;
     disk.rename(&tmp, path).map_err(DiskError::at("rename", &tmp))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The checksum is put right, or nothing would get past it.
+    #[test]
+    fn fuzzed_identities_are_refused_or_read_back() {
+        let identity = Identity {
+            format_version: FORMAT_VERSION,
+            cluster: "orders".to_owned(),
+            shard: ShardId(0),
+            store_id: StoreId(7),
+            segment_bytes: 1 << 28,
+        };
+        let bytes = identity.encode();
+        rq_fuzz::fuzz([bytes[..bytes.len() - 4].to_vec()], |input| {
+            let checked = [input, &crc32c(input).to_le_bytes()].concat();
+            // A damaged checksum takes the other way.
+            drop(Identity::decode(input));
+            match Identity::decode(&checked) {
+                Ok(identity) => {
+                    let again = Identity::decode(&identity.encode());
+                    assert!(again.is_ok_and(|again| again.cluster == identity.cluster));
+                    identity.cluster.len()
+                }
+                Err(Undecodable::Newer(_)) => 1_000,
+                Err(Undecodable::Damaged) => 2_000,
+            }
+        });
+    }
+}

@@ -223,3 +223,27 @@ impl<D: Disk> SuperblockFile<D> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The checksum is put right, or nothing would get past it.
+    #[test]
+    fn fuzzed_slots_are_refused_or_read_back() {
+        rq_fuzz::fuzz([Superblock::default().encode()[..64].to_vec()], |input| {
+            let mut slot = input.to_vec();
+            slot.resize(SLOT_LEN - 4, 0);
+            let crc = crc32c(&slot);
+            slot.put_u32(crc);
+            match Superblock::decode(&slot) {
+                Ok(superblock) => {
+                    assert!(Superblock::decode(&superblock.encode()).is_ok_and(|again| again == superblock));
+                    (0, superblock.clean, superblock.unproven.is_some(), superblock.installing.is_some())
+                }
+                Err(Undecodable::Newer(_)) => (1, false, false, false),
+                Err(Undecodable::Damaged) => (2, false, false, false),
+            }
+        });
+    }
+}

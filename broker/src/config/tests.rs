@@ -210,3 +210,19 @@ fn a_group_is_reported_after_a_day_at_the_earliest_and_before_its_messages_are_d
     }
     assert!(load(&["--data", "d", "--report-inactive", "30days"], None).is_ok(), "nothing is dropped");
 }
+
+#[test]
+fn fuzzed_files_are_refused_or_make_a_configuration() {
+    let file = "data = '/a'\nauto-create = true\nlisten = '127.0.0.1:1'\n[limits]\nmax-body = '2MiB'\nlong-poll = '5s'\n";
+    rq_fuzz::fuzz([file.as_bytes().to_vec()], |input| {
+        let Ok(text) = std::str::from_utf8(input) else { return String::new() };
+        match load(&[], Some(text)) {
+            Ok(config) => format!("{:?}", config.limits.max_body),
+            // Without the name of the file, which is another one each time, and the values.
+            Err(error) => error
+                .to_string()
+                .split_once(", line ")
+                .map_or_else(String::new, |(_, rest)| rest.chars().take(24).collect()),
+        }
+    });
+}

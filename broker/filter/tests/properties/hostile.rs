@@ -167,3 +167,25 @@ fn the_costliest_expressions_are_evaluated_quickly() {
         is_quick(what, || _ = expression.matches(&Everywhere(value)));
     }
 }
+
+#[test]
+fn fuzzed_texts_are_read_or_refused_in_words() {
+    let seeds = [
+        "a = 1 AND (b <> 'x''y' OR NOT c IS NULL)",
+        "a BETWEEN 1 AND 2.5e3 AND b NOT IN ('x', 'y') AND c LIKE 'x!%_' ESCAPE '!'",
+        "a CONTAINS 'x' OR b STARTSWITH 'y' OR c NOT ENDSWITH 'z' OR TRUE = FALSE",
+    ];
+    rq_fuzz::fuzz(seeds.map(|seed| seed.as_bytes().to_vec()), |input| {
+        let Ok(text) = std::str::from_utf8(input) else { return String::new() };
+        match Expression::parse(text) {
+            Ok(expression) => {
+                let printed = expression.to_string();
+                let again = Expression::parse(&printed).map(|again| again == expression);
+                assert!(printed.len() > MAX_BYTES || again == Ok(true), "{text} is printed as {printed}");
+                expression.matches(&Everywhere("5".to_owned())).to_string()
+            }
+            // The found text is another one each time.
+            Err(error) => error.to_string().rsplit("expected").next().unwrap_or_default().to_owned(),
+        }
+    });
+}

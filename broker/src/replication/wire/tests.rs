@@ -299,3 +299,22 @@ fn what_replicas_of_a_released_version_say_is_understood() {
     assert_eq!(read::<proto::ReplicaStatus>(line()), full_status());
     assert_eq!(lines.next(), None);
 }
+
+#[test]
+fn fuzzed_words_of_replicas_are_refused_or_read() {
+    use prost::Message as _;
+    let ack = Message::Ack { epoch: EPOCH, received: Lsn(u64::MAX), durable: Lsn(8) };
+    let seeds = [
+        greeting(&[(1, 0), (3, 50)]).write().encode_to_vec(),
+        write_from_slave(&ack).unwrap().encode_to_vec(),
+        write_room(7).encode_to_vec(),
+        write_leaving().encode_to_vec(),
+    ];
+    rq_fuzz::fuzz(seeds, |input| {
+        let said = proto::FromSlave::decode(input).map_err(|error| error.to_string())?;
+        let master = proto::FromMaster::decode(input).ok().map(|said| read_from_master(said).is_ok());
+        let greeting = Greeting::read(said.clone()).map(drop).map_err(|error| error.to_string());
+        let message = read_from_slave(said).map(drop).map_err(|error| error.to_string());
+        Ok::<_, String>((master, greeting, message))
+    });
+}

@@ -201,3 +201,25 @@ fn only_the_same_client_id_and_body_make_a_retry() {
     assert_ne!(key("c", "id", b"x"), key("c", "ie", b"x"));
     assert_ne!(key("c", "id", b"x"), key("c", "id", b"y"));
 }
+
+#[test]
+fn fuzzed_sends_are_refused_or_become_messages_that_read_back() {
+    use prost::Message as _;
+    use rq_core::message::MessageContent;
+    let mut rich = message();
+    put(&mut rich, "colour", "red");
+    let system = rich.system_properties.as_mut().unwrap();
+    (system.tag, system.message_group) = (Some("TagA".into()), Some("order-7".into()));
+    system.keys = vec!["k1".into(), "k2".into()];
+    let mut delayed = message();
+    delayed.system_properties.as_mut().unwrap().delivery_timestamp = Some(in_ms(1_000));
+    let seeds = [vec![message()], vec![rich], vec![delayed], vec![message(), message()]];
+    rq_fuzz::fuzz(seeds.map(|messages| SendMessageRequest { messages }.encode_to_vec()), |input| {
+        let request = SendMessageRequest::decode(input).map_err(|error| error.to_string())?;
+        let sent = send(&request, sender(), &LIMITS).map_err(|invalid| format!("{:?}", invalid.code()))?;
+        for message in &sent.messages {
+            MessageContent::decode(&message.content).expect("what was just encoded");
+        }
+        Ok::<_, String>((sent.messages.len(), sent.messages[0].kind))
+    });
+}

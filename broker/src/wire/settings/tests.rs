@@ -121,3 +121,18 @@ fn illegal_settings_have_their_codes() {
         assert_eq!(code(&settings), Err(Code::InvalidClientProperties), "{:?}", settings.client_properties);
     }
 }
+
+#[test]
+fn fuzzed_settings_are_refused_or_answered() {
+    use prost::Message as _;
+    rq_fuzz::fuzz([producer(), consumer()].map(|settings| settings.encode_to_vec()), |input| {
+        let settings = Settings::decode(input).map_err(|error| error.to_string())?;
+        check(&settings).map_err(|invalid| format!("{:?}", invalid.code()))?;
+        let answered = match &settings.pub_sub {
+            Some(PubSub::Publishing(_)) => for_producer(settings, &LIMITS),
+            _ => for_consumer(settings, &GroupSettings::default(), Language::Other, &LIMITS),
+        };
+        assert!(answered.backoff_policy.is_some());
+        Ok::<_, String>(answered.client_type)
+    });
+}
