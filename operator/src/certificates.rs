@@ -62,13 +62,9 @@ struct Pair {
 /// What is known of the certificate in this Secret; none if it is not one of ours.
 pub(crate) fn seen(queue: &ReliableQueue, secret: &Secret) -> Option<CertificateSeen> {
     let secret = Some(secret).filter(|secret| is_ours(queue, *secret))?;
-    let certificate = &secret.data.as_ref()?.get(CERTIFICATE_FILE)?.0;
+    secret.data.as_ref()?.get(CERTIFICATE_FILE)?;
     let time = |name: &str| secret.annotations().get(name)?.parse::<Timestamp>().ok().map(Time);
-    Some(CertificateSeen {
-        revision: format!("{:08x}", rq_core::hash::crc32c(certificate)),
-        not_before: time(NOT_BEFORE)?,
-        not_after: time(NOT_AFTER)?,
-    })
+    Some(CertificateSeen { not_before: time(NOT_BEFORE)?, not_after: time(NOT_AFTER)? })
 }
 
 /// Makes a new certificate for the brokers of a queue, by its authority, which is made too if there is none that can be used.
@@ -226,13 +222,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_seen_of_a_certificate_changes_with_it() {
+    fn a_certificate_is_seen_with_its_times_or_not_at_all() {
         let of_first = seen(&queue(), &certificate()).unwrap();
-        assert_ne!(of_first.revision, seen(&queue(), &certificate()).unwrap().revision);
         assert_eq!(of_first.not_after.0.as_second() - of_first.not_before.0.as_second(), 90 * 24 * 3_600);
         let mut without_times = certificate();
         without_times.metadata.annotations = None;
         assert_eq!(seen(&queue(), &without_times), None, "none of ours");
+        let empty = Secret { data: None, ..certificate() };
+        assert_eq!(seen(&queue(), &empty), None);
         assert_eq!(certificate().metadata.owner_references.map(|owners| owners.len()), Some(1));
     }
 

@@ -34,8 +34,6 @@ use crate::peers::PeerError;
 const BACKOFF: Duration = Duration::from_millis(500);
 /// The longest such pause.
 const BACKOFF_MAX: Duration = Duration::from_mins(1);
-/// A queue is looked at so often at least.
-const LOOK_EVERY: Duration = Duration::from_mins(5);
 /// One look may take so long: an API server that does not answer must not hold a queue up for ever.
 const LOOK_PATIENCE: Duration = Duration::from_mins(1);
 
@@ -165,7 +163,7 @@ async fn look(queue: &ReliableQueue, context: &Context) -> Result<Action, Error>
         // What is seen is reported also where an action failed.
         report::report(context, &observed, &plan).await?;
         executed?;
-        Ok(Action::requeue(plan.look_again.unwrap_or(LOOK_EVERY).min(LOOK_EVERY)))
+        Ok(Action::requeue(plan.look_again))
     };
     let looked = tokio::time::timeout(LOOK_PATIENCE, steps).await.unwrap_or(Err(Error::TooLong));
     context.metrics.took(began.elapsed());

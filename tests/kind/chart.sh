@@ -49,12 +49,16 @@ matrix() {
         '(readOnlyRootFilesystem: true|allowPrivilegeEscalation: false|drop: \[ALL\]|runAsNonRoot: true|type: RuntimeDefault)' 5
     holds "the policy names the account" "system:serviceaccount:queues:robot'" 5 \
         --set serviceAccount.name=robot --namespace queues
+    holds "what keeps replicas apart" 'podAntiAffinity: here' 1 --set affinity.podAntiAffinity=here
     RELEASE=blue holds "another name of the release" 'name: blue-reliablequeue-operator$' 13
     holds "where it runs" '(disk: fast|priorityClassName: urgent|key: dedicated|team: queues|- name: mirror)' 5 \
         --set nodeSelector.disk=fast --set priorityClassName=urgent --set 'tolerations[0].key=dedicated' \
         --set podLabels.team=queues --set 'imagePullSecrets[0].name=mirror'
     refused "a misspelt value" 'imag' --set imag.tag=dev
     refused "a pull policy that is none" 'pullPolicy' --set image.pullPolicy=Sometimes
+    refused "a label by which the pods are selected" 'podLabels' --set 'podLabels.app\.kubernetes\.io/name=mine'
+    refused "no word about the CRDs" 'crds' --set crds=null
+    refused "no image of the broker" 'image' --set broker.image=null
     refused "replicas in words" 'replicas' --set-string replicas=two
     refused "an old cluster" 'kubeVersion' --kube-version 1.32.0
 }

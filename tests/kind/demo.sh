@@ -91,7 +91,11 @@ await "the load sends" sent_since "$already"
 victim=$(master)
 before=$(epoch)
 
-say "The master is $victim, in epoch $before. It is killed, with no time to say goodbye."
+# A pod that is deleted, by force too, is sent a SIGTERM, on which its broker hands over: so its process is killed first.
+node=$(field "pod/$victim" .spec.nodeName)
+container=$(field "pod/$victim" '.status.containerStatuses[0].containerID')
+say "The master is $victim, in epoch $before. Its process is killed, with no time to say goodbye, and its pod with it."
+show docker exec "$node" ctr --namespace k8s.io task kill --signal SIGKILL "${container#containerd://}"
 show kubectl delete pod "$victim" --force --grace-period=0 2>/dev/null
 await "a promotion" promoted "$before"
 show kubectl get reliablequeue "$QUEUE"

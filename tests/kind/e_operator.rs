@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use crate::b_master::{LOAD, strike_master};
-use crate::docker::Undo;
+use crate::docker::{Loss, Undo};
 use crate::kubectl::{self, text};
 use crate::load::{Load, now};
 use crate::pods::{End, replaced};
@@ -32,6 +32,26 @@ fn a_master_that_dies_while_no_operator_runs_is_replaced_by_its_slave() -> Resul
         // The brokers know each other again without help, too.
         replaced(&queue, &before.master, &pod)?;
         queue.both_in_sync()?;
+        back.now()?;
+        ensure_same_mastership(&promoted, &queue.whole(2)?)?;
+        load.finish(fault).map(drop)
+    })
+}
+
+/// It says nothing to anybody: the slave notices by itself.
+#[test]
+fn a_master_whose_node_is_lost_while_no_operator_runs_is_replaced_by_its_slave() -> Result<()> {
+    play("e-alone", Needs::Docker, |scene| {
+        let queue = Queue::apply(scene, &json!({ "scheduling": { "hostSpread": "Required" } }))?;
+        let load = Load::start(&queue, LOAD)?;
+        let back = without_operator()?;
+        let before = queue.shard()?;
+        let fault = now();
+        let node = Loss::Killed.of(text(&queue.pod(&before.master)?, "/spec/nodeName"))?;
+        let promoted = queue.promoted_after(&before)?;
+        ensure!(promoted.master != before.master, "nobody took over: {before:?}, then {promoted:?}");
+        load.goes_on()?;
+        node.now()?;
         back.now()?;
         ensure_same_mastership(&promoted, &queue.whole(2)?)?;
         load.finish(fault).map(drop)

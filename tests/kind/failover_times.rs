@@ -43,7 +43,7 @@ struct Line {
     bars: (Option<f64>, f64),
 }
 
-const LINES: [Line; 6] = [
+const LINES: [Line; 7] = [
     Line {
         told: "graceful delete of the master's pod",
         fault: Fault::Pod(End::Deleted),
@@ -64,9 +64,16 @@ const LINES: [Line; 6] = [
     },
     Line { told: "node paused", fault: Fault::Node(Loss::Paused), alone: false, bars: (None, 6.0) },
     Line { told: "node killed", fault: Fault::Node(Loss::Killed), alone: false, bars: (None, 6.0) },
+    // A pod deleted by force hands over: without an operator, what counts is a master that cannot.
     Line {
-        told: "no operator, force delete",
-        fault: Fault::Pod(End::DeletedByForce),
+        told: "no operator, SIGKILL of the process",
+        fault: Fault::Pod(End::Killed),
+        alone: true,
+        bars: (None, 6.0),
+    },
+    Line {
+        told: "no operator, node killed",
+        fault: Fault::Node(Loss::Killed),
         alone: true,
         bars: (None, 6.0),
     },

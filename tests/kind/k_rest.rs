@@ -13,8 +13,8 @@ use crate::queue::Queue;
 use crate::scene::{Needs, Scene, play};
 use crate::wait::{DEADLINE, Looked, wait};
 
-/// Longer than every interval at which something is looked at again.
-const AT_REST: Duration = Duration::from_secs(30);
+/// Longer than every interval at which the reconciler looks again though nothing has happened.
+const AT_REST: Duration = Duration::from_secs(75);
 /// Nothing is written for so long: what followed from the start is done. A pod counts as available ten seconds after it is
 /// ready, and the `StatefulSet` says so then.
 const SETTLED: Duration = Duration::from_secs(20);

@@ -27,6 +27,8 @@ pub const PEER_PORT: u16 = 8083;
 pub const HTTP_PORT: u16 = 8082;
 /// Name of the broker's container in each pod.
 pub const BROKER_CONTAINER: &str = "broker";
+/// Variable of that: whether it may promote itself.
+pub(crate) const SELF_PROMOTION: &str = "RQ_SELF_PROMOTION";
 /// Selects what belongs to any queue: its pods and its volumes.
 pub const OF_QUEUES: &str = "app.kubernetes.io/name=reliablequeue";
 /// Label of who made an object: [`MANAGER`].

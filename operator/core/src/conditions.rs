@@ -106,8 +106,6 @@ pub enum Reason {
     SingleInSync,
     /// Brokers may not promote themselves, so that a failover needs the operator.
     OperatorOnly,
-    /// The API server does not answer, and without it nobody is promoted.
-    ApiUnreachable,
     /// `failover.mode` is `Manual`.
     Manual,
     /// A failover is due and cannot be done.
@@ -159,7 +157,6 @@ impl Reason {
             Self::CatchingUp => "CatchingUp",
             Self::SingleInSync => "SingleInSync",
             Self::OperatorOnly => "OperatorOnly",
-            Self::ApiUnreachable => "ApiUnreachable",
             Self::Manual => "Manual",
             Self::FailoverStalled => "FailoverStalled",
             Self::ConfigRegressed => "ConfigRegressed",

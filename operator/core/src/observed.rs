@@ -82,8 +82,6 @@ pub struct NodeSeen {
 /// The certificate of a queue.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CertificateSeen {
-    /// A number for it; another one for another certificate. It goes into the pods.
-    pub revision: String,
     /// When it begins to hold.
     pub not_before: Time,
     /// When it ends to hold.

@@ -57,7 +57,7 @@ pub struct Plan {
     /// What people are told has happened.
     pub events: Vec<Note>,
     /// To look again after this, though nothing may have changed.
-    pub look_again: Option<Duration>,
+    pub look_again: Duration,
 }
 
 /// One act.
@@ -160,7 +160,7 @@ pub fn plan(observed: &Observed, release: &Release) -> Plan {
     let renewal = certificate::until_renewal(&view).filter(|left| !left.is_zero());
     let status = status::status(observed, release, &rollout);
     events.extend(status::events(observed.queue.status.as_ref(), &status));
-    Plan { actions, status, events, look_again: Some(renewal.map_or(wait, |left| wait.min(left))) }
+    Plan { actions, status, events, look_again: renewal.map_or(wait, |left| wait.min(left)) }
 }
 
 /// How long until the next look.
@@ -180,7 +180,12 @@ fn actions(view: &View<'_>, notes: &mut Vec<Note>) -> (Vec<Action>, Rollout) {
     let accepted = loss::accepted(view, notes);
     if view.paused() {
         actions.extend(kept.into_iter().chain(accepted));
-        return (actions, rollout::next(view, None).0);
+        let applies = children::applies(view);
+        let changes = !applies.before.is_empty() || applies.stateful_set.is_some();
+        return match rollout::next(view, None).0 {
+            Rollout::UpToDate if changes => (actions, Rollout::Paused { left: 0 }),
+            rollout => (actions, rollout),
+        };
     }
     // A shard that was lost waits for nothing; a new one is made when the brokers may read it, and before they start.
     let (rebuilt, made) =

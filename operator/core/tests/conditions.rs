@@ -49,7 +49,7 @@ fn what_nobody_looked_at_and_what_others_wrote_stays_in_its_place() {
         last_transition_time: at(1),
     };
     let old = merge(std::slice::from_ref(&foreign), &[found(DOWN.0, DOWN.1, DOWN.2)], 1, &at(100));
-    let ready = found(ConditionType::Ready, ConditionStatus::Unknown, Reason::ApiUnreachable);
+    let ready = found(ConditionType::Ready, ConditionStatus::Unknown, Reason::NoMaster);
     let merged = merge(&old, &[ready], 1, &at(200));
     assert_eq!(merged[..2], old[..]);
     assert_eq!((merged[0].clone(), merged[2].type_.as_str()), (foreign, "Ready"));

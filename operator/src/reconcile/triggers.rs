@@ -10,7 +10,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service,
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::Api;
-use kube::core::PartialObjectMeta;
+use kube::core::error_boundary::InvalidObject;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::watcher::{self, watcher};
 use kube::runtime::{WatchStreamExt as _, reflector};
@@ -30,8 +31,9 @@ const AT_ONCE: u16 = 8;
 /// A controller with all its watches.
 pub(super) fn controller(client: &Client, board: &Board) -> Controller<ReliableQueue> {
     let (reader, writer) = reflector::store();
-    let queues = watcher(Api::<ReliableQueue>::all(client.clone()), config());
-    let queues = told(queues.default_backoff().reflect(writer).applied_objects());
+    let queues = watcher(Api::<DeserializeGuard<ReliableQueue>>::all(client.clone()), config());
+    let queues = queues.default_backoff().filter_map(|change| async { readable(change).transpose() });
+    let queues = told(queues.reflect(writer).applied_objects());
     Controller::for_stream(queues, reader)
         .with_config(Config::default().concurrency(AT_ONCE))
         .owns_stream(children::<StatefulSet>(client))
@@ -56,6 +58,27 @@ pub(super) fn controller(client: &Client, board: &Board) -> Controller<ReliableQ
 
 fn config() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS)
+}
+
+/// A queue of another release may be one that this one cannot read: it must not keep all others from being looked at.
+fn readable(
+    change: watcher::Result<watcher::Event<DeserializeGuard<ReliableQueue>>>,
+) -> watcher::Result<Option<watcher::Event<ReliableQueue>>> {
+    use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+    let read = |queue: DeserializeGuard<ReliableQueue>| {
+        let told = |invalid: &InvalidObject| {
+            let name = invalid.metadata.name.as_deref().unwrap_or_default();
+            tracing::error!(queue = name, error = invalid.error, "a queue cannot be read");
+        };
+        queue.0.inspect_err(told).ok()
+    };
+    Ok(match change? {
+        Apply(queue) => read(queue).map(Apply),
+        Delete(queue) => read(queue).map(Delete),
+        InitApply(queue) => read(queue).map(InitApply),
+        Init => Some(Init),
+        InitDone => Some(InitDone),
+    })
 }
 
 /// What the operator made, of one kind.

@@ -4,7 +4,7 @@
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector};
 use kube::ResourceExt as _;
 
-use super::{CLIENT_PORT, HTTP_PORT, PEER_PORT, peer_name, shard_name};
+use super::{CLIENT_PORT, HTTP_PORT, PEER_PORT, SELF_PROMOTION, peer_name, shard_name};
 use crate::queue::ReliableQueue;
 use crate::queue::spec::{BrokerInitiated, FailoverMode};
 
@@ -45,7 +45,7 @@ pub(super) fn of(queue: &ReliableQueue) -> Vec<EnvVar> {
         fixed("RQ_LISTEN", format!("0.0.0.0:{CLIENT_PORT}")),
         fixed("RQ_HTTP", format!("0.0.0.0:{HTTP_PORT}")),
         fixed("RQ_QUEUE_SHARD", format!("{}/{}", queue.namespace().unwrap_or_default(), shard_name(queue))),
-        fixed("RQ_SELF_PROMOTION", by_itself.to_string()),
+        fixed(SELF_PROMOTION, by_itself.to_string()),
         fixed("RQ_LOG_FORMAT", "json".to_owned()),
     ];
     // The broker has units of its own; the rules of the CRD let no size through that is none.

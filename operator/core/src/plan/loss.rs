@@ -28,6 +28,39 @@ pub(super) fn accepted(view: &View<'_>, notes: &mut Vec<Note>) -> Option<Action>
 /// The same where the configuration was lost: it is made from the newest that any replica has kept, newer than all that any
 /// has seen.
 pub(super) fn rebuilt(view: &View<'_>, notes: &mut Vec<Note>) -> Option<Config> {
+    survived(view, notes).or_else(|| succeeded(view, notes))
+}
+
+/// By a copy that has everything, as far as the configuration says that is left: a member of it is gone, who may have known a
+/// newer one.
+fn survived(view: &View<'_>, notes: &mut Vec<Note>) -> Option<Config> {
+    let base = kept(view)?;
+    let word = word(view).filter(|word| word.epoch == base.epoch)?;
+    let answers = || view.observed.replicas.iter().filter_map(Seen::answer);
+    let pod = view.pods.iter().find(|pod| pod.name == word.pod)?;
+    let may_lead = |told: &&Told| !told.halted && base.may_lead(told.store, told.session);
+    let told = pod.told.filter(may_lead)?;
+    let is_newest = answers().all(|told| told.promised <= base.epoch && told.config_version <= base.version);
+    let is_there = |store: &StoreId| answers().any(|told| told.store == *store);
+    let gone = base.members.keys().all(|store| is_there(store) || is_gone(view, base, *store));
+    if !(is_newest && gone && is_there(&told.store)) {
+        return None;
+    }
+    let keep = base.in_sync.keys().copied().filter(is_there).collect();
+    let promote = Change::Promote { to: told.store, session: told.session, keep };
+    let config = config::next(base, &promote).ok()?;
+    notes.push(Note {
+        note: format!(
+            "{} becomes master by the newest configuration that is left, of epoch {}: a member that is gone may have known a newer one, and this was accepted",
+            pod.name, base.epoch
+        ),
+        ..note(pod, base)
+    });
+    Some(config)
+}
+
+/// By a copy that may lack something, where none that has everything is left.
+fn succeeded(view: &View<'_>, notes: &mut Vec<Note>) -> Option<Config> {
     let mut base = kept(view)?.clone();
     let (pod, told) = successor(view, &base)?;
     let all = || view.observed.replicas.iter().filter_map(|seen| seen.told.as_ref());

@@ -50,9 +50,9 @@ pub(crate) enum Rollout {
     },
     /// An object that the pods need has the name of one that somebody else made.
     Taken(Taken),
-    /// So many would be replaced, if `reconcile` were not `Paused`.
+    /// Something would be changed, if `reconcile` were not `Paused`.
     Paused {
-        /// So many are not as the spec says.
+        /// So many pods are known not to be as the spec says.
         left: usize,
     },
 }
@@ -69,7 +69,7 @@ pub(super) enum Busy {
 pub(super) fn next(view: &View<'_>, busy: Option<Busy>) -> (Rollout, Option<Action>) {
     let left = view.pods.iter().filter(|pod| pod.outdated).count();
     if view.paused() {
-        return (Rollout::Paused { left }, None);
+        return (if left == 0 { Rollout::UpToDate } else { Rollout::Paused { left } }, None);
     }
     let wait = |why: String| (Rollout::Waiting { why, left }, None);
     let waiting = match busy {

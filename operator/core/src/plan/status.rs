@@ -76,6 +76,8 @@ fn ready(view: &View<'_>, findings: &[Finding]) -> Finding {
         // The user has it as asked for.
         (ConditionType::FailoverReady, Reason::Manual | Reason::OperatorOnly) => false,
         (ConditionType::FailoverReady, Reason::SingleInSync) => view.wanted.len() > 1,
+        // A warning: nothing is refused yet.
+        (ConditionType::StorageHealthy, Reason::NearFull) => false,
         (ConditionType::TopologySatisfied, reason) => topology::is_demanded(view, reason),
         _ => true,
     };

@@ -127,11 +127,8 @@ impl Cluster {
 
     fn issue(&mut self) {
         let at = |second| Time(Timestamp::from_second(second).unwrap());
-        self.objects.certificate = Some(CertificateSeen {
-            revision: format!("certificate-{}", self.second),
-            not_before: at(self.second),
-            not_after: at(self.second + 90 * DAY),
-        });
+        self.objects.certificate =
+            Some(CertificateSeen { not_before: at(self.second), not_after: at(self.second + 90 * DAY) });
     }
 
     fn owners(&self, owned: bool) -> Option<Vec<OwnerReference>> {

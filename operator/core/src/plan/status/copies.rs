@@ -73,8 +73,14 @@ pub(super) fn failover_ready(view: &View<'_>) -> Finding {
     }
     let failover = &view.observed.queue.spec.failover;
     if view.is_manual() {
-        let message = "failover.mode is Manual: when the master is lost, nobody takes over until somebody sets it to Automatic";
-        return fails(FailoverReady, Reason::Manual, message.to_owned());
+        let mut message = "failover.mode is Manual: when the master is lost, nobody takes over until somebody sets it to Automatic".to_owned();
+        let others = view.promoting_themselves();
+        if !others.is_empty() {
+            let note =
+                format!("; {} may still promote themselves until their pods are replaced", others.join(", "));
+            message.push_str(&note);
+        }
+        return fails(FailoverReady, Reason::Manual, message);
     }
     if failover.broker_initiated == BrokerInitiated::Disabled {
         let message = "failover.brokerInitiated is Disabled: when the master is lost while no operator runs, nobody takes over; set it to Enabled to have slaves promote themselves";

@@ -33,6 +33,11 @@ pub(super) fn up_to_date(rollout: &Rollout) -> Finding {
             );
             fails(UpToDate, Reason::NameTaken, message)
         }
+        Rollout::Paused { left: 0 } => {
+            let message =
+                "the spec has changed, and reconcile is Paused: set it to Active to have it carried out";
+            fails(UpToDate, Reason::Paused, message.to_owned())
+        }
         Rollout::Paused { left } => {
             let message = format!(
                 "{} not as the spec says, and reconcile is Paused: set it to Active to have them replaced",

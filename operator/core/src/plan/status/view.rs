@@ -6,7 +6,7 @@ use rq_core::config::Config;
 use rq_core::failover::Stalled;
 use rq_overseer::{Seen, Told, Trouble};
 
-use crate::children::{BROKER_CONTAINER, ROLE_LABEL};
+use crate::children::{BROKER_CONTAINER, ROLE_LABEL, SELF_PROMOTION};
 use crate::observed::Observed;
 use crate::queue::spec::FailoverMode;
 
@@ -92,6 +92,33 @@ impl<'o> View<'o> {
             let unseen = self.appointed().filter(|name| self.seen(name).is_none())?;
             self.pod(unseen).is_some_and(|pod| is_ready(pod) && is_labelled_master(pod)).then_some(unseen)
         })
+    }
+
+    /// A copy that is away, or has another disk now, and that the master must wait for, by the configuration that it has kept.
+    pub(super) fn waits_for(&self, master: &str) -> Option<String> {
+        let config = self.told(master)?.config.as_ref()?;
+        let is_there = |store| {
+            self.observed
+                .replicas
+                .iter()
+                .any(|seen| self.told(&seen.name).is_some_and(|told| told.store == store))
+        };
+        let missing = config.in_sync.keys().find(|store| !is_there(**store))?;
+        Some(config.members.get(missing).map_or_else(|| missing.to_string(), |member| member.name.clone()))
+    }
+
+    /// The pods whose brokers were started with leave to promote themselves.
+    pub(super) fn promoting_themselves(&self) -> Vec<&str> {
+        let may = |pod: &&Pod| {
+            let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+            let mut variables = containers.flat_map(|container| container.env.iter().flatten());
+            variables
+                .any(|variable| variable.name == SELF_PROMOTION && variable.value.as_deref() == Some("true"))
+        };
+        let mut names: Vec<_> =
+            self.observed.pods.iter().filter(may).filter_map(|pod| pod.metadata.name.as_deref()).collect();
+        names.sort_unstable();
+        names
     }
 
     /// The pods of the in-sync set, in the order of their names.

@@ -16,6 +16,13 @@ pub(super) fn available(view: &View<'_>) -> Finding {
 }
 
 fn served(view: &View<'_>, master: &str) -> Finding {
+    if let (Some(why), Some(missing)) = (&view.distrust, view.waits_for(master)) {
+        let message = format!(
+            "{master} is master and waits for {missing}, which is in its in-sync set: without a configuration nobody can be taken out of that. {why}; if {missing} is gone for good, `kubectl rq promote {} {master} --accept-data-loss 0@EPOCH` goes on without it",
+            view.name()
+        );
+        return fails(WritesAvailable, Reason::ConfigRegressed, message);
+    }
     if let Some(config) = view.config.as_ref().filter(|config| !config.enough_in_sync()) {
         let (copies, needed) = (config.in_sync.len(), config.min_in_sync);
         let message = format!(

@@ -120,6 +120,12 @@ fn a_configuration_that_is_lost_or_old_is_told_and_stops_nobody_who_serves() {
         seen.shard = None;
         seen.trouble = Some(Trouble::ConfigLost("orders-1".to_owned()));
     });
+    let waits = edited(served_without_object.clone(), |seen| {
+        let config = pair().shard.unwrap().spec.config().unwrap();
+        told(seen, 0).config = config;
+        // Its volume is lost.
+        told(seen, 1).store = store(9);
+    });
     let old = edited(pair(), |seen| {
         let (name, promised, epoch) = ("orders-1".to_owned(), Epoch(9), Epoch(3));
         seen.trouble = Some(Trouble::ConfigOld { name, promised, epoch });
@@ -133,6 +139,13 @@ fn a_configuration_that_is_lost_or_old_is_told_and_stops_nobody_who_serves() {
             "configuration is gone",
         ),
         ("configuration lost, master serves", WritesAvailable, served_without_object, YES, "orders-0"),
+        (
+            "configuration lost, and a volume",
+            WritesAvailable,
+            waits,
+            no(ConfigRegressed),
+            "waits for orders-1 | kubectl rq promote orders orders-0 --accept-data-loss",
+        ),
         (
             "nobody can tell",
             FullyReplicated,
@@ -192,6 +205,10 @@ fn a_failover_that_would_not_go_by_itself_is_told_with_the_reason() {
     });
     let stalled = master_lost(&json!({}), |seen| seen.trouble = Some(Trouble::Stalled(Stalled::NoSlave)));
     let thin = edited(at_rest(2, &json!({})), |seen| reshape(seen, |config| config.min_in_sync = 2));
+    let not_rolled_out = edited(at_rest(2, &json!({ "failover": { "mode": "Manual" } })), |seen| {
+        let broker = json!({ "name": "broker", "env": [{ "name": "RQ_SELF_PROMOTION", "value": "true" }] });
+        seen.pods[0].spec = serde_json::from_value(json!({ "containers": [broker] })).unwrap();
+    });
     hold(vec![
         ("at rest", FailoverReady, pair(), YES, "orders-1 takes over"),
         ("minInSync of all", FailoverReady, thin, YES, "producers are then refused until 2"),
@@ -204,6 +221,13 @@ fn a_failover_that_would_not_go_by_itself_is_told_with_the_reason() {
             at_rest(2, &json!({ "failover": { "mode": "Manual" } })),
             no(Manual),
             "sets it to Automatic",
+        ),
+        (
+            "manual, and not rolled out yet",
+            FailoverReady,
+            not_rolled_out,
+            no(Manual),
+            "orders-0 may still promote themselves until their pods are replaced",
         ),
         ("operator only", FailoverReady, disabled, no(OperatorOnly), "brokerInitiated is Disabled"),
         ("stalled", FailoverReady, stalled, no(FailoverStalled), "no slave of the in-sync set answers"),
