@@ -24,7 +24,7 @@ Examples:
 pub(super) struct Events {
     /// Name of the queue
     queue: String,
-    /// Events shown, the newest first
+    /// Events shown: the newest
     #[arg(long, default_value_t = 20, value_name = "COUNT")]
     limit: usize,
 }

@@ -44,6 +44,9 @@ pub(crate) enum KubeFailure {
         "{named} is not what ends: the present mastership is {present}; look again with `kubectl rq status`, and name it if it still is what you give up"
     )]
     OtherEpoch { named: String, present: String },
+    /// A shard that the queue does not have.
+    #[error("the queue has no shard {named}: name shard {shard}")]
+    OtherShard { named: u16, shard: u16 },
     /// The operator did not do it.
     #[error(
         "{pod} is not master after {}: the request is withdrawn. The operator acts only while no copy of the in-sync set answers, and must run: see `kubectl rq events {queue}`, and the log of the operator", humantime::format_duration(*.waited)
@@ -107,7 +110,7 @@ impl KubeFailure {
 
     /// The command itself names what is not so.
     pub(crate) const fn is_usage(&self) -> bool {
-        matches!(self, Self::OtherEpoch { .. })
+        matches!(self, Self::OtherEpoch { .. } | Self::OtherShard { .. })
     }
 }
 

@@ -23,6 +23,8 @@ use crate::failure::Failure;
 use crate::output;
 use crate::promote::{self, Ending, Promoted};
 
+/// The one shard of a queue.
+const SHARD: u16 = 0;
 /// How often it is looked whether it did.
 const POLL: Duration = Duration::from_millis(250);
 /// The operator has at least so long: it first looks whether any copy with everything answers.
@@ -116,6 +118,9 @@ async fn accept_data_loss(
     ending: Ending,
 ) -> Result<(), Failure> {
     let (name, began) = (queue.name_any(), Instant::now());
+    if ending.shard != SHARD {
+        return Err(KubeFailure::OtherShard { named: ending.shard, shard: SHARD }.into());
+    }
     let known = match cluster.shard(queue).await? {
         Some(shard) => Some(shard.spec.epoch),
         None => queue.status.as_ref().and_then(|status| status.epoch),

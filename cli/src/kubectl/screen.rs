@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use rq_core::config::Config;
+use rq_core::ids::StoreId;
 use rq_operator_core::conditions::{ConditionStatus, ConditionType};
 use rq_operator_core::queue::ReliableQueue;
 use rq_operator_core::queue::spec::FlushMode;
@@ -92,7 +93,15 @@ impl Shown {
             remarks.push(format!("nothing is known of the pods, for {failure}"));
             Vec::new()
         });
-        let of_store = |config: &Config, store| config.members.get(store).map(|member| member.name.clone());
+        let of_store = |config: &Config, store: &StoreId| {
+            let name = &config.members.get(store)?.name;
+            // A pod whose volume was lost has another store: it is not the copy that had its name.
+            let is_another = |(pod, answer): &(Pod, Answer)| {
+                let store_id = answer.as_ref().map(|told| told.store_id.as_str()).unwrap_or_default();
+                pod.name_any() == *name && !store_id.is_empty() && store_id != store.to_string()
+            };
+            (!pods.iter().any(is_another)).then(|| name.clone())
+        };
         let (master, epoch, mut in_sync) = match &config {
             Some(config) => (
                 of_store(config, &config.master),

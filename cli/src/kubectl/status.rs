@@ -140,6 +140,10 @@ async fn list(cluster: &Cluster, global: &Global, all: bool) -> Result<(), Failu
     if global.output == Output::Json {
         return output::json(&lines);
     }
+    if lines.is_empty() {
+        let place = if all { "in any namespace" } else { "in this namespace; see others with -A" };
+        return output::line(&format!("There is no queue {place}"));
+    }
     let named = all.then_some("NAMESPACE").into_iter();
     let header: Vec<_> = named
         .chain(["NAME", "READY", "REASON", "MASTER", "EPOCH", "IN SYNC", "FAILOVER READY", "AGE"])

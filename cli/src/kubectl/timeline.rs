@@ -5,7 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 use rq_operator_core::queue::status::{FailoverCause, LastFailover};
 use serde::Serialize;
 
-/// What was told within so long of a failover is shown relative to it, in ms.
+/// What was told within so long after a failover is shown relative to it, in ms.
 const NEAR_MS: i64 = 600_000;
 
 /// Something that happened.
@@ -61,18 +61,19 @@ pub(super) fn steps(failover: &LastFailover) -> Vec<Step> {
     steps.into_iter().filter_map(step).collect()
 }
 
-/// The newest events, the newest first.
+/// The newest events, in the order of their times, like the steps of a failover.
 pub(super) fn newest(events: Vec<Event>, failover: Option<&LastFailover>, most: usize) -> Vec<Step> {
     let mut timed: Vec<_> = events.into_iter().filter_map(|event| Some((time(&event)?, event))).collect();
     timed.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     let origin = failover.and_then(origin);
     let step = |(at, event): (Timestamp, Event)| Step {
         at: millis(at),
-        after_ms: origin.map(|origin| since(origin, at)).filter(|ms| ms.abs() <= NEAR_MS),
+        after_ms: origin.map(|origin| since(origin, at)).filter(|ms| (0..=NEAR_MS).contains(ms)),
         what: event.reason.unwrap_or_default(),
         note: event.note.unwrap_or_default(),
     };
-    timed.into_iter().take(most).map(step).collect()
+    timed.truncate(most);
+    timed.into_iter().rev().map(step).collect()
 }
 
 /// When it happened last.
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_events_come_first_and_those_near_the_failover_are_timed() {
+    fn the_newest_events_come_in_their_order_and_those_soon_after_the_failover_are_timed() {
         let events = vec![
             event("2026-11-28T10:00:00.540000Z", "Promoted"),
             event("2026-11-28T12:00:00.000000Z", "Rolling"),
@@ -169,9 +170,10 @@ mod tests {
             .into_iter()
             .map(|step| (step.after_ms, step.what))
             .collect();
-        let expected = [(None, "Rolling"), (Some(40), "Promoted"), (Some(-1_000), "MemberDown")];
+        let expected = [(None, "MemberDown"), (Some(40), "Promoted"), (None, "Rolling")];
         assert_eq!(told, expected.map(|(ms, what)| (ms, what.to_owned())));
-        assert_eq!(newest(events, None, 1).len(), 1);
+        let newest = newest(events, None, 1).into_iter().map(|step| step.what);
+        assert_eq!(newest.collect::<Vec<_>>(), ["Rolling"]);
     }
 
     #[test]

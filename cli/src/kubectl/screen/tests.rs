@@ -94,6 +94,16 @@ fn the_configuration_is_believed_where_the_operator_has_not_looked_since() {
 }
 
 #[test]
+fn a_pod_with_a_new_volume_is_not_the_copy_that_had_its_name() {
+    let emptied = pb::ReplicaStatus { store_id: "c".repeat(32), ..told(pb::Role::Slave, 0) };
+    let slave = pb::ReplicaStatus { store_id: "b".repeat(32), ..told(pb::Role::Slave, 8_192) };
+    let pods = Ok(vec![(pod(0), Ok(emptied)), (pod(1), Ok(slave))]);
+    let queue = queue(&well());
+    let shown = Shown::of(Asked { queue: &queue, shard: Ok(Some(shard(3, 'a', "ab"))), pods });
+    assert_eq!((shown.master, shown.in_sync), (None, vec!["orders-1".to_owned()]));
+}
+
+#[test]
 fn what_cannot_be_asked_is_left_out_with_the_reason() {
     let status = json!({
         "observedGeneration": 1, "master": "orders-0", "epoch": 3, "inSync": ["orders-0"],

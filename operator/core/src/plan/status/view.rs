@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt as _;
 use rq_core::config::Config;
 use rq_core::failover::Stalled;
+use rq_core::ids::StoreId;
 use rq_overseer::{Seen, Told, Trouble};
 
 use crate::children::{BROKER_CONTAINER, ROLE_LABEL, SELF_PROMOTION};
@@ -127,12 +128,31 @@ impl<'o> View<'o> {
         let mut names: Vec<_> = config
             .in_sync
             .keys()
-            .filter_map(|store| config.members.get(store))
-            .map(|member| member.name.as_str())
+            .filter_map(|store| Some((*store, config.members.get(store)?)))
+            .filter(|(store, member)| self.store_of(&member.name).is_none_or(|now| now == *store))
+            .map(|(_, member)| member.name.as_str())
             .collect();
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// The store that the pod of this name has now, as far as it has said so.
+    fn store_of(&self, name: &str) -> Option<StoreId> {
+        self.seen(name)?.told.as_ref().map(|told| told.store)
+    }
+
+    /// The copy in sync that had this pod's name was on another volume than the pod has now.
+    fn has_lost_its_volume(&self, name: &str) -> bool {
+        let Some(now) = self.store_of(name) else { return false };
+        let of_name = |config: &Config| {
+            let stores = config.in_sync.keys().copied();
+            let of_name =
+                |store: &StoreId| config.members.get(store).is_some_and(|member| member.name == name);
+            stores.filter(of_name).collect::<Vec<_>>()
+        };
+        let copies = self.config.as_ref().map(of_name).unwrap_or_default();
+        !copies.is_empty() && !copies.contains(&now)
     }
 
     /// Whether a slave has heard of this master lately, though the operator has not.
@@ -183,6 +203,9 @@ impl<'o> View<'o> {
             Some(seen) if seen.told.as_ref().is_some_and(|told| told.halted) => {
                 Standing::Down(format!("has stopped by itself, for its log: see `kubectl logs {name}`"))
             }
+            Some(_) if self.has_lost_its_volume(name) => Standing::Down(
+                "has another volume than the copy in sync that had its name: what was on that one is not on this".to_owned(),
+            ),
             Some(_) => Standing::Up,
             None if is_ready(pod) => Standing::Up,
             None => Standing::Down("is not ready yet".to_owned()),

@@ -58,8 +58,15 @@ fn writes_are_available_while_a_master_serves_with_enough_copies_and_room() {
         });
         seen.pods.remove(1);
     });
+    let emptied = edited(slave_out(|_| {}), |seen| {
+        let told = told(seen, 0);
+        (told.store, told.serves) = (store(9), false);
+    });
+    let copies = super::super::status(&emptied, &release(), &Rollout::UpToDate);
+    assert_eq!((copies.master, copies.in_sync), (None, Vec::new()), "an empty volume holds nothing");
     hold(vec![
         ("at rest", WritesAvailable, pair(), YES, "orders-0 is master"),
+        ("the master's volume is new", WritesAvailable, emptied, no(NoMaster), "orders-0 has another volume"),
         ("a new operator", WritesAvailable, new_operator, YES, "orders-0"),
         ("one lost probe", WritesAvailable, hiccup, YES, "orders-0"),
         (
