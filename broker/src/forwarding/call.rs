@@ -1,5 +1,6 @@
 //! One call that is held: tried here or at the master, again if need be, until shortly before its deadline.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderValue, Request, Response, Version, header, request};
@@ -12,7 +13,7 @@ use tower::Service;
 
 use super::answer::given_up;
 use super::master::{Master, Target};
-use super::{FORWARDED, Fate, whole};
+use super::{FORWARDED, Fate, HALF_SENT, whole};
 use crate::clients::OpenPoll;
 use crate::connecting::nobody_listens;
 use crate::grpc::call::Call;
@@ -154,7 +155,12 @@ impl HeldCall {
         tokio::select! {
             response = channel.call(request) => match response {
                 Ok(response) if broke(&response) => Err(Fate::Unknown),
-                Ok(response) => Ok(response),
+                Ok(mut response) => {
+                    if let Some(topic) = response.headers_mut().remove(HALF_SENT).and_then(|topic| topic.to_str().map(Arc::from).ok()) {
+                        self.call.sent_half(topic);
+                    }
+                    Ok(response)
+                }
                 Err(error) => {
                     tracing::debug!(%error, address, "a forwarded call failed");
                     Err(if nobody_listens(&error) { Fate::Nothing } else { Fate::Unknown })
