@@ -17,9 +17,10 @@ use crate::output::{self, Output};
 const PAGE: u32 = 1000;
 
 const AFTER_HELP: &str = "\
-A half message waits until its producer commits its transaction or rolls it back. A producer that says nothing is asked, first
-after 6 s and then every 30 s; while no producer of the topic is connected, nobody is, and that does not count. After 15 checks in
-vain the message goes to the topic TRANS_CHECK_MAX_TIME_TOPIC and can be consumed from there.
+A half message waits until its producer commits its transaction or rolls it back. A producer
+that says nothing is asked, first after 6 s and then every 30 s; while no producer of the topic is
+connected nobody is, and that does not count. After 15 checks in vain the message goes to the
+topic TRANS_CHECK_MAX_TIME_TOPIC and can be consumed from there.
 
 Commit or roll back by hand only what its producer will not end: a transaction ends once.
 

@@ -19,15 +19,38 @@ const TOPICS_MAX: usize = 1_000;
 /// Most clients whose sends are remembered.
 const SENDERS_MAX: usize = 10_000;
 
-/// A command for a client, on its way to its stream.
+/// A command for a client, on its way to its stream: taken once, unless it is withdrawn before.
+#[derive(Clone, Debug)]
+pub struct Order(Arc<Mutex<Option<Waiting>>>);
+
 #[derive(Debug)]
-pub struct Order {
-    /// The command.
-    pub command: TelemetryCommand,
+struct Waiting {
+    command: TelemetryCommand,
     /// Hears that the stream took it.
-    pub written: oneshot::Sender<()>,
+    written: oneshot::Sender<()>,
     /// Its share of what may wait for slow streams.
-    pub room: OwnedSemaphorePermit,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Order {
+    /// An order, and who hears that a stream took it.
+    pub fn new(command: TelemetryCommand, room: OwnedSemaphorePermit) -> (Self, oneshot::Receiver<()>) {
+        let (written, is_written) = oneshot::channel();
+        (Self(Arc::new(Mutex::new(Some(Waiting { command, written, _room: room })))), is_written)
+    }
+
+    /// The command, for the stream. None: it was withdrawn.
+    pub fn take(&self) -> Option<TelemetryCommand> {
+        let Waiting { command, written, .. } = locked(&self.0).take()?;
+        // Who asked may have given up meanwhile; the client's answer is as good.
+        let _ = written.send(());
+        Some(command)
+    }
+
+    /// It waited for too long: it takes no more room. Its place in the queue stays, so that a slow stream gets no others.
+    pub fn withdraw(&self) {
+        locked(&self.0).take();
+    }
 }
 
 /// All producers with an open stream.
@@ -305,9 +328,9 @@ mod tests {
         let ask = || {
             let asked = producers.next("t")?;
             let room = Arc::clone(&room).try_acquire_owned().unwrap();
-            let order = Order { command: TelemetryCommand::default(), written: oneshot::channel().0, room };
-            asked.order.send(order);
-            Some(())
+            let (order, is_written) = Order::new(TelemetryCommand::default(), room);
+            asked.order.send(order.clone());
+            Some((order, is_written))
         };
         for _ in 0..4 {
             ask().unwrap();
@@ -325,7 +348,15 @@ mod tests {
         while ask().is_some() {}
         assert_eq!((slow.orders.len(), other.orders.len()), (ORDERS_MAX, ORDERS_MAX));
         slow.order().await;
-        assert!(ask().is_some());
+        let (order, mut is_written) = ask().unwrap();
+        assert_eq!(order.take(), Some(TelemetryCommand::default()));
+        assert_eq!(is_written.try_recv(), Ok(()));
+        assert!(ask().is_none());
+        slow.order().await;
+        let (withdrawn, _) = ask().unwrap();
+        withdrawn.withdraw();
+        assert_eq!(withdrawn.take(), None);
+        assert!(ask().is_none(), "its place in the queue stays");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use rq_core::queue::request::{Check, Checked, TakeChecks};
 use rq_proto::reliablequeue as pb;
 use rq_proto::rocketmq::telemetry_command::Command;
 use rq_proto::rocketmq::{RecoverOrphanedTransactionCommand, Resource, TelemetryCommand};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::Gateway;
@@ -129,13 +129,19 @@ async fn is_asked(producers: &Producers, room: Arc<Semaphore>, check: pb::Transa
     if let Some(message) = &mut command.message {
         message.topic = Some(producer.topic);
     }
-    let (written, is_written) = oneshot::channel();
     let command = TelemetryCommand {
         status: Some(ok()),
         command: Some(Command::RecoverOrphanedTransactionCommand(command)),
     };
-    producer.order.send(Order { command, written, room });
-    if !matches!(tokio::time::timeout(WRITTEN_WITHIN, is_written).await, Ok(Ok(()))) {
+    let (order, is_written) = Order::new(command, room);
+    producer.order.send(order.clone());
+    let written = tokio::select! {
+        written = is_written => written.is_ok(),
+        () = producer.closed.cancelled() => false,
+        () = tokio::time::sleep(WRITTEN_WITHIN) => false,
+    };
+    if !written {
+        order.withdraw();
         return false;
     }
     tokio::time::timeout(LIVES_FOR, producer.closed.cancelled()).await.is_err()

@@ -111,10 +111,9 @@ impl Conversation {
                     return Some((Ok(TelemetryCommand { status: Some(ok()), command }), self));
                 }
                 order = ordered(self.producer.as_mut()) => {
-                    // Who asked may have given up meanwhile; the client's answer is as good.
-                    let _ = order.written.send(());
+                    let Some(command) = order.take() else { continue };
                     self.phase = Phase::Talking;
-                    return Some((Ok(order.command), self));
+                    return Some((Ok(command), self));
                 }
                 () = self.gateway.stopping.cancelled() => return None,
             };

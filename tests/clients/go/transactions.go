@@ -57,16 +57,16 @@ func transactions(s *scene) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sent := time.Now()
-	if _, _, err := sendHalf(producer, s.name, "decided when asked"); err != nil {
-		return "", err
-	}
 	consumer, err := s.simple(s.name, s.name, "*")
 	if err != nil {
 		return "", err
 	}
 	if early, err := poll(consumer, shortLease); err != nil || len(early) > 0 {
 		return "", fmt.Errorf("%d messages came before any was committed (%v)", len(early), err)
+	}
+	sent := time.Now()
+	if _, _, err := sendHalf(producer, s.name, "decided when asked"); err != nil {
+		return "", err
 	}
 	if err := errors.Join(committed.Commit(), rolledBack.RollBack()); err != nil {
 		return "", err

@@ -27,11 +27,11 @@ export async function transactions(scene) {
   const producer = await newProducer(scene.endpoint, [ scene.name ], checker);
   const committed = await sendHalf(producer, scene.name, 'committed');
   const rolledBack = await sendHalf(producer, scene.name, 'rolled back');
-  const sent = Date.now();
-  await sendHalf(producer, scene.name, 'decided when asked');
   const consumer = await scene.simple();
   const early = await poll(consumer, SHORT_LEASE_MS);
   require(early.length === 0, `${early.length} messages came before any was committed`);
+  const sent = Date.now();
+  await sendHalf(producer, scene.name, 'decided when asked');
   await committed.transaction.commit();
   await rolledBack.transaction.rollback();
   const messages = await receive(consumer, 2, LEASE_MS);

@@ -30,11 +30,11 @@ pub async fn transactions(scene: Scene) -> Outcome {
     let producer = start_transactional(&scene.endpoint, &scene.name, answer(checker)).await?;
     let committed = send_half(&producer, &scene.name, "committed").await?;
     let rolled_back = send_half(&producer, &scene.name, "rolled back").await?;
-    let sent = Instant::now();
-    send_half(&producer, &scene.name, "decided when asked").await?;
     let consumer = scene.consumer("*").await?;
     let early = consumer.poll(16, SHORT_LEASE).await?.len();
     require(early == 0, || format!("{early} messages came before any was committed"))?;
+    let sent = Instant::now();
+    send_half(&producer, &scene.name, "decided when asked").await?;
     committed.commit().await.map_err(text)?;
     rolled_back.rollback().await.map_err(text)?;
     let messages = consumer.receive(2, LEASE).await?;
@@ -61,8 +61,10 @@ pub async fn producer_killed(scene: Scene) -> Outcome {
     let output = holder.stdout.take().ok_or("no output of the producer to be killed")?;
     let line = BufReader::new(output).lines().next_line().await.map_err(text)?.unwrap_or_default();
     holder.kill().await.map_err(text)?;
-    let id =
-        line.strip_prefix("half ").ok_or_else(|| format!("the producer to be killed said {line:?}"))?.to_string();
+    let id = line
+        .strip_prefix("half ")
+        .ok_or_else(|| format!("the producer to be killed said {line:?}"))?
+        .to_string();
     let killed = Instant::now();
     let wanted = id.clone();
     let checker = move |message: &MessageView| message.message_id() == wanted;
@@ -75,9 +77,7 @@ pub async fn producer_killed(scene: Scene) -> Outcome {
 }
 
 /// Commits what the condition wants, and does not know of anything else.
-fn answer(
-    commits: impl Fn(&MessageView) -> bool,
-) -> impl Fn(String, MessageView) -> TransactionResolution {
+fn answer(commits: impl Fn(&MessageView) -> bool) -> impl Fn(String, MessageView) -> TransactionResolution {
     move |_, message| {
         if commits(&message) {
             TransactionResolution::COMMIT

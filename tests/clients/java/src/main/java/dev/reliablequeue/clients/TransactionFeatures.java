@@ -57,11 +57,11 @@ final class TransactionFeatures {
             sendHalf(producer, committed, scene.name(), "committed");
             Transaction rolledBack = producer.beginTransaction();
             sendHalf(producer, rolledBack, scene.name(), "rolled back");
-            long sent = System.nanoTime();
-            sendHalf(producer, producer.beginTransaction(), scene.name(), "decided when asked");
             try (SimpleConsumer consumer = scene.simple()) {
                 List<MessageView> early = consumer.receive(16, SHORT_LEASE);
                 require(early.isEmpty(), "%d messages came before any was committed", early.size());
+                long sent = System.nanoTime();
+                sendHalf(producer, producer.beginTransaction(), scene.name(), "decided when asked");
                 committed.commit();
                 rolledBack.rollback();
                 List<MessageView> messages = receive(consumer, 2, LEASE);
