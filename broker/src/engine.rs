@@ -15,6 +15,7 @@ pub(crate) mod read;
 mod recover;
 mod release;
 mod start;
+mod waiting;
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -2,7 +2,7 @@
 //! produce to. A client says so itself in its settings, or shows it by sending half messages: some clients declare nothing.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rq_core::ids::ClientHash;
 use rq_core::queue::request::Name;
@@ -265,7 +265,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.closed.cancel();
-        let changed = self.producers.known.lock().unwrap_or_else(PoisonError::into_inner).close(self.number);
+        let changed = locked(&self.producers.known).close(self.number);
         self.producers.tell(changed);
     }
 }

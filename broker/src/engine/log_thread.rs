@@ -7,11 +7,9 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use rq_core::clock::LogClock;
-use rq_core::handle::{self, TransactionId};
 use rq_core::ids::{LogTime, Lsn, Ticket};
 use rq_core::queue::request::{Answer, Expired, Name, Request};
-use rq_core::queue::view::OpenTransaction;
-use rq_core::queue::{Limits, Shard, State, UNRESOLVED_TOPIC};
+use rq_core::queue::{Limits, State};
 use rq_core::replication::{Gate, Input};
 use rq_log::{Checkpoints, LogReader, StdDisk, WriteError};
 
@@ -236,21 +234,6 @@ impl LogThread {
         let requests = permits.len();
         drop(permits);
         self.published.batch(requests);
-    }
-
-    /// What waits, and what waited in vain.
-    fn tell_of_the_held(&mut self) {
-        let state = self.queues.state();
-        self.published.held(state.held(), state.given_up_transactions());
-        let shard = self.frames.log.identity().shard;
-        for given_up in self.queues.shard().map(Shard::take_given_up).unwrap_or_default() {
-            let OpenTransaction { half, topic, topic_name, checks, .. } = given_up;
-            let transaction = handle::encode_transaction(shard, TransactionId { topic, half });
-            tracing::warn!(
-                topic = %topic_name, transaction, checks,
-                "nobody said how a transaction ended: its message went to {UNRESOLVED_TOPIC}"
-            );
-        }
     }
 
     /// Pairs answers with their callers.

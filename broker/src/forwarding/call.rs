@@ -156,9 +156,7 @@ impl HeldCall {
             response = channel.call(request) => match response {
                 Ok(response) if broke(&response) => Err(Fate::Unknown),
                 Ok(mut response) => {
-                    if let Some(topic) = response.headers_mut().remove(HALF_SENT).and_then(|topic| topic.to_str().map(Arc::from).ok()) {
-                        self.call.sent_half(topic);
-                    }
+                    self.note_half(&mut response);
                     Ok(response)
                 }
                 Err(error) => {
@@ -167,6 +165,14 @@ impl HeldCall {
                 }
             },
             () = master.is_elsewhere(address) => Err(Fate::Unknown),
+        }
+    }
+
+    /// The client can be asked about the half messages that it sent: its stream may be here.
+    fn note_half(&self, response: &mut Response<Body>) {
+        let topic = response.headers_mut().remove(HALF_SENT);
+        if let Some(topic) = topic.as_ref().and_then(|topic| topic.to_str().ok()) {
+            self.call.sent_half(Arc::from(topic));
         }
     }
 
