@@ -39,6 +39,7 @@ fn open_transactions_are_listed_shown_and_ended_by_hand() {
     let broker = Broker::start();
     let rq = |args: &[&str]| rq(broker.endpoint(), args);
     rq(&["topic", "create", "orders", "--type", "transaction"]).succeeds();
+    rq(&["group", "create", "g"]).succeeds();
     let table = rq(&["tx", "list"]).succeeds().out;
     assert!(table.starts_with("TRANSACTION ID") && table.lines().count() == 1, "{table}");
     let ids = send_halves(&broker, &["one", "two", "three"]);
