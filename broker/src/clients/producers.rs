@@ -340,7 +340,7 @@ mod tests {
             ask().unwrap();
         }
         for _ in 0..3 {
-            while other.orders.len() > 0 {
+            while !other.orders.is_empty() {
                 other.order().await;
             }
             ask().unwrap();
