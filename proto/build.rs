@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".reliablequeue.v1.Frames.frames")
         .bytes(".reliablequeue.v1.SnapshotPart.checkpoint")
         .bytes(".reliablequeue.v1.SegmentPart.frames")
+        .bytes(".reliablequeue.v1.TransactionCheck.command")
         // A map with a stable order, so that one message has one encoding.
         .btree_map(".")
         .compile_fds(descriptors)?;

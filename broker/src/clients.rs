@@ -1,13 +1,18 @@
 //! Who is connected: the clients of each living connection, and when each last began a call on it. The engine is
 //! told every few seconds, so that it renews the leases of the living. Nothing here is needed for correctness.
 
+mod producers;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rq_core::ids::{ClientHash, ConnectionId};
-use rq_core::queue::request::LiveClient;
+use rq_core::queue::request::{LiveClient, Name};
+use rq_proto::rocketmq::Resource;
+
+pub use self::producers::{Order, Producers, Stream};
 
 /// A client that began no call for so long is no longer vouched for, connected or not. The slowest official
 /// client sends a heartbeat every 30 s.
@@ -19,12 +24,14 @@ pub const CLIENTS_PER_CONNECTION_MAX: usize = 1024;
 #[derive(Default)]
 pub struct Clients {
     connections: Mutex<HashMap<ConnectionId, Arc<Calls>>>,
+    producers: Arc<Producers>,
 }
 
 /// The calls of one connection.
 pub struct Calls {
     id: ConnectionId,
     clients: Mutex<HashMap<ClientHash, Seen>>,
+    producers: Arc<Producers>,
 }
 
 /// What is known of a client on one connection.
@@ -46,9 +53,15 @@ impl Clients {
     /// Registers a connection.
     pub fn connect(self: &Arc<Self>) -> Registration {
         let id = ConnectionId(rand::random());
-        let calls = Arc::new(Calls { id, clients: Mutex::default() });
+        let calls = Calls { id, clients: Mutex::default(), producers: Arc::clone(&self.producers) };
+        let calls = Arc::new(calls);
         locked(&self.connections).insert(id, Arc::clone(&calls));
         Registration { clients: Arc::clone(self), calls }
+    }
+
+    /// Whom to ask how a transaction ended.
+    pub const fn producers(&self) -> &Arc<Producers> {
+        &self.producers
     }
 
     /// How many connections live.
@@ -91,6 +104,12 @@ impl Calls {
     /// The client said goodbye.
     pub fn forget(&self, client: ClientHash) {
         locked(&self.clients).remove(&client);
+        self.producers.forget(client);
+    }
+
+    /// The client sent half messages to a topic: it is a producer to ask about them.
+    pub fn sent_half(&self, client: ClientHash, topic: Name, resource: Resource) {
+        self.producers.sent_half(client, topic, resource);
     }
 
     fn live(&self, now: Instant) -> Vec<LiveClient> {

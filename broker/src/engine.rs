@@ -15,6 +15,7 @@ pub(crate) mod read;
 mod recover;
 mod release;
 mod start;
+mod waiting;
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,11 +27,11 @@ use std::time::Duration;
 use rq_core::ids::{Lsn, ShardId, StoreId, Ticket};
 use rq_core::queue::idle::IdleGroup;
 use rq_core::queue::request::{
-    Ack, Answer, ChangeInvisible, ChangeInvisibleError, Check, ConsumeError, CreateGroup, CreateGroupError,
-    CreateTopic, CreateTopicError, DeadLetterError, Delivery, EndTransaction, EndTransactionError,
-    ForwardToDeadLetters, GroupNotFound, GroupView, Name, PurgeDeadLetters, Recall, RecallError, Receive,
-    ReceiveError, ReplayDeadLetters, Request, ResetOffset, ResetOffsetError, Send, SendError, Sent,
-    StaleHandle, Subscribe, TakeChecks, TopicNotFound, TopicOnUseError, TopicView, UndoPop,
+    Ack, Answer, ChangeInvisible, ChangeInvisibleError, Check, Checked, ConsumeError, CreateGroup,
+    CreateGroupError, CreateTopic, CreateTopicError, DeadLetterError, Delivery, EndTransaction,
+    EndTransactionError, ForwardToDeadLetters, GroupNotFound, GroupView, Name, PurgeDeadLetters, Recall,
+    RecallError, Receive, ReceiveError, ReplayDeadLetters, Request, ResetOffset, ResetOffsetError, Send,
+    SendError, Sent, StaleHandle, Subscribe, TakeChecks, TopicNotFound, TopicOnUseError, TopicView, UndoPop,
 };
 use rq_core::replication::Link;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -367,5 +368,10 @@ impl Engine {
     /// Takes back deliveries that were not written to their client.
     pub async fn undo_pop(&self, undo: UndoPop) -> Result<(), EngineError> {
         self.request(Request::UndoPop(undo)).await.map(drop)
+    }
+
+    /// Tells what came of asking the producers of half messages.
+    pub async fn checked(&self, checked: Checked) -> Result<(), EngineError> {
+        self.request(Request::Checked(checked)).await.map(drop)
     }
 }

@@ -28,6 +28,10 @@ pub(crate) const FORWARDED: &str = "rq-forwarded";
 /// master: what became of it.
 pub(crate) const FATE: &str = "rq-fate";
 
+/// Header of the answer to a forwarded send of half messages: their topic. The gateway that the client is connected to then
+/// knows a producer to ask about them.
+pub(crate) const HALF_SENT: &str = "rq-half-sent";
+
 /// What became of a call so far.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Fate {

@@ -4,6 +4,7 @@
 mod ack;
 pub mod admin;
 pub(crate) mod call;
+mod checks;
 mod connections;
 mod liveness;
 mod promotion;
@@ -35,7 +36,7 @@ use self::refusal::Refusal;
 use crate::clients::Clients;
 use crate::engine::Engine;
 use crate::forwarding::master::Master;
-use crate::forwarding::{FATE, Fate};
+use crate::forwarding::{FATE, Fate, HALF_SENT};
 use crate::metrics::{Metrics, Rpc};
 use crate::wire::Invalid;
 use crate::wire::receive::ReceiveLimits;
@@ -221,7 +222,17 @@ impl MessagingService for Gateway {
         request: Request<pb::SendMessageRequest>,
     ) -> Served<pb::SendMessageResponse> {
         let (call, request) = Call::begin(request);
-        Ok(self.answer(Rpc::SendMessage, &call, send::send_message(self, &call, request).await))
+        let half_of = send::topic_of_halves(&request);
+        let answer = send::send_message(self, &call, request).await;
+        let stored = answer.as_ref().map_or_else(|refusal| refusal.fate() == Some(Fate::Unknown), |_| true);
+        let mut response = self.answer(Rpc::SendMessage, &call, answer);
+        if let Some(topic) = half_of.filter(|_| stored) {
+            match MetadataValue::try_from(&*topic) {
+                Ok(topic) if call.is_forwarded() => drop(response.metadata_mut().insert(HALF_SENT, topic)),
+                _ => call.sent_half(topic),
+            }
+        }
+        Ok(response)
     }
 
     async fn query_assignment(

@@ -72,6 +72,10 @@ pub struct Metrics {
     pub bytes_out: Counter,
     /// Messages that could not be read for a delivery.
     pub unreadable: Counter,
+    /// Producers asked how a transaction ended, whose stream lived on.
+    pub checks: Counter,
+    /// Half messages to ask about of which no producer could be asked.
+    pub checks_failed: Counter,
     /// Receives that wait for messages.
     pub polls: Gauge,
     /// Telemetry streams.
@@ -114,6 +118,9 @@ impl Metrics {
         let bytes_out = counter("throughput_out_bytes", "Bytes of the bodies of messages delivered");
         let unreadable =
             counter("messages_unreadable", "Deliveries skipped because the message was unreadable");
+        let checks = counter("transaction_checks", "Producers asked how a transaction ended");
+        let checks_failed =
+            counter("transaction_checks_failed", "Transactions of which no producer could be asked in time");
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
@@ -140,6 +147,8 @@ impl Metrics {
             messages_out,
             bytes_out,
             unreadable,
+            checks,
+            checks_failed,
             polls,
             telemetry_streams,
             topics,

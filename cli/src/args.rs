@@ -6,7 +6,9 @@ use clap::{Parser, Subcommand};
 
 use crate::endpoint::Endpoint;
 use crate::output::Output;
-use crate::{bench, consume, dlq, flush_mode, group, kubectl, local, log, produce, promote, topic, verify};
+use crate::{
+    bench, consume, dlq, flush_mode, group, kubectl, local, log, produce, promote, topic, tx, verify,
+};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -15,6 +17,7 @@ Examples:
   rq produce orders --body 'hello' --message-group customer-7
   rq consume orders --group billing --follow
   rq dlq count billing
+  rq tx list --topic orders
   rq status -o json
   rq verify
   rq local up --replicas 2
@@ -73,6 +76,9 @@ pub(crate) enum Command {
     /// Look at the dead letters of a consumer group
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
+    /// Look at transactions that have not ended, and end them by hand
+    #[command(subcommand)]
+    Tx(tx::TxCommand),
     /// Show the state of the broker
     Status,
     /// Choose when a message counts as stored: flushed on every copy, or written

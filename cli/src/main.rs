@@ -21,6 +21,7 @@ mod produce;
 mod promote;
 mod status;
 mod topic;
+mod tx;
 mod verify;
 
 use std::process::ExitCode;
@@ -76,6 +77,7 @@ async fn command(args: Args) -> Result<(), Failure> {
         Command::Produce(command) => produce::run(&global, command).await,
         Command::Consume(command) => consume::run(&global, command).await,
         Command::Dlq(command) => dlq::run(&global, command).await,
+        Command::Tx(command) => tx::run(&global, command).await,
         Command::Status => status::run(&global).await,
         Command::FlushMode(command) => flush_mode::run(&global, command).await,
         Command::Promote(command) => promote::run(&global, command).await,

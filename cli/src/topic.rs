@@ -80,6 +80,8 @@ struct Shown {
     r#type: Kind,
     topic_id: u32,
     messages: u64,
+    delayed: u64,
+    half_messages: u64,
     queues: Vec<ShownQueue>,
     groups: Vec<String>,
 }
@@ -161,6 +163,7 @@ fn describe(output: Output, topic: &Shown) -> Result<(), Failure> {
         ("type", topic.r#type.name().to_owned()),
         ("id", topic.topic_id.to_string()),
         ("messages", topic.messages.to_string()),
+        ("waiting", waiting(topic)),
         ("groups", output::or_dash(&topic.groups.join(", "))),
     ])?;
     output::line("")?;
@@ -169,6 +172,15 @@ fn describe(output: Output, topic: &Shown) -> Result<(), Failure> {
         [i64::from(queue.id), queue.min_offset, queue.next_offset, kept].map(|cell| cell.to_string()).to_vec()
     });
     output::table(&["QUEUE", "MIN OFFSET", "NEXT OFFSET", "MESSAGES"], rows)
+}
+
+/// Messages that nobody can see yet, as people say it.
+fn waiting(topic: &Shown) -> String {
+    let counts =
+        [(topic.delayed, "for their time"), (topic.half_messages, "for the end of their transaction")];
+    let waiting = counts.iter().filter(|(count, _)| *count > 0);
+    let waiting: Vec<String> = waiting.map(|(count, what)| format!("{count} {what}")).collect();
+    output::or_dash(&waiting.join(", "))
 }
 
 impl Kind {
@@ -202,6 +214,8 @@ impl From<pb::Topic> for Shown {
             r#type: kind,
             topic_id: topic.topic_id,
             messages: topic.messages,
+            delayed: topic.delayed,
+            half_messages: topic.half_messages,
             queues: queues.collect(),
             groups: topic.groups,
         }

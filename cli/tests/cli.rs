@@ -6,6 +6,8 @@
 mod broker;
 #[path = "cli/run.rs"]
 mod run;
+#[path = "cli/transactions.rs"]
+mod transactions;
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};

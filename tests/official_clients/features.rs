@@ -19,8 +19,11 @@ pub(crate) struct Feature {
 pub(crate) const DEAD_LETTER: &str = "failing-push-consumer-until-dead-letter";
 const FIFO: &str = "fifo-order-through-failures";
 
+const TRANSACTIONS: &str = "transactions";
+const ORPHAN: &str = "transaction-producer-killed";
+
 /// Every feature.
-pub(crate) const FEATURES: [Feature; 12] = [
+pub(crate) const FEATURES: [Feature; 14] = [
     Feature { name: "send-receive-ack", label: "send, receive, ack" },
     Feature { name: "no-redelivery-after-ack", label: "no redelivery after an ack" },
     Feature { name: "redelivery-without-ack", label: "redelivery without an ack, attempt + 1" },
@@ -33,13 +36,19 @@ pub(crate) const FEATURES: [Feature; 12] = [
     Feature { name: "tag-filter", label: "tag filter" },
     Feature { name: "bodies", label: "binary, unicode and 1 MiB bodies" },
     Feature { name: "errors", label: "errors for what is illegal" },
+    Feature { name: TRANSACTIONS, label: "transactions: commit, rollback, check-back" },
+    Feature { name: ORPHAN, label: "transaction of a killed producer" },
 ];
 
 /// Makes the topic and the group of every feature for a run.
 pub(crate) async fn prepare(admin: &mut AdminClient<Channel>, run: &str) -> Result<()> {
     for feature in &FEATURES {
         let name = format!("{run}-{}", feature.name);
-        let kind = if feature.name == FIFO { TopicType::Fifo } else { TopicType::Normal };
+        let kind = match feature.name {
+            FIFO => TopicType::Fifo,
+            TRANSACTIONS | ORPHAN => TopicType::Transaction,
+            _ => TopicType::Normal,
+        };
         let topic = CreateTopicRequest { name: name.clone(), r#type: kind.into(), queues: 0 };
         admin.create_topic(topic).await.with_context(|| format!("create topic {name}"))?;
         if feature.name == DEAD_LETTER {

@@ -81,7 +81,7 @@ limits! {
     transaction_immunity "RQ_TRANSACTION_IMMUNITY": Span = Span::secs(6), Span::millis(100) => Span::hours(1);
     /// From one such check to the next.
     transaction_check_interval "RQ_TRANSACTION_CHECK_INTERVAL": Span = Span::secs(30), Span::secs(1) => Span::hours(1);
-    /// After so many checks in vain the message is a dead letter of TRANS_CHECK_MAX_TIME_TOPIC.
+    /// After so many checks in vain the message is a dead letter of `TRANS_CHECK_MAX_TIME_TOPIC`.
     max_transaction_checks "RQ_MAX_TRANSACTION_CHECKS": Count = 15, 1 => 1_000;
     /// A message that its consumer wants back at once, delivery after delivery, comes back no sooner than this.
     retry_floor "RQ_RETRY_FLOOR": Span = Span::secs(1), Span(0) => Span::secs(60);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rq_core::ids::Lsn;
+use rq_core::queue::HeldCounts;
 use rq_core::queue::idle::IdleGroup;
 use rq_log::Space;
 
@@ -31,6 +32,10 @@ pub struct Figures {
     pub accepts_messages: bool,
     /// Messages that idle groups gave up, since the log began.
     pub expired_messages: u64,
+    /// Messages that nobody can see yet.
+    pub held: HeldCounts,
+    /// Half messages that became dead letters because nobody ended their transaction; since the log began.
+    pub given_up_transactions: u64,
     /// What the scrub has found.
     pub scrub: ScrubFigures,
     /// Comparisons with the master's state that found the same.
@@ -73,6 +78,9 @@ pub(super) struct Published {
     total_bytes: AtomicU64,
     accepts_messages: AtomicBool,
     expired_messages: AtomicU64,
+    delayed: AtomicU64,
+    halves: AtomicU64,
+    given_up_transactions: AtomicU64,
     /// Whoever pins most of the log comes first.
     idle_groups: Mutex<Arc<[Arc<IdleGroup>]>>,
     scrub: Mutex<ScrubFigures>,
@@ -94,6 +102,12 @@ impl Published {
 
     pub(super) fn expired(&self, messages: u64) {
         self.expired_messages.store(messages, Ordering::Relaxed);
+    }
+
+    pub(super) fn held(&self, held: HeldCounts, given_up_transactions: u64) {
+        self.delayed.store(held.delayed, Ordering::Relaxed);
+        self.halves.store(held.halves, Ordering::Relaxed);
+        self.given_up_transactions.store(given_up_transactions, Ordering::Relaxed);
     }
 
     pub(super) fn idle(&self, groups: Arc<[Arc<IdleGroup>]>) {
@@ -153,6 +167,8 @@ impl Published {
             total_bytes: load(&self.total_bytes),
             accepts_messages: self.accepts_messages.load(Ordering::Relaxed),
             expired_messages: load(&self.expired_messages),
+            held: HeldCounts { delayed: load(&self.delayed), halves: load(&self.halves) },
+            given_up_transactions: load(&self.given_up_transactions),
             scrub: *self.scrub.lock().unwrap_or_else(PoisonError::into_inner),
             states_same: load(&self.states_same),
             states_different: load(&self.states_different),

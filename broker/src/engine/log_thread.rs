@@ -230,6 +230,7 @@ impl LogThread {
             }
             self.collect(&mut answers);
         }
+        self.tell_of_the_held();
         let requests = permits.len();
         drop(permits);
         self.published.batch(requests);

@@ -168,6 +168,7 @@ fn log_thread(
     published.checkpointed(newest);
     published.space(log.space(), true);
     published.expired(state.expired_messages());
+    published.held(state.held(), state.given_up_transactions());
     published.flushed(log.start(), log.durable(), Duration::ZERO);
     published.committed(commit);
     member.publish_reader(Some(log.reader()));

@@ -1,5 +1,6 @@
 //! One call that is held: tried here or at the master, again if need be, until shortly before its deadline.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderValue, Request, Response, Version, header, request};
@@ -12,7 +13,7 @@ use tower::Service;
 
 use super::answer::given_up;
 use super::master::{Master, Target};
-use super::{FORWARDED, Fate, whole};
+use super::{FORWARDED, Fate, HALF_SENT, whole};
 use crate::clients::OpenPoll;
 use crate::connecting::nobody_listens;
 use crate::grpc::call::Call;
@@ -154,13 +155,24 @@ impl HeldCall {
         tokio::select! {
             response = channel.call(request) => match response {
                 Ok(response) if broke(&response) => Err(Fate::Unknown),
-                Ok(response) => Ok(response),
+                Ok(mut response) => {
+                    self.note_half(&mut response);
+                    Ok(response)
+                }
                 Err(error) => {
                     tracing::debug!(%error, address, "a forwarded call failed");
                     Err(if nobody_listens(&error) { Fate::Nothing } else { Fate::Unknown })
                 }
             },
             () = master.is_elsewhere(address) => Err(Fate::Unknown),
+        }
+    }
+
+    /// The client can be asked about the half messages that it sent: its stream may be here.
+    fn note_half(&self, response: &mut Response<Body>) {
+        let topic = response.headers_mut().remove(HALF_SENT);
+        if let Some(topic) = topic.as_ref().and_then(|topic| topic.to_str().ok()) {
+            self.call.sent_half(Arc::from(topic));
         }
     }
 

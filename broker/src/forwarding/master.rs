@@ -26,6 +26,8 @@ const KEEPALIVE: Duration = Duration::from_secs(1);
 /// Room for whole bodies, as the client port has it.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
+/// Largest answer with half messages to ask about: what the master puts into one, and the largest message beyond.
+const CHECKS_BYTES_MAX: usize = 64 << 20;
 /// How long the settings of a client may take: less than it waits for them.
 const SETTINGS: Duration = Duration::from_millis(2_700);
 /// Pause before the master is asked again for settings.
@@ -162,7 +164,7 @@ impl Master {
 
     /// Tells the master which clients of this process live.
     pub(crate) async fn vouch(&self, clients: Vec<LiveClient>) -> Result<(), tonic::Status> {
-        let address = self.address().ok_or_else(|| tonic::Status::unavailable("there is no master"))?;
+        let address = self.address().ok_or_else(no_master)?;
         let living = |client: LiveClient| pb::LivingClient {
             client: client.client.0,
             connection: client.connection.0,
@@ -170,6 +172,30 @@ impl Master {
         };
         let request = pb::VouchRequest { clients: clients.into_iter().map(living).collect() };
         ReplicaClient::new(self.channel(&address)).vouch(request).await.map(drop)
+    }
+
+    /// Takes half messages to ask about from the master, until it is somebody else.
+    pub(crate) async fn take_checks(
+        &self,
+        request: pb::TakeChecksRequest,
+    ) -> Result<Vec<pb::TransactionCheck>, tonic::Status> {
+        let address = self.address().ok_or_else(no_master)?;
+        let mut replica =
+            ReplicaClient::new(self.channel(&address)).max_decoding_message_size(CHECKS_BYTES_MAX);
+        tokio::select! {
+            taken = replica.take_checks(request) => Ok(taken?.into_inner().checks),
+            () = self.is_elsewhere(&address) => Err(no_master()),
+        }
+    }
+
+    /// Tells the master what came of asking.
+    pub(crate) async fn report_checks(&self, request: pb::ReportChecksRequest) -> Result<(), tonic::Status> {
+        let address = self.address().ok_or_else(no_master)?;
+        let mut replica = ReplicaClient::new(self.channel(&address));
+        tokio::select! {
+            reported = replica.report_checks(request) => reported.map(drop),
+            () = self.is_elsewhere(&address) => Err(no_master()),
+        }
     }
 
     fn connect(&self, address: &str) -> Channel {
@@ -184,4 +210,8 @@ impl Master {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         self.links.connect_lazily(&endpoint)
     }
+}
+
+fn no_master() -> tonic::Status {
+    tonic::Status::unavailable("there is no master")
 }

@@ -5,6 +5,7 @@
 
 mod convert;
 mod dead_letters;
+mod transactions;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -149,6 +150,27 @@ impl Admin for AdminService {
     ) -> Answer<pb::CountDeadLettersResponse> {
         let group = self.group(request.into_inner().group).await?.into_inner();
         Ok(Response::new(pb::CountDeadLettersResponse { count: group.dead_letters }))
+    }
+
+    async fn list_transactions(
+        &self,
+        request: Request<pb::ListTransactionsRequest>,
+    ) -> Answer<pb::ListTransactionsResponse> {
+        transactions::list(&self.engine, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn describe_transaction(
+        &self,
+        request: Request<pb::DescribeTransactionRequest>,
+    ) -> Answer<pb::Transaction> {
+        transactions::describe(&self.engine, &request.into_inner().transaction_id).await.map(Response::new)
+    }
+
+    async fn end_transaction(
+        &self,
+        request: Request<pb::EndTransactionRequest>,
+    ) -> Answer<pb::EndTransactionResponse> {
+        transactions::end(&self.engine, &request.into_inner()).await.map(Response::new)
     }
 
     async fn promote(&self, request: Request<pb::PromoteRequest>) -> Answer<pb::PromoteResponse> {

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use axum::http::request::Parts;
 use rq_core::hash;
 use rq_core::ids::{ClientHash, ConnectionId};
+use rq_core::queue::request::Name;
+use rq_proto::rocketmq::Resource;
 use tonic::Request;
 use tonic::metadata::MetadataMap;
 
@@ -82,6 +84,19 @@ impl Call {
         if let (Some(connection), Some(client)) = (&self.connection, self.client) {
             connection.calls.forget(client);
         }
+    }
+
+    /// The client sent half messages to a topic: it can be asked about them, if it has a stream here.
+    pub(crate) fn sent_half(&self, topic: Name) {
+        let (Some(connection), Some(client)) = (&self.connection, self.client) else { return };
+        let own = topic.strip_prefix(self.namespace()).and_then(|name| name.strip_prefix('%'));
+        let resource = match own {
+            Some(name) if !self.namespace().is_empty() => {
+                Resource { resource_namespace: self.namespace().to_owned(), name: name.to_owned() }
+            }
+            _ => Resource { resource_namespace: String::new(), name: topic.as_ref().to_owned() },
+        };
+        connection.calls.sent_half(client, topic, resource);
     }
 
     /// The client's id, which every call must carry.

@@ -5,18 +5,18 @@ mod configuration;
 
 use std::time::Instant;
 
-use rq_core::ids::{ClientHash, ConnectionId, Epoch, Lsn, NoStoreId, Session, StoreId};
-use rq_core::queue::request::{LiveClient, Vouch};
+use rq_core::ids::{ClientHash, ConnectionId, Epoch, HeldId, Lsn, NoStoreId, Session, StoreId};
+use rq_core::queue::request::{Checked, LiveClient, Name, TakeChecks, Vouch};
 use rq_core::replication::Phase;
 use rq_proto::reliablequeue as pb;
 use rq_proto::reliablequeue::replica_server::{Replica, ReplicaServer};
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::call::Connection;
 use super::promotion::{self, Acceptance};
+use super::{Gateway, checks};
 use crate::config_store::Kept;
-use crate::engine::Engine;
+use crate::engine::EngineError;
 use crate::engine::cluster::{Role, SlaveView};
 
 /// What the service is told.
@@ -33,20 +33,14 @@ pub struct ReplicaOptions {
 }
 
 /// The service, for other replicas too or for people alone.
-pub fn service(
-    engine: Engine,
-    options: ReplicaOptions,
-    from_peers: bool,
-    stopping: CancellationToken,
-) -> ReplicaServer<impl Replica> {
-    ReplicaServer::new(Service { engine, options, from_peers, stopping, began: Instant::now() })
+pub fn service(gateway: Gateway, options: ReplicaOptions, from_peers: bool) -> ReplicaServer<impl Replica> {
+    ReplicaServer::new(Service { gateway, options, from_peers, began: Instant::now() })
 }
 
 struct Service {
-    engine: Engine,
+    gateway: Gateway,
     options: ReplicaOptions,
     from_peers: bool,
-    stopping: CancellationToken,
     began: Instant,
 }
 
@@ -58,7 +52,7 @@ impl Replica for Service {
         &self,
         request: Request<pb::StateHashRequest>,
     ) -> Result<Response<pb::StateHashResponse>, Status> {
-        check::state_hash(&self.engine, Lsn(request.into_inner().lsn), &self.stopping)
+        check::state_hash(&self.gateway.engine, Lsn(request.into_inner().lsn), &self.gateway.stopping)
             .await
             .map(Response::new)
     }
@@ -68,15 +62,15 @@ impl Replica for Service {
         request: Request<pb::CheckSegmentsRequest>,
     ) -> Result<Response<check::Checks>, Status> {
         let check_only = request.into_inner().check_only;
-        Ok(Response::new(check::segments(&self.engine, check_only, &self.stopping)))
+        Ok(Response::new(check::segments(&self.gateway.engine, check_only, &self.gateway.stopping)))
     }
 
     async fn describe(
         &self,
         _: Request<pb::DescribeReplicaRequest>,
     ) -> Result<Response<pb::ReplicaStatus>, Status> {
-        let (identity, figures) = (self.engine.identity(), self.engine.figures());
-        let view = self.engine.view().borrow().clone();
+        let (identity, figures) = (self.gateway.engine.identity(), self.gateway.engine.figures());
+        let view = self.gateway.engine.view().borrow().clone();
         let (role, phase) = match view.role {
             Role::Idle => (pb::Role::Unspecified, None),
             Role::Slave(slave) => (pb::Role::Slave, Some(phase(slave))),
@@ -116,20 +110,40 @@ impl Replica for Service {
     }
 
     async fn vouch(&self, request: Request<pb::VouchRequest>) -> Result<Response<pb::VouchResponse>, Status> {
-        if !self.from_peers {
-            return Err(Status::permission_denied(
-                "only another broker of the cluster vouches for its clients",
-            ));
-        }
+        self.check_peer("vouches for its clients")?;
         let living = |client: pb::LivingClient| LiveClient {
             client: ClientHash(client.client),
             connection: ConnectionId(client.connection),
             idle_ms: client.idle_ms,
         };
         let clients = request.into_inner().clients.into_iter().map(living).collect();
-        let vouched = self.engine.request(rq_core::queue::request::Request::Vouch(Vouch { clients })).await;
-        vouched.map_err(|error| Status::unavailable(error.to_string()))?;
+        let vouched =
+            self.gateway.engine.request(rq_core::queue::request::Request::Vouch(Vouch { clients })).await;
+        vouched.map_err(unavailable)?;
         Ok(Response::new(pb::VouchResponse {}))
+    }
+
+    async fn take_checks(
+        &self,
+        request: Request<pb::TakeChecksRequest>,
+    ) -> Result<Response<pb::TakeChecksResponse>, Status> {
+        self.check_peer("asks producers")?;
+        let pb::TakeChecksRequest { topics, most, wait_ms } = request.into_inner();
+        let take = TakeChecks { topics: topics.into_iter().map(Name::from).collect(), most, wait_ms };
+        let checks = checks::take(&self.gateway, take).await.map_err(unavailable)?;
+        Ok(Response::new(pb::TakeChecksResponse { checks }))
+    }
+
+    async fn report_checks(
+        &self,
+        request: Request<pb::ReportChecksRequest>,
+    ) -> Result<Response<pb::ReportChecksResponse>, Status> {
+        self.check_peer("asks producers")?;
+        let pb::ReportChecksRequest { asked, unasked } = request.into_inner();
+        let ids = |halves: Vec<u64>| halves.into_iter().map(HeldId).collect();
+        let checked = Checked { asked: ids(asked), unasked: ids(unasked) };
+        self.gateway.engine.checked(checked).await.map_err(unavailable)?;
+        Ok(Response::new(pb::ReportChecksResponse {}))
     }
 
     async fn hand_over(
@@ -141,7 +155,7 @@ impl Replica for Service {
             .to_store
             .parse()
             .map_err(|error: NoStoreId| Status::invalid_argument(error.to_string()))?;
-        promotion::hand_over(&self.engine, store)?;
+        promotion::hand_over(&self.gateway.engine, store)?;
         Ok(Response::new(pb::HandOverResponse {}))
     }
 
@@ -153,12 +167,17 @@ impl Replica for Service {
         let by = remote.map_or_else(|| "unknown".to_owned(), |remote| remote.to_string());
         let pb::AcceptDataLossRequest { shard, epoch } = request.into_inner();
         let acceptance = Acceptance { shard, epoch: Epoch(epoch), by };
-        promotion::accept_data_loss(&self.engine, Session(self.options.session), &acceptance)?;
+        promotion::accept_data_loss(&self.gateway.engine, Session(self.options.session), &acceptance)?;
         Ok(Response::new(pb::AcceptDataLossResponse {}))
     }
 }
 
 impl Service {
+    fn check_peer(&self, does: &str) -> Result<(), Status> {
+        let denied = || Status::permission_denied(format!("only another broker of the cluster {does}"));
+        self.from_peers.then_some(()).ok_or_else(denied)
+    }
+
     /// The newest configuration that is kept. One that halted acts on none, and keeps it all the same.
     fn config(&self, seen: Option<&rq_core::config::Config>) -> Option<pb::ShardConfig> {
         match &self.options.kept {
@@ -166,6 +185,11 @@ impl Service {
             None => seen.map(configuration::told),
         }
     }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "what map_err hands over")]
+fn unavailable(error: EngineError) -> Status {
+    Status::unavailable(error.to_string())
 }
 
 fn peer(store: StoreId, slave: &SlaveView) -> pb::PeerStatus {

@@ -5,13 +5,14 @@ use std::time::Duration;
 use prost::Message as _;
 use rq_core::handle::{self, RecallHandle, TransactionId};
 use rq_core::ids::LogTime;
-use rq_core::queue::request::Sent;
-use rq_proto::rocketmq::{Message, SendMessageRequest, SendMessageResponse, SendResultEntry};
+use rq_core::queue::request::{Name, Sent};
+use rq_proto::rocketmq::{Message, MessageType, SendMessageRequest, SendMessageResponse, SendResultEntry};
 
 use super::call::Call;
 use super::refusal::{Refusal, ok};
 use super::{Gateway, wall_clock_ms};
 use crate::engine::EngineError;
+use crate::wire::names;
 use crate::wire::send::{self, Sender};
 
 /// The answer leaves so long before the deadline of the call, so that it arrives in time.
@@ -50,6 +51,14 @@ pub(super) async fn send_message(
     let messages = request.messages.into_iter().zip(deliver_at).zip(stored);
     let entries = messages.map(|((message, deliver_at), sent)| entry(gateway, message, deliver_at, sent));
     Ok(SendMessageResponse { status: Some(ok()), entries: entries.collect() })
+}
+
+/// The topic of half messages; none of other ones.
+pub(super) fn topic_of_halves(request: &SendMessageRequest) -> Option<Name> {
+    // All messages of a send are of one topic and one type.
+    let first = request.messages.first()?;
+    let half = first.system_properties.as_ref()?.message_type() == MessageType::Transaction;
+    half.then(|| names::topic(first.topic.as_ref()).ok()).flatten()
 }
 
 /// What the producer hears of one message: of one that waits, also how to come back to it.

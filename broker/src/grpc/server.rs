@@ -18,7 +18,7 @@ use tower::Service;
 
 use super::admin::{self, AdminOptions};
 use super::replica::{self, ReplicaOptions};
-use super::{Gateway, connections, liveness};
+use super::{Gateway, checks, connections, liveness};
 use crate::engine::cluster::ReplicaView;
 use crate::forwarding::Forwarding;
 use crate::peer::PeerTls;
@@ -99,6 +99,7 @@ pub(crate) async fn serve(
     let (health, health_service) = health_reporter();
     health.set_serving::<MessagingServiceServer<Gateway>>().await;
     let vouching = tokio::spawn(liveness::vouch(gateway.clone()));
+    let asking = tokio::spawn(checks::ask_producers(gateway.clone()));
     let services = |from_peers| services(&gateway, &admin, &cluster, &limits, from_peers);
     let listener = Arc::new(ports.clients);
     let from_peers = cluster.replicates && ports.peers.is_none();
@@ -138,6 +139,9 @@ pub(crate) async fn serve(
     if let Err(error) = vouching.await {
         tracing::error!(%error, "the task that vouches for clients failed");
     }
+    if let Err(error) = asking.await {
+        tracing::error!(%error, "the task that asks producers about their transactions failed");
+    }
     outcome
 }
 
@@ -151,7 +155,7 @@ fn services(
 ) -> Router {
     let (engine, master, stopping) = (&gateway.engine, &gateway.master, &gateway.stopping);
     let admin = admin::service(engine.clone(), admin.clone());
-    let replica = replica::service(engine.clone(), cluster.replica.clone(), from_peers, stopping.clone());
+    let replica = replica::service(gateway.clone(), cluster.replica.clone(), from_peers);
     let replication = || crate::replication::service(engine.clone(), stopping.clone());
     rq_proto::server::builder()
         .add_service(Forwarding::new(Messaging::new(gateway, limits), master.clone(), from_peers))

@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 
 use futures::Stream;
 use prost::Message as _;
-use rq_core::queue::request::Subscribe;
+use rq_core::queue::request::{Name, Subscribe};
 use rq_proto::rocketmq::settings::PubSub;
 use rq_proto::rocketmq::telemetry_command::Command;
-use rq_proto::rocketmq::{Code, Publishing, Settings, Status, Subscription, TelemetryCommand};
+use rq_proto::rocketmq::{Code, Publishing, Resource, Settings, Status, Subscription, TelemetryCommand};
 use tonic::Streaming;
 
 use super::Gateway;
 use super::call::Call;
 use super::receive::Counted;
 use super::refusal::{Refusal, ok};
+use crate::clients;
 use crate::metrics::Rpc;
 use crate::wire::language::Language;
 use crate::wire::{Invalid, names, settings};
@@ -27,7 +28,10 @@ pub(super) type Commands = Pin<Box<dyn Stream<Item = Result<TelemetryCommand, to
 /// The broker's side of the stream.
 pub(super) fn telemetry(gateway: &Gateway, call: Call, frames: Streaming<TelemetryCommand>) -> Commands {
     let open = Counted::new(&gateway.metrics.telemetry_streams);
+    // The client's own stream is to the gateway that forwarded the call.
+    let client = call.client().ok().filter(|_| !call.is_forwarded());
     let stream = Conversation {
+        producer: client.map(|client| gateway.clients.producers().open(client)),
         gateway: gateway.clone(),
         call,
         frames,
@@ -44,6 +48,8 @@ struct Conversation {
     frames: Streaming<TelemetryCommand>,
     phase: Phase,
     again: Again,
+    /// Through which the client is asked how its transactions ended.
+    producer: Option<clients::Stream>,
     _open: Counted,
 }
 
@@ -104,6 +110,11 @@ impl Conversation {
                     self.phase = Phase::Talking;
                     return Some((Ok(TelemetryCommand { status: Some(ok()), command }), self));
                 }
+                order = ordered(self.producer.as_mut()) => {
+                    let Some(command) = order.take() else { continue };
+                    self.phase = Phase::Talking;
+                    return Some((Ok(command), self));
+                }
                 () = self.gateway.stopping.cancelled() => return None,
             };
             let command = match frame {
@@ -113,8 +124,12 @@ impl Conversation {
             };
             self.call.touch(Instant::now());
             let Some(Command::Settings(sent)) = command else { continue };
+            let produces = produces(&sent);
             let (status, command, phase) = match answered(&self.gateway, &self.call, sent).await {
                 Ok(settings) => {
+                    if let (Some(producer), Some(topics)) = (&self.producer, produces) {
+                        producer.declare(topics);
+                    }
                     if self.call.language() == Language::Node {
                         self.again.plan(settings.clone());
                     }
@@ -127,6 +142,21 @@ impl Conversation {
             return Some((Ok(TelemetryCommand { status: Some(status), command }), self));
         }
     }
+}
+
+/// Waits for a command to the client; for ever, where nobody gives one.
+async fn ordered(producer: Option<&mut clients::Stream>) -> clients::Order {
+    match producer {
+        Some(producer) => producer.order().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The topics that a producer declares, each also as it calls it; none of a consumer.
+fn produces(settings: &Settings) -> Option<Vec<(Name, Resource)>> {
+    let Some(PubSub::Publishing(publishing)) = &settings.pub_sub else { return None };
+    let named = |topic: &Resource| Some((names::topic(Some(topic)).ok()?, topic.clone()));
+    Some(publishing.topics.iter().filter_map(named).collect())
 }
 
 /// The gRPC status that follows the status frame. Some clients look at the frame, others (Go) only notice an
@@ -212,8 +242,6 @@ fn subscribe(call: &Call, subscription: &Subscription) -> Result<Subscribe, Inva
 
 #[cfg(test)]
 mod tests {
-    use rq_proto::rocketmq::Resource;
-
     use super::*;
 
     #[tokio::test]

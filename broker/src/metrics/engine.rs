@@ -31,12 +31,17 @@ impl fmt::Debug for EngineFigures {
 }
 
 /// Names, helps and values of what only grows.
-fn counters(figures: &Figures) -> [(&'static str, &'static str, u64); 8] {
+fn counters(figures: &Figures) -> [(&'static str, &'static str, u64); 9] {
     [
         (
             "messages_expired",
             "Messages that groups gave up because they had not consumed them in time",
             figures.expired_messages,
+        ),
+        (
+            "transactions_given_up",
+            "Half messages that became dead letters because nobody ended their transaction",
+            figures.given_up_transactions,
         ),
         ("log_segments_scrubbed", "Log segments that were read again", figures.scrub.segments),
         ("log_segments_found_damaged", "Log segments that were found to be damaged", figures.scrub.damaged),
@@ -59,13 +64,15 @@ fn counters(figures: &Figures) -> [(&'static str, &'static str, u64); 8] {
 impl Collector for EngineFigures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let figures = self.engine.figures();
-        let gauges: [(&str, &str, u64); 10] = [
+        let gauges: [(&str, &str, u64); 12] = [
             ("connections", "Connections to the client port", self.clients.connections() as u64),
             (
                 "clients",
                 "Clients of living connections",
                 self.clients.live(std::time::Instant::now()).len() as u64,
             ),
+            ("transactions_open", "Half messages whose transaction has not ended", figures.held.halves),
+            ("messages_delayed", "Messages that wait for their delivery time", figures.held.delayed),
             ("log_start_lsn", "Byte position where the log begins", figures.start.0),
             ("log_durable_lsn", "Byte position below which the log is flushed", figures.durable.0),
             ("log_commit_lsn", "Byte position below which the log is committed", figures.commit.0),

@@ -3,7 +3,7 @@
 
 use rq_core::codec::Malformed;
 use rq_core::handle;
-use rq_core::ids::ShardId;
+use rq_core::ids::{QueueId, ShardId};
 use rq_core::message::{BodyEncoding, MessageContent};
 use rq_core::queue::request::Delivery;
 use rq_core::queue::settings::TopicKind;
@@ -51,6 +51,22 @@ pub fn message(
     stored: &StoredMessage,
     context: Context<'_>,
 ) -> Result<Message, Malformed> {
+    let mut message = undelivered(delivery.queue, stored, context)?;
+    if let Some(system) = &mut message.system_properties {
+        system.receipt_handle = Some(handle::encode(context.shard, &delivery.handle()));
+        system.queue_offset = Some(delivery.offset.0.cast_signed());
+        system.invisible_duration = Some(time::duration(delivery.invisible_ms));
+        system.delivery_attempt = Some(i32::try_from(delivery.attempt).unwrap_or(i32::MAX));
+    }
+    Ok(message)
+}
+
+/// Makes a message as it is shown before anybody can receive it: without what is of a delivery.
+pub fn undelivered(
+    queue: QueueId,
+    stored: &StoredMessage,
+    context: Context<'_>,
+) -> Result<Message, Malformed> {
     let content = MessageContent::decode(&stored.content)?;
     let text = |value: Option<&str>| value.map(str::to_owned);
     let system = SystemProperties {
@@ -70,11 +86,11 @@ pub fn message(
         store_host: context.store_host.to_owned(),
         delivery_timestamp: (stored.deliver_at.0 > 0)
             .then(|| time::timestamp(stored.deliver_at.0.cast_signed())),
-        receipt_handle: Some(handle::encode(context.shard, &delivery.handle())),
-        queue_id: i32::from(delivery.queue.0),
-        queue_offset: Some(delivery.offset.0.cast_signed()),
-        invisible_duration: Some(time::duration(delivery.invisible_ms)),
-        delivery_attempt: Some(i32::try_from(delivery.attempt).unwrap_or(i32::MAX)),
+        receipt_handle: None,
+        queue_id: i32::from(queue.0),
+        queue_offset: None,
+        invisible_duration: None,
+        delivery_attempt: None,
         message_group: text(content.message_group),
         trace_context: text(content.trace_context),
         orphaned_transaction_recovery_duration: None,

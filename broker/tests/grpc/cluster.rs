@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rq_broker::config::units::Span;
 use rq_config_files::ConfigFiles;
 use rq_core::config::{Change, Config, Member, Written, next};
 use rq_core::ids::{Session, StoreId};
@@ -64,6 +65,7 @@ impl Cluster {
         let tls = self.tls.clone();
         let broker = Broker::start_with(|config| {
             config.auto_create = true;
+            config.limits.transaction_immunity = Span::millis(200);
             config.data = data;
             config.config_store = Some(config_store);
             name.clone_into(&mut config.name);

@@ -7,6 +7,7 @@
     reason = "a test says what failed by panicking"
 )]
 
+mod checks;
 mod cluster;
 mod consume;
 mod dead_letters;

@@ -4,14 +4,14 @@ use rq_proto::rocketmq::{self as pb, Code, MessageType, TransactionResolution};
 
 use crate::harness::{Broker, Client, message, resource, system};
 
-fn half(id: &str, body: &str) -> pb::Message {
+pub(crate) fn half(id: &str, body: &str) -> pb::Message {
     let mut half = message("orders", id, body);
     half.system_properties.as_mut().unwrap().message_type = MessageType::Transaction.into();
     half
 }
 
 impl Client {
-    async fn end(&self, transaction_id: &str, resolution: TransactionResolution) -> pb::Status {
+    pub(crate) async fn end(&self, transaction_id: &str, resolution: TransactionResolution) -> pb::Status {
         let end = pb::EndTransactionRequest {
             topic: Some(resource("orders")),
             transaction_id: transaction_id.to_owned(),

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -42,6 +43,8 @@ var features = []feature{
 	{"tag-filter", tagFilter},
 	{"bodies", bodies},
 	{"errors", illegalInput},
+	{"transactions", transactions},
+	{"transaction-producer-killed", transactionProducerKilled},
 	{"long-handler-auto-renew", longHandler},
 }
 
@@ -55,6 +58,7 @@ func main() {
 	endpoint := flag.String("endpoint", "127.0.0.1:8081", "address of the broker")
 	runID := flag.String("run-id", "", "prefix of topics and groups")
 	hold := flag.Bool("hold", false, "take one message of TOPIC in GROUP and never finish")
+	half := flag.Bool("half", false, "send a half message to TOPIC and never end its transaction")
 	going := flag.Bool("keep-going", false, "send to TOPIC and consume it in GROUP until standard input ends")
 	lasting := flag.Duration("for", 0, "with --keep-going: for so long, whatever standard input does")
 	file := flag.String("print", "", "print a file, byte for byte: an image without a shell has no other way")
@@ -73,6 +77,10 @@ func main() {
 	rmq.EnableSsl = false
 	if *hold {
 		holdMessage(*endpoint, flag.Arg(0), flag.Arg(1))
+		return
+	}
+	if *half {
+		leaveHalf(*endpoint, flag.Arg(0))
 		return
 	}
 	if *going {
@@ -103,7 +111,10 @@ func printFile(name string) error {
 func runFeatures(endpoint, runID string, wanted map[string]bool) bool {
 	var topics []string
 	for _, f := range features {
-		topics = append(topics, runID+"-"+f.name)
+		// It could not say how the transactions of other producers ended: it must not be one of their topics.
+		if !strings.HasPrefix(f.name, "transaction") {
+			topics = append(topics, runID+"-"+f.name)
+		}
 	}
 	producer, err := newProducer(endpoint, topics...)
 	if err != nil {

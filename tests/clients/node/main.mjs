@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { newProducer, Scene } from './scene.mjs';
 import * as push from './push_features.mjs';
 import * as simple from './simple_features.mjs';
+import * as transaction from './transaction_features.mjs';
 
 // How long one feature may take before it counts as failed.
 const FEATURE_DEADLINE_MS = 150_000 + push.HANDLER_MS;
@@ -21,6 +22,8 @@ const FEATURES = {
   'tag-filter': simple.tagFilter,
   bodies: simple.bodies,
   errors: simple.illegalInput,
+  transactions: transaction.transactions,
+  'transaction-producer-killed': transaction.producerKilled,
   'long-handler-auto-renew': push.longHandler,
 };
 
@@ -45,14 +48,19 @@ const { values, positionals } = parseArgs({
   options: {
     endpoint: { type: 'string', default: '127.0.0.1:8081' },
     'run-id': { type: 'string', default: '' },
+    half: { type: 'boolean', default: false },
     hold: { type: 'boolean', default: false },
   },
 });
 if (values.hold) {
   await push.holdMessage(values.endpoint, ...positionals);
+} else if (values.half) {
+  await transaction.leaveHalf(values.endpoint, ...positionals);
 } else {
   const wanted = Object.entries(FEATURES).filter(([ name ]) => positionals.length === 0 || positionals.includes(name));
-  const producer = await newProducer(values.endpoint, wanted.map(([ name ]) => `${values['run-id']}-${name}`));
+  // It could not say how the transactions of other producers ended: it must not be one of their topics.
+  const plain = wanted.filter(([ name ]) => !name.startsWith('transaction'));
+  const producer = await newProducer(values.endpoint, plain.map(([ name ]) => `${values['run-id']}-${name}`));
   const passed = await Promise.all(wanted.map(([ name, run ]) =>
     report(name, run(new Scene(values.endpoint, `${values['run-id']}-${name}`, producer)))));
   await producer.shutdown();

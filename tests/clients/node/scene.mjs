@@ -33,8 +33,8 @@ export async function until(condition, otherwise, patience = PATIENCE_MS) {
 }
 
 /** Given several topics, this client misses settings that arrive before the last route: a broker has to repeat them. */
-export async function newProducer(endpoints, topics) {
-  const producer = new Producer({ endpoints, namespace: '', topics, logger: silent });
+export async function newProducer(endpoints, topics, checker) {
+  const producer = new Producer({ endpoints, namespace: '', topics, checker, logger: silent });
   await producer.startup();
   return producer;
 }
@@ -85,7 +85,7 @@ export async function receive(consumer, count, lease) {
 }
 
 /** Receives once; nothing there is no error. */
-async function poll(consumer, lease) {
+export async function poll(consumer, lease) {
   try {
     return await consumer.receive(16, lease);
   } catch (error) {

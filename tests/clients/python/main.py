@@ -12,6 +12,7 @@ import threading
 
 import push_features as push
 import simple_features as simple
+import transaction_features as transaction
 from scene import Scene, new_producer
 
 # How long one feature may take, in seconds, before it counts as failed.
@@ -29,6 +30,8 @@ FEATURES = {
     "tag-filter": simple.tag_filter,
     "bodies": simple.bodies,
     "errors": simple.illegal_input,
+    "transactions": transaction.transactions,
+    "transaction-producer-killed": transaction.producer_killed,
     "long-handler-auto-renew": push.long_handler,
 }
 
@@ -42,7 +45,9 @@ def run_feature(name, scene, reports):
 
 
 def run_features(endpoint, run_id, names):
-    producer = new_producer(endpoint, [f"{run_id}-{name}" for name in names])
+    # It could not say how the transactions of other producers ended: it must not be one of their topics.
+    plain = [name for name in names if not name.startswith("transaction")]
+    producer = new_producer(endpoint, [f"{run_id}-{name}" for name in plain])
     reports = queue.Queue()
     for name in names:
         scene = Scene(endpoint, f"{run_id}-{name}", producer)
@@ -65,10 +70,13 @@ def main():
     parser.add_argument("--endpoint", default="127.0.0.1:8081")
     parser.add_argument("--run-id", default="")
     parser.add_argument("--hold", action="store_true")
+    parser.add_argument("--half", action="store_true")
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
     if arguments.hold:
         push.hold_message(arguments.endpoint, *arguments.names)
+    if arguments.half:
+        transaction.leave_half(arguments.endpoint, *arguments.names)
     passed = run_features(arguments.endpoint, arguments.run_id, arguments.names or list(FEATURES))
     sys.stdout.flush()
     # Consumers of failed features keep threads that never end.

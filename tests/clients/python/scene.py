@@ -26,8 +26,8 @@ def configuration(endpoint):
     return ClientConfiguration(endpoint, Credentials())
 
 
-def new_producer(endpoint, topics):
-    producer = Producer(configuration(endpoint), topics)
+def new_producer(endpoint, topics, checker=None):
+    producer = Producer(configuration(endpoint), topics, checker)
     producer.startup()
     return producer
 

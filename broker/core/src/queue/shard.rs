@@ -26,6 +26,7 @@ use super::idle::IdleGroup;
 use super::polls::Polls;
 use super::request::{Answer, Request};
 use super::state::State;
+use super::view::OpenTransaction;
 use crate::config::FlushPolicy;
 use crate::ids::{Epoch, GroupId, LogTime, Lsn, Offset, QueueId, Ticket, TopicId};
 use crate::record::Record;
@@ -117,6 +118,8 @@ pub struct Shard {
     sent: SendIndex,
     /// Likewise.
     checks: Checks,
+    /// What the driver is to tell people about.
+    given_up: Vec<OpenTransaction>,
 }
 
 /// One call of [`Shard::step`]: its time, and where records and answers go.
@@ -141,6 +144,7 @@ impl Shard {
             watch: Watch::default(),
             sent: SendIndex::default(),
             checks: Checks::default(),
+            given_up: Vec::new(),
         };
         shard.checks = Checks::of(&shard.state.held, shard.limits.transactions.checks_max);
         shard.sent.follow(&shard.state.duplicates);

@@ -154,6 +154,8 @@ pub(super) fn topic(status: &TopicStatus) -> pb::Topic {
         topic_id: status.topic.id.0,
         queues: queues.collect(),
         groups: status.groups.iter().map(ToString::to_string).collect(),
+        delayed: status.held.delayed,
+        half_messages: status.held.halves,
         messages: status.queues.iter().map(|(min, next)| next.0.saturating_sub(min.0)).sum(),
     }
 }

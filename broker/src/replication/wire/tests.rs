@@ -252,6 +252,21 @@ fn accepting() -> proto::AcceptDataLossRequest {
     proto::AcceptDataLossRequest { shard: 1, epoch: 2 }
 }
 
+fn taking() -> proto::TakeChecksRequest {
+    proto::TakeChecksRequest { topics: vec!["t".to_owned()], most: 2, wait_ms: 3 }
+}
+
+fn taken() -> proto::TakeChecksResponse {
+    let command = Bytes::from_static(b"\x12\x01x");
+    proto::TakeChecksResponse {
+        checks: vec![proto::TransactionCheck { half: 1, topic: "t".to_owned(), command }],
+    }
+}
+
+fn reporting() -> proto::ReportChecksRequest {
+    proto::ReportChecksRequest { asked: vec![1], unasked: vec![2] }
+}
+
 fn part(part: snapshot_part::Part) -> proto::SnapshotPart {
     proto::SnapshotPart { part: Some(part) }
 }
@@ -270,6 +285,7 @@ fn replicas_speak_with_the_bytes_of_their_release() {
     lines.push(hex(&part(snapshot_part::Part::Checkpoint(Bytes::from_static(b"state")))));
     lines.extend([hex(&status()), hex(&vouching()), hex(&handing_over()), hex(&accepting())]);
     lines.push(hex(&full_status()));
+    lines.extend([hex(&taking()), hex(&taken()), hex(&reporting())]);
     let said: String = lines.into_iter().map(|line| line + "\n").collect();
     assert!(said == FIXTURE, "other bytes than a replica of this release expects: now they are\n{said}");
 }
@@ -297,6 +313,9 @@ fn what_replicas_of_a_released_version_say_is_understood() {
     assert_eq!(read::<proto::HandOverRequest>(line()), handing_over());
     assert_eq!(read::<proto::AcceptDataLossRequest>(line()), accepting());
     assert_eq!(read::<proto::ReplicaStatus>(line()), full_status());
+    assert_eq!(read::<proto::TakeChecksRequest>(line()), taking());
+    assert_eq!(read::<proto::TakeChecksResponse>(line()), taken());
+    assert_eq!(read::<proto::ReportChecksRequest>(line()), reporting());
     assert_eq!(lines.next(), None);
 }
 

@@ -3,6 +3,7 @@
 
 mod features;
 mod scene;
+mod transactions;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +17,7 @@ const FEATURE_DEADLINE: Duration = Duration::from_secs(150);
 
 type Feature = fn(Scene) -> Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-const FEATURES: [(&str, Feature); 12] = [
+const FEATURES: [(&str, Feature); 14] = [
     ("send-receive-ack", |s| Box::pin(features::send_receive_ack(s))),
     ("no-redelivery-after-ack", |s| Box::pin(features::no_redelivery_after_ack(s))),
     ("redelivery-without-ack", |s| Box::pin(features::redelivery_without_ack(s))),
@@ -28,6 +29,8 @@ const FEATURES: [(&str, Feature); 12] = [
     ("tag-filter", |s| Box::pin(features::tag_filter(s))),
     ("bodies", |s| Box::pin(features::bodies(s))),
     ("errors", |s| Box::pin(features::illegal_input(s))),
+    ("transactions", |s| Box::pin(transactions::transactions(s))),
+    ("transaction-producer-killed", |s| Box::pin(transactions::producer_killed(s))),
     ("long-handler-auto-renew", |_| absent("no push consumer")),
 ];
 
@@ -40,6 +43,7 @@ struct Arguments {
     endpoint: String,
     run_id: String,
     hold: bool,
+    half: bool,
     names: Vec<String>,
 }
 
@@ -48,6 +52,7 @@ fn arguments() -> Arguments {
         endpoint: "127.0.0.1:8081".into(),
         run_id: String::new(),
         hold: false,
+        half: false,
         names: Vec::new(),
     };
     let mut given = std::env::args().skip(1);
@@ -56,6 +61,7 @@ fn arguments() -> Arguments {
             "--endpoint" => parsed.endpoint = given.next().unwrap_or_default(),
             "--run-id" => parsed.run_id = given.next().unwrap_or_default(),
             "--hold" => parsed.hold = true,
+            "--half" => parsed.half = true,
             _ => parsed.names.push(argument),
         }
     }
@@ -64,9 +70,13 @@ fn arguments() -> Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { endpoint, run_id, hold, names } = arguments();
+    let Arguments { endpoint, run_id, hold, half, names } = arguments();
     if let (true, [topic, group]) = (hold, names.as_slice()) {
         features::hold_message(&endpoint, topic, group).await;
+        return ExitCode::FAILURE;
+    }
+    if let (true, [topic]) = (half, names.as_slice()) {
+        transactions::leave_half(&endpoint, topic).await;
         return ExitCode::FAILURE;
     }
     let mut running = tokio::task::JoinSet::new();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rocketmq::conf::{ClientOption, ProducerOption, SimpleConsumerOption};
 use rocketmq::model::common::{FilterExpression, FilterType};
 use rocketmq::model::message::{MessageBuilder, MessageView};
+use rocketmq::model::transaction::TransactionResolution;
 use rocketmq::{Producer, SimpleConsumer};
 
 /// How long a message that must come may take.
@@ -52,6 +53,20 @@ pub fn require(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), St
     } else {
         Err(otherwise())
     }
+}
+
+/// A producer that answers how its transactions ended.
+pub async fn start_transactional(
+    endpoint: &str,
+    topic: &str,
+    answer: impl Fn(String, MessageView) -> TransactionResolution + Send + Sync + 'static,
+) -> Result<Producer, String> {
+    let mut option = ProducerOption::default();
+    option.set_topics(vec![topic]);
+    let mut producer =
+        Producer::new_transaction_producer(option, client(endpoint), Box::new(answer)).map_err(text)?;
+    producer.start().await.map_err(text)?;
+    Ok(producer)
 }
 
 impl Scene {

@@ -10,6 +10,7 @@ use crate::queue::request::{
     TransactionEnded,
 };
 use crate::queue::state::UNRESOLVED_TOPIC;
+use crate::queue::view::OpenTransaction;
 use crate::record::Record;
 
 /// When a half message is asked about again whose producer went away while it was being asked.
@@ -117,6 +118,11 @@ impl Shard {
         }
     }
 
+    /// Transactions that were given up since this was asked last.
+    pub fn take_given_up(&mut self) -> Vec<OpenTransaction> {
+        std::mem::take(&mut self.given_up)
+    }
+
     fn to_ask(&self, halves: &[HeldId]) -> Vec<Check> {
         let open = |half: &HeldId| {
             let message = self.state.held.halves.get(*half)?.message;
@@ -127,7 +133,8 @@ impl Shard {
 
     /// Never silently away: it is a dead letter, which people see and can give back.
     fn give_up(&mut self, step: &mut Step<'_>, half: HeldId) {
-        if self.state.held.halves.get(half).is_some() {
+        if let Some(open) = self.open_transactions(None, half, 1).into_iter().find(|open| open.half == half) {
+            self.given_up.push(open);
             let into = self.topic_of_failures(step, UNRESOLVED_TOPIC);
             self.append(step, &Record::TransactionGiveUp { half, into });
             self.polls.arrived(into);

@@ -190,6 +190,11 @@ fn a_check_counts_when_it_was_made_and_after_the_last_the_message_is_a_dead_lett
     assert!(broker.receive("g", "t").is_empty());
     assert_eq!(broker.receive_texts("people", UNRESOLVED_TOPIC), ["a"]);
     assert_eq!(broker.shard.state().given_up_transactions(), 1);
+    let told = |broker: &mut Broker| -> Vec<HeldId> {
+        broker.shard.take_given_up().iter().map(|open| open.half).collect()
+    };
+    assert_eq!(told(&mut broker), [half]);
+    assert_eq!(told(&mut broker), []);
     broker.fail_over();
     assert_eq!(broker.shard.state().given_up_transactions(), 1);
 }

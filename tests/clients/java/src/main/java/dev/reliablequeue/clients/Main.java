@@ -39,6 +39,8 @@ public final class Main {
         FEATURES.put("tag-filter", SimpleFeatures::tagFilter);
         FEATURES.put("bodies", SimpleFeatures::bodies);
         FEATURES.put("errors", SimpleFeatures::illegalInput);
+        FEATURES.put("transactions", TransactionFeatures::transactions);
+        FEATURES.put("transaction-producer-killed", TransactionFeatures::producerKilled);
         FEATURES.put("long-handler-auto-renew", PushFeatures::longHandler);
     }
 
@@ -50,16 +52,22 @@ public final class Main {
         String runId = "";
         List<String> names = new ArrayList<>();
         boolean hold = false;
+        boolean half = false;
         for (int i = 0; i < args.length; i++) {
             switch (args[i]) {
                 case "--endpoint" -> endpoint = args[++i];
                 case "--run-id" -> runId = args[++i];
                 case "--hold" -> hold = true;
+                case "--half" -> half = true;
                 default -> names.add(args[i]);
             }
         }
         if (hold) {
             PushFeatures.holdMessage(endpoint, names.get(0), names.get(1));
+            return;
+        }
+        if (half) {
+            TransactionFeatures.leaveHalf(endpoint, names.get(0));
             return;
         }
         // The client's own threads are no daemons.

@@ -1,0 +1,240 @@
+//! `rq tx`: transactions that have not ended, and their end by hand.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use rq_proto::reliablequeue as pb;
+use serde::Serialize;
+
+use crate::admin::{Admin, call};
+use crate::args::Global;
+use crate::consume::Body;
+use crate::failure::Failure;
+use crate::output::{self, Output};
+
+/// Most transactions of one page, as the broker allows.
+const PAGE: u32 = 1000;
+
+const AFTER_HELP: &str = "\
+A half message waits until its producer commits its transaction or rolls it back. A producer
+that says nothing is asked, first after 6 s and then every 30 s; while no producer of the topic is
+connected nobody is, and that does not count. After 15 checks in vain the message goes to the
+topic TRANS_CHECK_MAX_TIME_TOPIC and can be consumed from there.
+
+Commit or roll back by hand only what its producer will not end: a transaction ends once.
+
+Examples:
+  rq tx list
+  rq tx list --topic orders -o json
+  rq tx show 02000000000001000000000000a1404d1f0b92
+  rq tx commit 02000000000001000000000000a1404d1f0b92";
+
+/// `rq tx …`.
+#[derive(Subcommand)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) enum TxCommand {
+    /// List open transactions, oldest first
+    List(List),
+    /// Show an open transaction with its message
+    Show {
+        /// Id of the transaction
+        id: String,
+    },
+    /// Commit transactions: consumers see their messages
+    Commit(End),
+    /// Roll back transactions: their messages are dropped
+    Rollback(End),
+}
+
+/// `rq tx list`.
+#[derive(Args)]
+pub(crate) struct List {
+    /// Only transactions of this topic
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TOPIC")]
+    topic: String,
+    /// Most transactions to list
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    limit: u64,
+}
+
+/// `rq tx commit` and `rq tx rollback`.
+#[derive(Args)]
+pub(crate) struct End {
+    /// Ids of the transactions
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+}
+
+/// A transaction as it is shown.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    transaction_id: String,
+    topic: String,
+    queue: u32,
+    message_id: String,
+    tag: String,
+    keys: Vec<String>,
+    properties: BTreeMap<String, String>,
+    born_time_ms: i64,
+    store_time_ms: i64,
+    checks: u32,
+    next_check_ms: i64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    damage: String,
+}
+
+#[derive(Serialize)]
+struct ShownWhole {
+    #[serde(flatten)]
+    transaction: Shown,
+    #[serde(flatten)]
+    body: Body,
+}
+
+/// Runs the command.
+pub(crate) async fn run(global: &Global, command: TxCommand) -> Result<(), Failure> {
+    let admin = Admin::connect(global).await?;
+    match command {
+        TxCommand::List(list) => {
+            let (transactions, now_ms) = fetch(&admin, &list).await?;
+            show_list(global.output, transactions, now_ms)
+        }
+        TxCommand::Show { id } => {
+            let request = pb::DescribeTransactionRequest { transaction_id: id };
+            show(global.output, call!(admin.describe_transaction(request))?)
+        }
+        TxCommand::Commit(end) => end_all(global.output, &admin, end.ids, true).await,
+        TxCommand::Rollback(end) => end_all(global.output, &admin, end.ids, false).await,
+    }
+}
+
+/// Fetches page by page, as many as asked for; and the time of the last page.
+async fn fetch(admin: &Admin, list: &List) -> Result<(Vec<pb::Transaction>, i64), Failure> {
+    let (mut transactions, mut from) = (Vec::new(), 0);
+    loop {
+        let missing = list.limit.saturating_sub(transactions.len() as u64);
+        let limit = u32::try_from(missing).map_or(PAGE, |missing| missing.clamp(1, PAGE));
+        let request = pb::ListTransactionsRequest { topic: list.topic.clone(), from, limit };
+        let page = call!(admin.list_transactions(request))?;
+        transactions.extend(page.transactions);
+        from = page.next;
+        if from == 0 || transactions.len() as u64 >= list.limit {
+            return Ok((transactions, page.now_ms));
+        }
+    }
+}
+
+fn show_list(output: Output, transactions: Vec<pb::Transaction>, now_ms: i64) -> Result<(), Failure> {
+    if output == Output::Json {
+        return output::json(&transactions.into_iter().map(Shown::from).collect::<Vec<_>>());
+    }
+    let rows = transactions.into_iter().map(|transaction| {
+        let (age, next) = (age(&transaction, now_ms), until(transaction.next_check_ms, now_ms));
+        let message =
+            if transaction.damage.is_empty() { transaction.message_id } else { "damaged".to_owned() };
+        vec![
+            transaction.transaction_id,
+            transaction.topic,
+            message,
+            age,
+            transaction.checks.to_string(),
+            next,
+        ]
+    });
+    output::table(&["TRANSACTION ID", "TOPIC", "MESSAGE ID", "AGE", "CHECKS", "NEXT CHECK"], rows)
+}
+
+fn show(output: Output, transaction: pb::Transaction) -> Result<(), Failure> {
+    let body = Body::from(transaction.body.as_slice());
+    if output == Output::Json {
+        return output::json(&ShownWhole { body, transaction: transaction.into() });
+    }
+    let properties: Vec<String> =
+        transaction.properties.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let mut fields = vec![
+        ("transaction", transaction.transaction_id),
+        ("topic", transaction.topic),
+        ("queue", transaction.queue.to_string()),
+        ("message", output::or_dash(&transaction.message_id)),
+        ("tag", output::or_dash(&transaction.tag)),
+        ("keys", output::or_dash(&transaction.keys.join(" "))),
+        ("properties", output::or_dash(&properties.join(" "))),
+        ("born", output::time(transaction.born_time_ms)),
+        ("stored", output::time(transaction.store_time_ms)),
+        ("checks", transaction.checks.to_string()),
+        ("next check", output::time(transaction.next_check_ms)),
+        ("body", output::body(&transaction.body, usize::MAX)),
+    ];
+    if !transaction.damage.is_empty() {
+        fields.push(("damage", transaction.damage));
+    }
+    output::fields(&fields)
+}
+
+/// One after the other, up to the first that is refused.
+async fn end_all(output: Output, admin: &Admin, ids: Vec<String>, commit: bool) -> Result<(), Failure> {
+    let resolution = if commit { "committed" } else { "rolled back" };
+    for transaction_id in ids {
+        let request = pb::EndTransactionRequest { transaction_id: transaction_id.clone(), commit };
+        let topic = call!(admin.end_transaction(request))?.topic;
+        match output {
+            Output::Json => output::json_line(&serde_json::json!({
+                "transactionId": transaction_id, "topic": topic, "committed": commit,
+            }))?,
+            Output::Table => {
+                output::line(&format!("transaction {transaction_id} of topic {topic} is {resolution}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn age(transaction: &pb::Transaction, now_ms: i64) -> String {
+    if transaction.store_time_ms == 0 { "-".to_owned() } else { span(now_ms - transaction.store_time_ms) }
+}
+
+/// Of a check that is overdue nobody is there who could be asked.
+fn until(at_ms: i64, now_ms: i64) -> String {
+    if at_ms <= now_ms { "due".to_owned() } else { format!("in {}", span(at_ms - now_ms)) }
+}
+
+/// Whole seconds are enough for people.
+fn span(ms: i64) -> String {
+    let seconds = u64::try_from(ms / 1_000).unwrap_or(0);
+    humantime::format_duration(Duration::from_secs(seconds)).to_string()
+}
+
+impl From<pb::Transaction> for Shown {
+    fn from(transaction: pb::Transaction) -> Self {
+        Self {
+            transaction_id: transaction.transaction_id,
+            topic: transaction.topic,
+            queue: transaction.queue,
+            message_id: transaction.message_id,
+            tag: transaction.tag,
+            keys: transaction.keys,
+            properties: transaction.properties,
+            born_time_ms: transaction.born_time_ms,
+            store_time_ms: transaction.store_time_ms,
+            checks: transaction.checks,
+            next_check_ms: transaction.next_check_ms,
+            damage: transaction.damage,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_from_the_brokers_own() {
+        let transaction = pb::Transaction { store_time_ms: 10_000, ..pb::Transaction::default() };
+        assert_eq!(age(&transaction, 75_900), "1m 5s");
+        assert_eq!(age(&transaction, 9_000), "0s", "clocks may differ");
+        assert_eq!(age(&pb::Transaction::default(), 75_900), "-");
+        assert_eq!((until(20_000, 20_000), until(50_000, 20_000)), ("due".to_owned(), "in 30s".to_owned()));
+    }
+}
