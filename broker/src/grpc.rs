@@ -5,6 +5,8 @@ mod ack;
 pub mod admin;
 pub(crate) mod call;
 mod connections;
+mod filters;
+mod judging;
 mod liveness;
 mod promotion;
 mod recall;
@@ -31,6 +33,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::call::Call;
+use self::filters::Filters;
 use self::refusal::Refusal;
 use crate::clients::Clients;
 use crate::engine::Engine;
@@ -78,6 +81,7 @@ pub struct Shared {
     /// Where else the master may be; none in a broker that is alone.
     master: Option<Arc<Master>>,
     topic_names: TopicNames,
+    filters: Filters,
     /// Bytes of sends that may still come in.
     sends: Semaphore,
 }
@@ -117,6 +121,7 @@ impl Gateway {
             master,
             stopping,
             topic_names: TopicNames::default(),
+            filters: Filters::default(),
         }))
     }
 

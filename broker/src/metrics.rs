@@ -72,6 +72,8 @@ pub struct Metrics {
     pub bytes_out: Counter,
     /// Messages that could not be read for a delivery.
     pub unreadable: Counter,
+    /// Messages that a SQL filter was evaluated on.
+    pub judged: Counter,
     /// Receives that wait for messages.
     pub polls: Gauge,
     /// Telemetry streams.
@@ -114,6 +116,7 @@ impl Metrics {
         let bytes_out = counter("throughput_out_bytes", "Bytes of the bodies of messages delivered");
         let unreadable =
             counter("messages_unreadable", "Deliveries skipped because the message was unreadable");
+        let judged = counter("messages_judged", "Messages that a SQL filter was evaluated on");
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
@@ -140,6 +143,7 @@ impl Metrics {
             messages_out,
             bytes_out,
             unreadable,
+            judged,
             polls,
             telemetry_streams,
             topics,

@@ -12,6 +12,7 @@ mod consume;
 mod dead_letters;
 mod delayed;
 mod fifo;
+mod filters;
 mod harness;
 mod held_requests;
 mod inactive;
