@@ -200,7 +200,7 @@ async fn a_selective_filter_goes_through_a_long_backlog_and_holds_up_nobody() {
     while !selective.is_finished() || rounds == 0 {
         let began = Instant::now();
         assert_eq!(client.receive("other", "t").await.messages.len(), 32);
-        client.send_ok(vec![message("mine", "m", "m")]).await;
+        client.send_ok(vec![message("mine", &format!("mine-{rounds}"), "m")]).await;
         assert_eq!(client.receive("mine", "mine").await.messages.len(), 1);
         slowest = slowest.max(began.elapsed());
         rounds += 1;
