@@ -20,7 +20,7 @@ pub(crate) const DEAD_LETTER: &str = "failing-push-consumer-until-dead-letter";
 const FIFO: &str = "fifo-order-through-failures";
 
 /// Every feature.
-pub(crate) const FEATURES: [Feature; 12] = [
+pub(crate) const FEATURES: [Feature; 13] = [
     Feature { name: "send-receive-ack", label: "send, receive, ack" },
     Feature { name: "no-redelivery-after-ack", label: "no redelivery after an ack" },
     Feature { name: "redelivery-without-ack", label: "redelivery without an ack, attempt + 1" },
@@ -31,6 +31,7 @@ pub(crate) const FEATURES: [Feature; 12] = [
     Feature { name: "long-handler-auto-renew", label: "handler longer than a lease, renewed" },
     Feature { name: FIFO, label: "FIFO order through failures" },
     Feature { name: "tag-filter", label: "tag filter" },
+    Feature { name: "sql-filter", label: "SQL filter" },
     Feature { name: "bodies", label: "binary, unicode and 1 MiB bodies" },
     Feature { name: "errors", label: "errors for what is illegal" },
 ];

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use rq_core::queue::request::{Answer, Candidate, Delivery, Filter, Judged, Receive, ReceiveError, Request};
+use rq_core::record::StoredMessage;
 
 use super::Gateway;
 use super::filters::SqlFilter;
@@ -58,18 +59,18 @@ async fn judge(
     let (mut verdicts, mut wanted, mut at) = (0, 0, 0);
     while at < candidates.len() && wanted < batch && began.elapsed() < ROUND {
         let rest = &candidates[at..];
+        let known = gateway.verdicts.known(filter.hash, rest, batch - wanted);
+        if !known.is_empty() {
+            at += known.len();
+            verdicts += known.len();
+            wanted += known.iter().filter(|verdict| **verdict).count();
+            rest.iter().zip(known).for_each(|(candidate, verdict)| note(judged, candidate, verdict));
+            continue;
+        }
         let read = gateway.engine.read_ahead(rest.iter().map(|candidate| candidate.lsn)).await;
         for (candidate, read) in rest.iter().zip(read) {
             at += 1;
-            let verdict = match read {
-                // A damaged message is wanted: its delivery says that it cannot be read, as it does without a filter.
-                Ok(stored) => filter.wants(&stored).unwrap_or(true),
-                Err(ReadMessageError::Damaged { .. }) => true,
-                // Retention let go of the segment, and may have copied the message before. The shard knows: it passes the
-                // message over, or says where it lies now.
-                Err(ReadMessageError::Dropped(_)) => continue,
-                Err(ReadMessageError::Reopening) => return Err(EngineError::NotMaster),
-            };
+            let Some(verdict) = verdict(gateway, filter, candidate, read)? else { continue };
             note(judged, candidate, verdict);
             verdicts += 1;
             wanted += usize::from(verdict);
@@ -78,8 +79,30 @@ async fn judge(
             tokio::task::yield_now().await;
         }
     }
-    gateway.metrics.judged.inc_by(verdicts as u64);
     Ok(verdicts)
+}
+
+/// The verdict on a message that was read. None where only the shard can say what became of it.
+fn verdict(
+    gateway: &Gateway,
+    filter: &SqlFilter,
+    candidate: &Candidate,
+    read: Result<StoredMessage, ReadMessageError>,
+) -> Result<Option<bool>, EngineError> {
+    // A damaged message is wanted: its delivery says that it cannot be read, as it does without a filter.
+    const DAMAGED: Result<Option<bool>, EngineError> = Ok(Some(true));
+    let stored = match read {
+        Ok(stored) => stored,
+        Err(ReadMessageError::Damaged { .. }) => return DAMAGED,
+        // Retention let go of the segment, and may have copied the message before. The shard knows: it passes the message over,
+        // or says where it lies now.
+        Err(ReadMessageError::Dropped(_)) => return Ok(None),
+        Err(ReadMessageError::Reopening) => return Err(EngineError::NotMaster),
+    };
+    let Ok(verdict) = filter.wants(&stored) else { return DAMAGED };
+    gateway.metrics.judged.inc();
+    gateway.verdicts.remember(filter.hash, candidate, verdict);
+    Ok(Some(verdict))
 }
 
 fn note(judged: &mut Judged, candidate: &Candidate, verdict: bool) {

@@ -21,5 +21,6 @@ mod leave;
 mod lifecycle;
 mod peers;
 mod produce;
+mod reset_offset;
 mod telemetry;
 mod transactions;

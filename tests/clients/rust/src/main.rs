@@ -26,6 +26,7 @@ const FEATURES: [(&str, Feature); 12] = [
     ("failing-push-consumer-until-dead-letter", |_| absent("no push consumer")),
     ("fifo-order-through-failures", |s| Box::pin(features::fifo_order(s))),
     ("tag-filter", |s| Box::pin(features::tag_filter(s))),
+    ("sql-filter", |s| Box::pin(features::sql_filter(s))),
     ("bodies", |s| Box::pin(features::bodies(s))),
     ("errors", |s| Box::pin(features::illegal_input(s))),
     ("long-handler-auto-renew", |_| absent("no push consumer")),
