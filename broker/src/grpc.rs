@@ -18,7 +18,6 @@ mod send;
 pub mod server;
 mod telemetry;
 mod transaction;
-mod verdicts;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +35,6 @@ use tonic::{Request, Response, Status, Streaming};
 use self::call::Call;
 use self::filters::Filters;
 use self::refusal::Refusal;
-use self::verdicts::Verdicts;
 use crate::clients::Clients;
 use crate::engine::Engine;
 use crate::forwarding::master::Master;
@@ -84,7 +82,6 @@ pub struct Shared {
     master: Option<Arc<Master>>,
     topic_names: TopicNames,
     filters: Filters,
-    verdicts: Verdicts,
     /// Bytes of sends that may still come in.
     sends: Semaphore,
 }
@@ -125,7 +122,6 @@ impl Gateway {
             stopping,
             topic_names: TopicNames::default(),
             filters: Filters::default(),
-            verdicts: Verdicts::default(),
         }))
     }
 

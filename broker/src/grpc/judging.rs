@@ -47,7 +47,8 @@ pub(super) async fn receive(
 }
 
 /// Judges messages until a batch of them is wanted, and says how many it judged. A batch is all that the receive takes: it is
-/// told about those behind when it comes to them, or somebody else is.
+/// told about those behind when it comes to them, or somebody else is. Verdicts are not shared between receives: 32 consumers of
+/// one group judged a backlog 1.2 to 1.9 times in all.
 async fn judge(
     gateway: &Gateway,
     filter: &SqlFilter,
@@ -59,18 +60,10 @@ async fn judge(
     let (mut verdicts, mut wanted, mut at) = (0, 0, 0);
     while at < candidates.len() && wanted < batch && began.elapsed() < ROUND {
         let rest = &candidates[at..];
-        let known = gateway.verdicts.known(filter.hash, rest, batch - wanted);
-        if !known.is_empty() {
-            at += known.len();
-            verdicts += known.len();
-            wanted += known.iter().filter(|verdict| **verdict).count();
-            rest.iter().zip(known).for_each(|(candidate, verdict)| note(judged, candidate, verdict));
-            continue;
-        }
         let read = gateway.engine.read_ahead(rest.iter().map(|candidate| candidate.lsn)).await;
         for (candidate, read) in rest.iter().zip(read) {
             at += 1;
-            let Some(verdict) = verdict(gateway, filter, candidate, read)? else { continue };
+            let Some(verdict) = verdict(gateway, filter, read)? else { continue };
             note(judged, candidate, verdict);
             verdicts += 1;
             wanted += usize::from(verdict);
@@ -86,7 +79,6 @@ async fn judge(
 fn verdict(
     gateway: &Gateway,
     filter: &SqlFilter,
-    candidate: &Candidate,
     read: Result<StoredMessage, ReadMessageError>,
 ) -> Result<Option<bool>, EngineError> {
     // A damaged message is wanted: its delivery says that it cannot be read, as it does without a filter.
@@ -101,7 +93,6 @@ fn verdict(
     };
     let Ok(verdict) = filter.wants(&stored) else { return DAMAGED };
     gateway.metrics.judged.inc();
-    gateway.verdicts.remember(filter.hash, candidate, verdict);
     Ok(Some(verdict))
 }
 

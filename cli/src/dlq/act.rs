@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::output::{self, Output};
 
 /// Dead letters of one request.
-const PART: usize = 500;
+const PART: usize = 100;
 
 /// `rq dlq replay`.
 pub(super) async fn replay(

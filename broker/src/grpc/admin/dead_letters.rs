@@ -23,6 +23,8 @@ const DEFAULT_LIMIT: u32 = 100;
 const LIMIT_MAX: u32 = 1000;
 /// A page ends with the letter that passes this many bytes, so that an answer stays far below gRPC limits.
 const PAGE_BYTES: usize = 8 << 20;
+/// A page also ends when so much was read for it, so that it comes in time.
+const READ_BYTES: usize = 64 << 20;
 
 pub(super) async fn list(
     broker: &Engine,
@@ -46,46 +48,75 @@ pub(super) async fn list(
     let last = places.last().filter(|last| more && before.is_none_or(|before| last.offset.0 + 1 < before));
     let mut next_offset = last.map_or(0, |last| last.offset.next().0.cast_signed());
 
-    let (mut letters, mut damaged, mut bytes) = (Vec::new(), Vec::new(), 0);
-    let topics = filter.map(|filter| filter.topic.as_str()).filter(|topic| !topic.is_empty());
-    let only = match topics {
-        Some(name) => Some(topic_id(broker, name).await?),
+    let only = match filter.filter(|filter| !filter.topic.is_empty()) {
+        Some(filter) => {
+            // Letters of a topic that is gone have no name to be found by.
+            let Some(topic) = topic_id(broker, &filter.topic).await? else {
+                return Ok(pb::ListDeadLettersResponse::default());
+            };
+            Some(topic)
+        }
         None => None,
     };
+    let mut page = Page::default();
     let mut reading = Reading::new(broker, &places);
     while let Some((offset, read)) = reading.next().await? {
-        let read = read.and_then(|stored| {
-            let letter = letter(offset, &stored);
-            letter
-                .map(|letter| (stored.topic, letter))
-                .map_err(|error| format!("its bytes are damaged: {error}"))
-        });
-        let (topic, mut letter) = match read {
-            Ok(read) => read,
-            Err(reason) => {
-                damaged.push(damaged_letter(&request.group, offset, reason));
-                continue;
-            }
-        };
-        let of_topic = only.is_none_or(|only| only == Some(topic));
-        if !of_topic || !filter.is_none_or(|filter| means(filter, &letter)) {
-            continue;
-        }
-        if request.without_body {
-            letter.body.clear();
-        }
-        bytes += letter.body.len();
-        letters.push((topic, letter));
-        if (letters.len() == limit || bytes > PAGE_BYTES)
-            && places.last().is_some_and(|last| offset < last.offset)
-        {
+        page.add(&request, only, offset, read);
+        if page.is_full(limit) && places.last().is_some_and(|last| offset < last.offset) {
             next_offset = offset.next().0.cast_signed();
             break;
         }
     }
+    let Page { mut letters, damaged, .. } = page;
     name_topics(broker, &mut letters).await?;
     let dead_letters = letters.into_iter().map(|(_, letter)| letter).collect();
     Ok(pb::ListDeadLettersResponse { dead_letters, next_offset, damaged })
+}
+
+/// What is put together for a page.
+#[derive(Default)]
+struct Page {
+    letters: Vec<(TopicId, pb::DeadLetter)>,
+    damaged: Vec<pb::DamagedDeadLetter>,
+    /// Of the bodies in it.
+    bytes: usize,
+    /// Of all that was read for it.
+    read: usize,
+}
+
+impl Page {
+    /// Adds a letter if it is meant; only those of one topic are, if that is said.
+    fn add(
+        &mut self,
+        request: &pb::ListDeadLettersRequest,
+        only: Option<TopicId>,
+        offset: Offset,
+        read: Result<StoredMessage, String>,
+    ) {
+        let letter = read.and_then(|stored| {
+            self.read += stored.content.len();
+            let letter =
+                letter(offset, &stored).map_err(|error| format!("its bytes are damaged: {error}"))?;
+            Ok((stored.topic, letter))
+        });
+        let (topic, mut letter) = match letter {
+            Ok(letter) => letter,
+            Err(reason) => return self.damaged.push(damaged_letter(&request.group, offset, reason)),
+        };
+        let of_topic = only.is_none_or(|only| only == topic);
+        if !of_topic || !request.filter.as_ref().is_none_or(|filter| means(filter, &letter)) {
+            return;
+        }
+        if request.without_body {
+            letter.body.clear();
+        }
+        self.bytes += letter.body.len();
+        self.letters.push((topic, letter));
+    }
+
+    fn is_full(&self, limit: usize) -> bool {
+        self.letters.len() == limit || self.bytes > PAGE_BYTES || self.read > READ_BYTES
+    }
 }
 
 pub(super) async fn count(broker: &Engine, of: String) -> Result<u64, Status> {

@@ -17,7 +17,7 @@ use crate::engine::Engine;
 /// Messages read for one step of the search: not all are in the order of their times, so one alone says little.
 const STEP: u64 = 8;
 /// Messages before the place that the search found which are looked at one by one.
-const BEFORE: u64 = 256;
+const BEFORE: u64 = 64;
 
 pub(super) async fn reset(
     broker: &Engine,
