@@ -1,5 +1,7 @@
 //! What people do about dead letters and positions: list, show, replay, purge, reset.
 
+use std::cell::Cell;
+
 use serde_json::{Value, json};
 
 use crate::broker::Broker;
@@ -130,12 +132,14 @@ fn a_group_is_set_to_go_on_at_an_end_or_at_a_time() {
     assert_eq!(reset("earliest", &["--yes"]).succeeds().json()["queues"], queue(2, 0, 2));
     assert_eq!(received(&broker, "billing"), ["a", "b"]);
     // The time of the second message, as it was stored: all since then, and nothing before.
+    let readers = Cell::new(0);
     let stored = |body: &str| -> i64 {
-        rq(&["group", "create", &format!("reader-{body}")]).succeeds();
-        let consume = ["consume", "orders", "--group", &format!("reader-{body}"), "-o", "json"];
-        let messages = rq(&consume).succeeds().json_lines();
-        let found = messages.iter().find(|message| message["body"] == body).unwrap();
-        found["storeTimeMs"].as_i64().unwrap()
+        readers.set(readers.get() + 1);
+        let reader = format!("reader-{}", readers.get());
+        rq(&["group", "create", &reader]).succeeds();
+        let messages = rq(&["consume", "orders", "--group", &reader, "-o", "json"]).succeeds().json_lines();
+        let found = messages.iter().filter(|message| message["body"] == body);
+        found.map(|message| message["storeTimeMs"].as_i64().unwrap()).max().unwrap()
     };
     broker.wait_until("another millisecond", || {
         send("later");

@@ -16,7 +16,7 @@ const FEATURE_DEADLINE: Duration = Duration::from_secs(150);
 
 type Feature = fn(Scene) -> Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-const FEATURES: [(&str, Feature); 12] = [
+const FEATURES: [(&str, Feature); 13] = [
     ("send-receive-ack", |s| Box::pin(features::send_receive_ack(s))),
     ("no-redelivery-after-ack", |s| Box::pin(features::no_redelivery_after_ack(s))),
     ("redelivery-without-ack", |s| Box::pin(features::redelivery_without_ack(s))),
