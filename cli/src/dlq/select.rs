@@ -14,7 +14,7 @@ const PAGE: u32 = 1000;
 /// The options that say which.
 #[derive(Args)]
 pub(super) struct Which {
-    /// Name of the consumer group, or TRANS_CHECK_MAX_TIME_TOPIC
+    /// Name of the consumer group, or `TRANS_CHECK_MAX_TIME_TOPIC`
     pub(super) group: String,
     /// Only those that were sent to this topic
     #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]

@@ -150,7 +150,7 @@ fn a_group_is_set_to_go_on_at_an_end_or_at_a_time() {
     let time = jiff::Timestamp::from_millisecond(stored("b") + 1).unwrap().to_string();
     let to_time = reset(&time, &["--yes"]).succeeds().json();
     assert_eq!(to_time["queues"][0]["after"], 2, "the first after b: {to_time}");
-    assert_eq!(received(&broker, "billing").len() as i64, total - 2);
+    assert_eq!(received(&broker, "billing").len() as u64, (total - 2).cast_unsigned());
     reset("earliest", &["--yes"]).succeeds();
     assert_eq!(reset("latest", &["--yes"]).succeeds().json()["queues"], queue(0, total, 0));
     assert_eq!(received(&broker, "billing"), Vec::<String>::new());
