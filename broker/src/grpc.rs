@@ -6,6 +6,8 @@ pub mod admin;
 pub(crate) mod call;
 mod checks;
 mod connections;
+mod filters;
+mod judging;
 mod liveness;
 mod promotion;
 mod recall;
@@ -32,6 +34,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::call::Call;
+use self::filters::Filters;
 use self::refusal::Refusal;
 use crate::clients::Clients;
 use crate::engine::Engine;
@@ -79,6 +82,7 @@ pub struct Shared {
     /// Where else the master may be; none in a broker that is alone.
     master: Option<Arc<Master>>,
     topic_names: TopicNames,
+    filters: Filters,
     /// Bytes of sends that may still come in.
     sends: Semaphore,
 }
@@ -118,6 +122,7 @@ impl Gateway {
             master,
             stopping,
             topic_names: TopicNames::default(),
+            filters: Filters::default(),
         }))
     }
 

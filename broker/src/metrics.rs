@@ -76,6 +76,8 @@ pub struct Metrics {
     pub checks: Counter,
     /// Half messages to ask about of which no producer could be asked.
     pub checks_failed: Counter,
+    /// Messages that a SQL filter was evaluated on.
+    pub judged: Counter,
     /// Receives that wait for messages.
     pub polls: Gauge,
     /// Telemetry streams.
@@ -121,6 +123,7 @@ impl Metrics {
         let checks = counter("transaction_checks", "Producers asked how a transaction ended");
         let checks_failed =
             counter("transaction_checks_failed", "Transactions of which no producer could be asked in time");
+        let judged = counter("messages_judged", "Messages that a SQL filter was evaluated on");
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
@@ -149,6 +152,7 @@ impl Metrics {
             unreadable,
             checks,
             checks_failed,
+            judged,
             polls,
             telemetry_streams,
             topics,

@@ -66,14 +66,14 @@ pub(crate) enum Command {
     /// Create, list, describe and delete topics
     #[command(subcommand)]
     Topic(topic::TopicCommand),
-    /// Create, list, describe and delete consumer groups
+    /// Create, list, describe and delete consumer groups, and set where they go on
     #[command(subcommand)]
     Group(group::GroupCommand),
     /// Send messages: from the command line, a file, or the lines of standard input
     Produce(produce::Produce),
     /// Receive messages, print them and acknowledge them
     Consume(consume::Consume),
-    /// Look at the dead letters of a consumer group
+    /// List, show, replay and purge the dead letters of a consumer group
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
     /// Look at transactions that have not ended, and end them by hand
@@ -110,6 +110,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, humantime::DurationError>
     }
 }
 
+/// A user property as it is written on the command line.
+pub(crate) fn property(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("give KEY=VALUE"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -127,6 +135,14 @@ mod tests {
         assert_eq!(duration("1h 30m").unwrap(), Duration::from_mins(90));
         assert_eq!(duration("7").unwrap(), Duration::from_secs(7));
         assert!(duration("soon").is_err());
+    }
+
+    #[test]
+    fn a_property_needs_a_key() {
+        assert_eq!(property("a=b=c").unwrap(), ("a".to_owned(), "b=c".to_owned()));
+        assert_eq!(property("a=").unwrap(), ("a".to_owned(), String::new()));
+        assert!(property("a").is_err());
+        assert!(property("=b").is_err());
     }
 
     #[test]

@@ -129,13 +129,32 @@ pub(crate) struct Client {
     timeout: Duration,
 }
 
+/// Which messages of a topic to receive.
+#[derive(Clone, Debug)]
+pub(crate) enum Filter {
+    /// Those with certain tags; `*` is all.
+    Tags(String),
+    /// Those of which this is true.
+    Sql(String),
+}
+
+impl Filter {
+    fn expression(&self) -> pb::FilterExpression {
+        let (kind, text) = match self {
+            Self::Tags(tags) => (pb::FilterType::Tag, tags),
+            Self::Sql(sql) => (pb::FilterType::Sql, sql),
+        };
+        pb::FilterExpression { r#type: kind.into(), expression: text.clone() }
+    }
+}
+
 /// What to receive.
 #[derive(Clone, Debug)]
 pub(crate) struct Receive {
     pub(crate) topic: String,
     pub(crate) group: String,
-    /// A TAG filter, `*` for all.
-    pub(crate) tags: String,
+    /// Which messages.
+    pub(crate) filter: Filter,
     pub(crate) batch: u32,
     pub(crate) invisible: Duration,
     /// How long the broker may wait for a message.
@@ -236,10 +255,7 @@ impl Receive {
                 permission: pb::Permission::ReadWrite.into(),
                 ..Default::default()
             }),
-            filter_expression: Some(pb::FilterExpression {
-                r#type: pb::FilterType::Tag.into(),
-                expression: self.tags.clone(),
-            }),
+            filter_expression: Some(self.filter.expression()),
             batch_size: self.batch.cast_signed(),
             invisible_duration: Some(wire_duration(self.invisible)),
             auto_renew: false,

@@ -12,7 +12,7 @@ use rq_proto::rocketmq as pb;
 use serde::Serialize;
 
 use crate::args::{Global, duration};
-use crate::client::{CallError, Client, Receive, wire_millis};
+use crate::client::{CallError, Client, Filter, Receive, wire_millis};
 use crate::failure::Failure;
 use crate::output::{self, Output};
 
@@ -33,6 +33,7 @@ Without --follow the command ends when no message came for 2 s; with code 5, if 
 Examples:
   rq consume orders --group billing
   rq consume orders --group billing --follow --tag 'new || paid'
+  rq consume orders --group billing --sql 'amount > 100 AND region IS NOT NULL'
   rq consume orders --group billing --count 10 --ack never --invisible 30s
   rq consume orders --group billing -o json | jq -r .body";
 
@@ -61,8 +62,11 @@ pub(crate) struct Consume {
     #[arg(long, default_value = "30s", value_parser = duration, value_name = "DURATION")]
     invisible: Duration,
     /// Only messages of these tags: `a` or `a || b`
-    #[arg(long, default_value = "*", value_name = "TAGS")]
+    #[arg(long, default_value = "*", value_name = "TAGS", conflicts_with = "sql")]
     tag: String,
+    /// Only messages of which this is true: SQL92 over user properties, TAGS and KEYS
+    #[arg(long, value_name = "EXPRESSION")]
+    sql: Option<String>,
 }
 
 /// When to acknowledge.
@@ -179,7 +183,7 @@ impl Consume {
         Receive {
             topic: self.topic.clone(),
             group: self.group.clone(),
-            tags: self.tag.clone(),
+            filter: self.sql.clone().map_or_else(|| Filter::Tags(self.tag.clone()), Filter::Sql),
             batch: u32::try_from(left).map_or(self.batch, |left| left.min(self.batch)),
             invisible: self.invisible,
             wait: if self.follow { LONG_POLL } else { LINGER },

@@ -1,32 +1,51 @@
-//! `rq dlq`: the dead letters of a consumer group, read without consuming them.
+//! `rq dlq`: the dead letters of a consumer group, looked at without consuming them, given back, or taken away.
 
-use std::collections::BTreeMap;
+mod act;
+mod select;
+mod show;
 
 use clap::{Args, Subcommand};
 use rq_proto::reliablequeue as pb;
-use serde::Serialize;
 
+use self::select::Which;
 use crate::admin::{Admin, call};
 use crate::args::Global;
-use crate::consume::Body;
 use crate::failure::Failure;
 use crate::output::{self, Output};
-
-/// Most dead letters of one page, as the broker allows.
-const PAGE: u32 = 1000;
-/// Characters of a body that a table shows.
-const BODY_SHOWN: usize = 40;
 
 const AFTER_HELP: &str = "\
 A message becomes a dead letter of a group after its last attempt. Dead letters are messages of the topic
 %DLQ%GROUP and can be consumed like any other: rq consume %DLQ%billing --group repair
 
-A dead letter that is damaged on the disk is left out with a warning, and list ends with code 1.
+Half messages whose producers never said how their transaction ended are dead letters too, of no group: give
+TRANS_CHECK_MAX_TIME_TOPIC as the group. Replayed, they come to every group of their topic.
+
+A dead letter that is damaged on the disk is left out with a warning, and the command ends with code 1.
 
 Examples:
   rq dlq count billing
   rq dlq list billing --limit 20
-  rq dlq list billing -o json";
+  rq dlq list billing --topic orders --since '2h ago' -o json
+  rq dlq show billing 17
+  rq dlq replay billing --property region=eu --dry-run
+  rq dlq replay billing --key order-4711
+  rq dlq purge billing --before 2026-05-01T00:00:00Z
+  rq dlq list TRANS_CHECK_MAX_TIME_TOPIC";
+
+const REPLAY_HELP: &str = "\
+Each dead letter goes back to the topic and the queue that it was sent to, with all its attempts before it; only this group gets
+it again. It is no dead letter any more. One whose topic is gone stays.
+
+Examples:
+  rq dlq replay billing
+  rq dlq replay billing --from 100 --to 199 --dry-run";
+
+const PURGE_HELP: &str = "\
+What is purged is gone for good. The command asks before, unless --yes is given.
+
+Examples:
+  rq dlq purge billing --topic orders --tag test
+  rq dlq purge billing --before '7days ago' --yes";
 
 /// `rq dlq …`.
 #[derive(Subcommand)]
@@ -34,41 +53,58 @@ Examples:
 pub(crate) enum DlqCommand {
     /// List dead letters, oldest first
     List(List),
+    /// Show one dead letter with its properties and its whole body
+    Show {
+        /// Name of the consumer group
+        group: String,
+        /// Its offset, as `rq dlq list` shows it
+        #[arg(value_parser = clap::value_parser!(i64).range(0..))]
+        offset: i64,
+    },
     /// Print the number of dead letters
     Count {
         /// Name of the consumer group
         group: String,
     },
+    /// Give dead letters back to the group that could not consume them
+    #[command(after_help = REPLAY_HELP)]
+    Replay(Replay),
+    /// Take dead letters away for good
+    #[command(after_help = PURGE_HELP)]
+    Purge(Purge),
 }
 
 /// `rq dlq list`.
 #[derive(Args)]
 pub(crate) struct List {
-    /// Name of the consumer group
-    group: String,
+    #[command(flatten)]
+    which: Which,
     /// Most dead letters to list
     #[arg(long, default_value_t = 100, value_name = "N")]
     limit: u64,
-    /// First offset in the dead-letter topic to list
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..), value_name = "OFFSET")]
-    from: i64,
 }
 
-/// A dead letter as it is shown.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Shown {
-    offset: i64,
-    message_id: String,
-    topic: String,
-    tag: String,
-    keys: Vec<String>,
-    message_group: String,
-    properties: BTreeMap<String, String>,
-    #[serde(flatten)]
-    body: Body,
-    born_time_ms: i64,
-    store_time_ms: i64,
+/// `rq dlq replay`.
+#[derive(Args)]
+pub(crate) struct Replay {
+    #[command(flatten)]
+    which: Which,
+    /// Only say how many would be replayed; `rq dlq list` with the same options shows them
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// `rq dlq purge`.
+#[derive(Args)]
+pub(crate) struct Purge {
+    #[command(flatten)]
+    which: Which,
+    /// Only say how many would be purged; `rq dlq list` with the same options shows them
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
 }
 
 /// Runs the command.
@@ -84,72 +120,17 @@ pub(crate) async fn run(global: &Global, command: DlqCommand) -> Result<(), Fail
             }
         }
         DlqCommand::List(list) => {
-            let (letters, damaged) = fetch(&admin, &list).await?;
-            show(global.output, letters)?;
-            for letter in &damaged {
-                eprintln!("rq: the dead letter at offset {} was left out: {}", letter.offset, letter.reason);
-            }
-            if damaged.is_empty() { Ok(()) } else { Err(Failure::DamagedLetters { damaged: damaged.len() }) }
+            let found = select::fetch(&admin, &list.which, list.limit, true, |_| {}).await?;
+            show::list(global.output, found.letters)?;
+            select::warn(&found.damaged)
         }
-    }
-}
-
-/// Fetches page by page, as many as asked for; and what could not be read among them.
-async fn fetch(
-    admin: &Admin,
-    list: &List,
-) -> Result<(Vec<pb::DeadLetter>, Vec<pb::DamagedDeadLetter>), Failure> {
-    let (mut letters, mut damaged) = (Vec::new(), Vec::new());
-    let mut from_offset = list.from;
-    while (letters.len() as u64) < list.limit {
-        let missing = list.limit - letters.len() as u64;
-        let limit = u32::try_from(missing).map_or(PAGE, |missing| missing.min(PAGE));
-        let request =
-            pb::ListDeadLettersRequest { group: list.group.clone(), from_offset, limit, without_body: false };
-        let page = call!(admin.list_dead_letters(request))?;
-        letters.extend(page.dead_letters);
-        damaged.extend(page.damaged);
-        from_offset = page.next_offset;
-        if from_offset == 0 {
-            break;
+        DlqCommand::Show { group, offset } => {
+            let found = select::fetch(&admin, &Which::one(&group, offset), 1, true, |_| {}).await?;
+            select::warn(&found.damaged)?;
+            let letter = found.letters.into_iter().next();
+            show::one(global.output, letter.ok_or(Failure::NoDeadLetter { group, offset })?)
         }
-    }
-    Ok((letters, damaged))
-}
-
-fn show(output: Output, letters: Vec<pb::DeadLetter>) -> Result<(), Failure> {
-    if output == Output::Json {
-        return output::json(&letters.into_iter().map(Shown::from).collect::<Vec<_>>());
-    }
-    let rows = letters.into_iter().map(|letter| {
-        let (offset, stored) = (letter.offset.to_string(), output::time(letter.store_time_ms));
-        let (tag, keys) = (output::or_dash(&letter.tag), output::or_dash(&letter.keys.join(" ")));
-        vec![
-            offset,
-            letter.message_id,
-            letter.topic,
-            tag,
-            keys,
-            stored,
-            output::body(&letter.body, BODY_SHOWN),
-        ]
-    });
-    output::table(&["OFFSET", "MESSAGE ID", "TOPIC", "TAG", "KEYS", "STORED", "BODY"], rows)
-}
-
-impl From<pb::DeadLetter> for Shown {
-    fn from(letter: pb::DeadLetter) -> Self {
-        Self {
-            offset: letter.offset,
-            message_id: letter.message_id,
-            topic: letter.topic,
-            tag: letter.tag,
-            keys: letter.keys,
-            message_group: letter.message_group,
-            properties: letter.properties,
-            body: Body::from(letter.body.as_slice()),
-            born_time_ms: letter.born_time_ms,
-            store_time_ms: letter.store_time_ms,
-        }
+        DlqCommand::Replay(replay) => act::replay(global, &admin, &replay.which, replay.dry_run).await,
+        DlqCommand::Purge(purge) => act::purge(global, &admin, &purge.which, purge.dry_run, purge.yes).await,
     }
 }

@@ -46,6 +46,15 @@ pub(crate) enum Failure {
     /// Options that do not go together.
     #[error("{0}")]
     Usage(String),
+    /// Somebody was asked and said no.
+    #[error("nothing was done")]
+    Declined,
+    /// No such dead letter.
+    #[error("{group} has no dead letter at offset {offset}: `rq dlq list {group}` shows those that it has")]
+    NoDeadLetter { group: String, offset: i64 },
+    /// Some dead letters stay although they were to go.
+    #[error("{0}")]
+    LettersStay(String),
     /// A file of the user's.
     #[error("cannot {doing} {path}: {source}")]
     File { doing: &'static str, path: PathBuf, source: io::Error },
@@ -106,7 +115,7 @@ impl Failure {
             Self::Unreachable { .. } | Self::MasterSilent { .. } => UNREACHABLE,
             Self::Usage(_) => USAGE,
             Self::TooFew { .. } => TOO_FEW,
-            Self::NothingToDelete { .. } => NOT_FOUND,
+            Self::NothingToDelete { .. } | Self::NoDeadLetter { .. } => NOT_FOUND,
             Self::Call(error) | Self::NotSent { error, .. } => match error {
                 CallError::Unreachable { .. } | CallError::NoAnswer(_) => UNREACHABLE,
                 CallError::Refused { code, .. } if is_not_found(*code) => NOT_FOUND,

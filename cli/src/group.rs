@@ -1,11 +1,14 @@
 //! `rq group`: create, list, describe and delete consumer groups.
 
+mod reset;
+
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use rq_proto::reliablequeue as pb;
 use serde::Serialize;
 
+use self::reset::Reset;
 use crate::admin::{Admin, call};
 use crate::args::{Global, duration};
 use crate::failure::Failure;
@@ -16,7 +19,9 @@ Examples:
   rq group create billing
   rq group create billing --fifo --max-attempts 5 --retry-delay 3s
   rq group create audit --retry-delay 1s,10s,1m --start latest
+  rq group create slow --retry-exponential 1s,10m,2
   rq group describe billing
+  rq group reset-offset billing --topic orders --to '1h ago'
   rq group delete billing";
 
 /// `rq group …`.
@@ -36,6 +41,9 @@ pub(crate) enum GroupCommand {
         /// Name of the consumer group
         name: String,
     },
+    /// Have a consumer group go on elsewhere in a topic: at its begin, its end or a time
+    #[command(after_help = reset::AFTER_HELP)]
+    ResetOffset(Reset),
     /// Delete a consumer group with its positions; messages stay
     Delete {
         /// Name of the consumer group
@@ -58,9 +66,32 @@ pub(crate) struct Create {
     /// the second… failure, the last one for all further [default: the broker's, growing]
     #[arg(long, value_delimiter = ',', value_parser = duration, value_name = "DURATION")]
     retry_delay: Vec<Duration>,
+    /// The same growing: the first delay, the longest, and the factor between two
+    #[arg(long, value_parser = growing, conflicts_with = "retry_delay", value_name = "FIRST,LONGEST,FACTOR")]
+    retry_exponential: Option<Growing>,
     /// Where the group begins in a topic that it never consumed
     #[arg(long, value_enum, default_value_t)]
     start: Start,
+}
+
+/// Delays that grow.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Growing {
+    first: Duration,
+    longest: Duration,
+    factor: f64,
+}
+
+fn growing(text: &str) -> Result<Growing, &'static str> {
+    const FORM: &str = "give the first delay, the longest and the factor, as in 1s,10m,2";
+    let mut parts = text.split(',').map(str::trim);
+    let (Some(first), Some(longest), Some(factor), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(FORM);
+    };
+    let part = |text| duration(text).map_err(|_| FORM);
+    Ok(Growing { first: part(first)?, longest: part(longest)?, factor: factor.parse().map_err(|_| FORM)? })
 }
 
 /// Where a new group begins.
@@ -144,6 +175,7 @@ pub(crate) async fn run(global: &Global, command: GroupCommand) -> Result<(), Fa
             let group = call!(admin.describe_group(pb::DescribeGroupRequest { name }))?;
             describe(global.output, Shown::from(group))
         }
+        GroupCommand::ResetOffset(reset) => reset::run(global, &admin, reset).await,
         GroupCommand::Delete { name } => {
             let deleted = call!(admin.delete_group(pb::DeleteGroupRequest { name: name.clone() }));
             deleted.map_err(|failure| failure.of_deletion("group", &name))?;
@@ -159,6 +191,13 @@ impl Create {
     fn request(self) -> pb::CreateGroupRequest {
         let delays_ms: Vec<u64> = self.retry_delay.iter().map(|delay| delay.as_millis() as u64).collect();
         let customized = pb::create_group_request::Retry::Customized(pb::CustomizedRetry { delays_ms });
+        let exponential = self.retry_exponential.map(|growing| {
+            pb::create_group_request::Retry::Exponential(pb::ExponentialRetry {
+                initial_ms: growing.first.as_millis() as u64,
+                max_ms: growing.longest.as_millis() as u64,
+                multiplier: growing.factor,
+            })
+        });
         let start = match self.start {
             Start::Earliest => pb::StartFrom::Earliest,
             Start::Latest => pb::StartFrom::Latest,
@@ -167,7 +206,7 @@ impl Create {
             name: self.name,
             fifo: self.fifo,
             max_attempts: self.max_attempts.unwrap_or(0),
-            retry: (!self.retry_delay.is_empty()).then_some(customized),
+            retry: exponential.or((!self.retry_delay.is_empty()).then_some(customized)),
             start_from: start.into(),
         }
     }
@@ -310,6 +349,7 @@ mod tests {
             fifo: false,
             max_attempts: None,
             retry_delay: vec![Duration::from_secs(3)],
+            retry_exponential: None,
             start: Start::Latest,
         };
         let request = create.request();
@@ -317,6 +357,16 @@ mod tests {
         assert_eq!(request.retry, Some(pb::create_group_request::Retry::Customized(policy)));
         assert_eq!(request.start_from(), pb::StartFrom::Latest);
         assert_eq!(request.max_attempts, 0, "0 takes the broker's default");
+    }
+
+    #[test]
+    fn growing_delays_are_written_in_one() {
+        let growing = |text| super::growing(text).ok();
+        let (first, longest) = (Duration::from_secs(1), Duration::from_mins(10));
+        assert_eq!(growing("1s, 10m,1.5"), Some(Growing { first, longest, factor: 1.5 }));
+        for bad in ["1s", "1s,10m", "1s,10m,2,3", "soon,10m,2", "1s,10m,twice"] {
+            assert_eq!(growing(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use rq_proto::rocketmq as pb;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use crate::args::Global;
+use crate::args::{Global, property};
 use crate::client::{CallError, Client, Fate, named};
 use crate::failure::Failure;
 use crate::message_id::MessageIds;
@@ -71,13 +71,6 @@ pub(crate) struct Produce {
     /// Sends under way at once; more than one gives up the order of the messages
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024), value_name = "N")]
     concurrency: u16,
-}
-
-fn property(text: &str) -> Result<(String, String), &'static str> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("give KEY=VALUE"),
-    }
 }
 
 /// A message that is safe.
@@ -306,14 +299,6 @@ fn input(source: io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_property_needs_a_key() {
-        assert_eq!(property("a=b=c").unwrap(), ("a".to_owned(), "b=c".to_owned()));
-        assert_eq!(property("a=").unwrap(), ("a".to_owned(), String::new()));
-        assert!(property("a").is_err());
-        assert!(property("=b").is_err());
-    }
 
     #[test]
     fn the_first_failure_ends_the_command_and_is_told() {

@@ -4,6 +4,8 @@
 
 #[path = "cli/broker.rs"]
 mod broker;
+#[path = "cli/looking_after.rs"]
+mod looking_after;
 #[path = "cli/run.rs"]
 mod run;
 #[path = "cli/transactions.rs"]

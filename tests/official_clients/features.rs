@@ -23,7 +23,7 @@ const TRANSACTIONS: &str = "transactions";
 const ORPHAN: &str = "transaction-producer-killed";
 
 /// Every feature.
-pub(crate) const FEATURES: [Feature; 14] = [
+pub(crate) const FEATURES: [Feature; 15] = [
     Feature { name: "send-receive-ack", label: "send, receive, ack" },
     Feature { name: "no-redelivery-after-ack", label: "no redelivery after an ack" },
     Feature { name: "redelivery-without-ack", label: "redelivery without an ack, attempt + 1" },
@@ -34,6 +34,7 @@ pub(crate) const FEATURES: [Feature; 14] = [
     Feature { name: "long-handler-auto-renew", label: "handler longer than a lease, renewed" },
     Feature { name: FIFO, label: "FIFO order through failures" },
     Feature { name: "tag-filter", label: "tag filter" },
+    Feature { name: "sql-filter", label: "SQL filter" },
     Feature { name: "bodies", label: "binary, unicode and 1 MiB bodies" },
     Feature { name: "errors", label: "errors for what is illegal" },
     Feature { name: TRANSACTIONS, label: "transactions: commit, rollback, check-back" },

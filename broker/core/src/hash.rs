@@ -55,6 +55,12 @@ pub fn attempt(attempt_id: &str) -> AttemptHash {
     AttemptHash(sip64(4, attempt_id.as_bytes()))
 }
 
+/// Hash of a filter expression in its canonical form.
+#[must_use]
+pub fn expression(canonical: &str) -> u64 {
+    sip64(7, canonical.as_bytes())
+}
+
 /// What makes two sends the same send: client, message id and body. Never the message id alone, because ids of
 /// the official clients can collide.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

@@ -26,4 +26,6 @@ pub mod view;
 pub use self::apply::ApplyError;
 pub use self::held::HeldCounts;
 pub use self::shard::{Append, Limits, RENEWED_LEASE_MS, Shard, TransactionLimits};
-pub use self::state::{DEAD_LETTER_PREFIX, State, UNRESOLVED_TOPIC, dead_letter_topic, is_dead_letter_topic};
+pub use self::state::{
+    DEAD_LETTER_PREFIX, State, UNRESOLVED_TOPIC, dead_letter_topic, dead_letters_of, is_dead_letter_topic,
+};

@@ -5,6 +5,8 @@
 
 mod convert;
 mod dead_letters;
+mod reading;
+mod reset_offset;
 mod transactions;
 
 use std::sync::Arc;
@@ -148,8 +150,29 @@ impl Admin for AdminService {
         &self,
         request: Request<pb::CountDeadLettersRequest>,
     ) -> Answer<pb::CountDeadLettersResponse> {
-        let group = self.group(request.into_inner().group).await?.into_inner();
-        Ok(Response::new(pb::CountDeadLettersResponse { count: group.dead_letters }))
+        let count = dead_letters::count(&self.engine, request.into_inner().group).await?;
+        Ok(Response::new(pb::CountDeadLettersResponse { count }))
+    }
+
+    async fn replay_dead_letters(
+        &self,
+        request: Request<pb::ReplayDeadLettersRequest>,
+    ) -> Answer<pb::ReplayDeadLettersResponse> {
+        dead_letters::replay(&self.engine, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn purge_dead_letters(
+        &self,
+        request: Request<pb::PurgeDeadLettersRequest>,
+    ) -> Answer<pb::PurgeDeadLettersResponse> {
+        dead_letters::purge(&self.engine, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn reset_offset(
+        &self,
+        request: Request<pb::ResetOffsetRequest>,
+    ) -> Answer<pb::ResetOffsetResponse> {
+        reset_offset::reset(&self.engine, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_transactions(

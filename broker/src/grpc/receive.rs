@@ -3,23 +3,26 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::Stream;
 use prometheus_client::metrics::gauge::Gauge;
 use rq_core::hash;
 use rq_core::ids::Nonce;
-use rq_core::queue::request::{Delivery, Name, Receive, UndoPop};
+use rq_core::queue::request::{Delivery, Filter, Judged, Name, Receive, UndoPop};
 use rq_core::record::StoredMessage;
 use rq_proto::rocketmq::receive_message_response::Content;
 use rq_proto::rocketmq::{Message, ReceiveMessageRequest, ReceiveMessageResponse, Resource, Status};
 
 use super::call::Call;
+use super::filters::SqlFilter;
 use super::refusal::{Refusal, ok};
-use super::{Gateway, wall_clock_ms};
+use super::{Gateway, judging, wall_clock_ms};
 use crate::engine::{EngineError, ReadMessageError};
 use crate::metrics::Rpc;
 use crate::wire::deliver::{self, Context};
+use crate::wire::receive::Selector;
 use crate::wire::{names, receive, time};
 
 /// The frames of an answer: status, messages, delivery timestamp, end.
@@ -49,9 +52,17 @@ enum Step {
 /// What is kept of a request while it waits; every part of it is bounded.
 struct Wanted {
     receive: Receive,
+    /// The expression of a SQL filter.
+    sql: Option<Arc<SqlFilter>>,
+    /// How long messages may be judged by it: longer than the receive waits, but not beyond the end of the call.
+    patience: Duration,
     /// The topic as the client calls it.
     topic: Resource,
 }
+
+/// A receive with a SQL filter may judge messages for so long at least, if its call lives so long: one that does not wait would
+/// else find little in a long backlog of what it does not want.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Answer {
     async fn next(mut self) -> Option<(Result<ReceiveMessageResponse, tonic::Status>, Self)> {
@@ -86,9 +97,8 @@ impl Answer {
 async fn begin(gateway: &Gateway, call: &Call, wanted: Result<Box<Wanted>, Refusal>) -> (Status, Step) {
     let received = match wanted {
         Ok(wanted) => {
-            let Wanted { receive, topic } = *wanted;
-            let group = receive.group.clone();
-            poll(gateway, call, receive).await.map(|deliveries| (group, topic, deliveries))
+            let (group, topic) = (wanted.receive.group.clone(), wanted.topic.clone());
+            poll(gateway, call, *wanted).await.map(|deliveries| (group, topic, deliveries))
         }
         Err(refusal) => Err(refusal),
     };
@@ -114,10 +124,18 @@ fn wanted(gateway: &Gateway, call: &Call, request: &ReceiveMessageRequest) -> Re
     let resource = request.message_queue.as_ref().and_then(|queue| queue.topic.as_ref());
     let topic = names::topic(resource)?;
     let group = names::group(request.group.as_ref(), call.namespace())?;
-    let filter = receive::filter(request.filter_expression.as_ref(), limits)?;
+    let (filter, sql) = match receive::selector(request.filter_expression.as_ref(), limits)? {
+        Selector::Tags(filter) => (filter, None),
+        Selector::Sql(text) => {
+            let sql = gateway.filters.compiled(text)?;
+            let judged = Judged { expression: sql.hash, ..Judged::default() };
+            (Filter::Properties(judged), Some(sql))
+        }
+    };
     let invisible_ms = receive::invisible_ms(request, limits)?;
     let left = call.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let wait = receive::wait(request.long_polling_timeout.as_ref(), left, limits);
+    let patience = wait.max(receive::wait(None, left, limits).min(PATIENCE));
     let receive = Receive {
         group,
         topic,
@@ -131,15 +149,22 @@ fn wanted(gateway: &Gateway, call: &Call, request: &ReceiveMessageRequest) -> Re
         nonce: Nonce(rand::random()),
         wait_ms: wait.as_millis() as u64,
     };
-    Ok(Wanted { receive, topic: resource.cloned().unwrap_or_default() })
+    Ok(Wanted { receive, sql, patience, topic: resource.cloned().unwrap_or_default() })
 }
 
 /// Waits for messages; finds none when the broker stops.
-async fn poll(gateway: &Gateway, call: &Call, receive: Receive) -> Result<Vec<Delivery>, Refusal> {
+async fn poll(gateway: &Gateway, call: &Call, wanted: Wanted) -> Result<Vec<Delivery>, Refusal> {
+    let Wanted { receive, sql, patience, .. } = wanted;
     let _open = call.open_poll();
     let _counted = Counted::new(&gateway.metrics.polls);
+    let received = async {
+        match &sql {
+            None => gateway.engine.receive(receive).await,
+            Some(sql) => judging::receive(gateway, receive, sql, patience).await,
+        }
+    };
     let received = tokio::select! {
-        received = gateway.engine.receive(receive) => received,
+        received = received => received,
         () = gateway.stopping.cancelled() => Err(EngineError::Stopping),
     };
     match received {

@@ -221,6 +221,7 @@ async fn merged(gateway: &Gateway, call: &Call, sent: Settings) -> Result<Settin
         }
         Some(PubSub::Subscription(subscription)) => {
             let subscribe = subscribe(call, subscription)?;
+            check_filters(gateway, subscription)?;
             let group = gateway.engine.subscribe(subscribe).await??;
             Ok(settings::for_consumer(sent, &group.settings, call.language(), limits))
         }
@@ -238,6 +239,12 @@ fn subscribe(call: &Call, subscription: &Subscription) -> Result<Subscribe, Inva
     let group = names::group(subscription.group.as_ref(), call.namespace())?;
     let topics = subscription.subscriptions.iter().map(|entry| names::topic(entry.topic.as_ref()));
     Ok(Subscribe { group, topics: topics.collect::<Result<_, _>>()? })
+}
+
+/// So that a filter that does not compile is noticed at the start, not only with the first receive.
+fn check_filters(gateway: &Gateway, subscription: &Subscription) -> Result<(), Invalid> {
+    let filters = subscription.subscriptions.iter().map(|entry| entry.expression.as_ref());
+    filters.into_iter().try_for_each(|filter| gateway.filters.check(filter, &gateway.options.receives))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What can be wrong with a request, each with the RocketMQ code that the official clients expect for it.
 
 use rq_core::handle::NotAHandle;
+use rq_filter::SyntaxError;
 use rq_proto::rocketmq::Code;
 use thiserror::Error;
 
@@ -219,6 +220,9 @@ pub enum Invalid {
         /// Most tags.
         limit: usize,
     },
+    /// A SQL filter that does not compile.
+    #[error(transparent)]
+    Sql(#[from] SyntaxError),
     /// An invisible duration out of range.
     #[error("illegal invisible duration of {ms} ms: use {min_ms} to {max_ms} ms")]
     InvisibleTime {
@@ -303,7 +307,7 @@ impl Invalid {
             Self::DeliveryTime { .. } => Code::IllegalDeliveryTime,
             Self::LiteTopic { .. } => Code::IllegalLiteTopic,
             Self::MixedTypes | Self::TypeMismatch { .. } => Code::MessagePropertyConflictWithType,
-            Self::Filter { .. } => Code::IllegalFilterExpression,
+            Self::Filter { .. } | Self::Sql(_) => Code::IllegalFilterExpression,
             Self::InvisibleTime { .. } | Self::InvisibleTimeMissing => Code::IllegalInvisibleTime,
             Self::Handle(_) => Code::InvalidReceiptHandle,
             Self::ClientType { .. } => Code::UnrecognizedClientType,

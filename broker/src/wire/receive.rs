@@ -37,13 +37,28 @@ pub struct ReceiveLimits {
     pub filter_tags: usize,
 }
 
-/// Which messages a filter expression lets through. None and an unset type are TAG filters.
-pub fn filter(expression: Option<&FilterExpression>, limits: &ReceiveLimits) -> Result<Filter, Invalid> {
-    let Some(filter) = expression else { return Ok(Filter::All) };
-    if filter.r#type() == FilterType::Sql {
-        return Err(Invalid::NotImplemented { what: "SQL filters are", instead: "use a TAG filter" });
+/// What a filter expression asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Selector<'a> {
+    /// All messages, or those with certain tags.
+    Tags(Filter),
+    /// Those of which an expression in SQL is true. It is still to be compiled.
+    Sql(&'a str),
+}
+
+/// What a filter expression asks for. None and an unset type are TAG filters.
+pub fn selector<'a>(
+    expression: Option<&'a FilterExpression>,
+    limits: &ReceiveLimits,
+) -> Result<Selector<'a>, Invalid> {
+    match expression {
+        None => Ok(Selector::Tags(Filter::All)),
+        Some(filter) if filter.r#type() == FilterType::Sql => Ok(Selector::Sql(&filter.expression)),
+        Some(filter) => tags(filter.expression.trim(), limits).map(Selector::Tags),
     }
-    let text = filter.expression.trim();
+}
+
+fn tags(text: &str, limits: &ReceiveLimits) -> Result<Filter, Invalid> {
     if text.is_empty() || text == "*" {
         return Ok(Filter::All);
     }
@@ -137,7 +152,11 @@ mod tests {
 
     fn tags(expression: &str) -> Result<Filter, Code> {
         let filter = FilterExpression { r#type: 0, expression: expression.into() };
-        super::filter(Some(&filter), &LIMITS).map_err(|invalid| invalid.code())
+        match selector(Some(&filter), &LIMITS) {
+            Ok(Selector::Tags(filter)) => Ok(filter),
+            Ok(Selector::Sql(sql)) => panic!("a TAG filter, taken for {sql}"),
+            Err(invalid) => Err(invalid.code()),
+        }
     }
 
     #[test]
@@ -148,7 +167,13 @@ mod tests {
         for all in ["", "*", " * ", "a || *"] {
             assert_eq!(tags(all), Ok(Filter::All), "{all:?}");
         }
-        assert_eq!(filter(None, &LIMITS), Ok(Filter::All));
+        assert_eq!(selector(None, &LIMITS), Ok(Selector::Tags(Filter::All)));
+        let sql = FilterExpression { r#type: FilterType::Sql.into(), expression: " a > 1".into() };
+        assert_eq!(
+            selector(Some(&sql), &LIMITS),
+            Ok(Selector::Sql(" a > 1")),
+            "positions count from its begin"
+        );
     }
 
     #[test]
@@ -158,8 +183,6 @@ mod tests {
         }
         let many = (0..=LIMITS.filter_tags).map(|n| n.to_string()).collect::<Vec<_>>().join("||");
         assert_eq!(tags(&many), Err(Code::IllegalFilterExpression));
-        let sql = FilterExpression { r#type: FilterType::Sql.into(), expression: "a > 1".into() };
-        assert_eq!(filter(Some(&sql), &LIMITS).unwrap_err().code(), Code::NotImplemented);
     }
 
     #[test]

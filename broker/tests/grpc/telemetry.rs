@@ -27,7 +27,7 @@ impl Telemetry {
         Self { commands: Some(commands), answers }
     }
 
-    async fn say(&mut self, settings: pb::Settings) {
+    pub(crate) async fn say(&mut self, settings: pb::Settings) {
         let command = pb::TelemetryCommand { status: None, command: Some(Command::Settings(settings)) };
         self.commands.as_ref().unwrap().send(command).await.unwrap();
     }

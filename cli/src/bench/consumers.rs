@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use crate::bench::history::Event;
 use crate::bench::prebuilt::stamp;
 use crate::bench::run::Run;
-use crate::client::{CallError, Client, Receive};
+use crate::client::{CallError, Client, Filter, Receive};
 use crate::failure::Failure;
 
 /// Most messages of one receive, as brokers allow.
@@ -39,7 +39,7 @@ pub(super) async fn consume(
     let receive = Receive {
         topic: consumer.topic.clone(),
         group: consumer.group.clone(),
-        tags: "*".to_owned(),
+        filter: Filter::Tags("*".to_owned()),
         batch: consumer.inflight.min(BATCH),
         invisible: consumer.invisible,
         wait: WAIT,

@@ -37,9 +37,13 @@ func newProducer(endpoint string, topics ...string) (rmq.Producer, error) {
 }
 
 func (s *scene) simple(topic, group, expression string) (rmq.SimpleConsumer, error) {
+	return s.simpleBy(topic, group, rmq.NewFilterExpression(expression))
+}
+
+func (s *scene) simpleBy(topic, group string, filter *rmq.FilterExpression) (rmq.SimpleConsumer, error) {
 	consumer, err := rmq.NewSimpleConsumer(config(s.endpoint, group),
 		rmq.WithSimpleAwaitDuration(await),
-		rmq.WithSimpleSubscriptionExpressions(map[string]*rmq.FilterExpression{topic: rmq.NewFilterExpression(expression)}))
+		rmq.WithSimpleSubscriptionExpressions(map[string]*rmq.FilterExpression{topic: filter}))
 	if err != nil {
 		return nil, err
 	}

@@ -41,6 +41,7 @@ var features = []feature{
 	{"failing-push-consumer-until-dead-letter", failingUntilDeadLetter},
 	{"fifo-order-through-failures", fifoOrder},
 	{"tag-filter", tagFilter},
+	{"sql-filter", sqlFilter},
 	{"bodies", bodies},
 	{"errors", illegalInput},
 	{"transactions", transactions},

@@ -169,6 +169,41 @@ func tagFilter(s *scene) (string, error) {
 	return `"a || c" of a, b, c and none`, nothingComes(consumer)
 }
 
+func sqlFilter(s *scene) (string, error) {
+	for _, number := range []string{"1", "3", "12", "", "always"} {
+		message := &rmq.Message{Topic: s.name, Body: []byte("number " + number)}
+		if number == "always" {
+			message.SetTag(number)
+		} else if number != "" {
+			message.AddProperty("number", number)
+		}
+		if _, err := s.sendMessage(message); err != nil {
+			return "", err
+		}
+	}
+	const expression = "number >= 3 OR TAGS = 'always'"
+	consumer, err := s.simpleBy(s.name, s.name, rmq.NewFilterExpressionWithType(expression, rmq.SQL92))
+	if err != nil {
+		return "", err
+	}
+	messages, err := receive(consumer, 3, 30*time.Second)
+	if err != nil {
+		return "", err
+	}
+	var got []string
+	for _, m := range messages {
+		got = append(got, string(m.GetBody()))
+	}
+	sort.Strings(got)
+	if want := []string{"number 12", "number 3", "number always"}; !slices.Equal(got, want) {
+		return "", fmt.Errorf("got %v, want %v", got, want)
+	}
+	if err := ack(consumer, messages...); err != nil {
+		return "", err
+	}
+	return expression, nothingComes(consumer)
+}
+
 func bodies(s *scene) (string, error) {
 	binary := make([]byte, 256)
 	for i := range binary {

@@ -20,6 +20,7 @@ const FEATURES = {
   'failing-push-consumer-until-dead-letter': push.failingUntilDeadLetter,
   'fifo-order-through-failures': push.fifoOrder,
   'tag-filter': simple.tagFilter,
+  'sql-filter': simple.sqlFilter,
   bodies: simple.bodies,
   errors: simple.illegalInput,
   transactions: transaction.transactions,

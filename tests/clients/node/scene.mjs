@@ -3,7 +3,7 @@
 
 import rocketmq from 'rocketmq-client-nodejs';
 
-const { Producer, PushConsumer, SimpleConsumer } = rocketmq;
+const { FilterExpression, Producer, PushConsumer, SimpleConsumer } = rocketmq;
 
 // How long a message that must come may take.
 export const PATIENCE_MS = 60_000;
@@ -30,6 +30,11 @@ export async function until(condition, otherwise, patience = PATIENCE_MS) {
   for (const deadline = Date.now() + patience; !condition(); await sleep(50)) {
     require(Date.now() < deadline, `${otherwise()} after ${patience} ms`);
   }
+}
+
+/** The client does not export the names of its filter types: 2 is SQL. */
+export function sql(expression) {
+  return new FilterExpression(expression, 2);
 }
 
 /** Given several topics, this client misses settings that arrive before the last route: a broker has to repeat them. */

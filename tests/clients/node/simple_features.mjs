@@ -1,6 +1,6 @@
 // Features of the producer and the simple consumer.
 
-import { ack, LEASE_MS, nothingComes, QUIET_MS, receive, require, SHORT_LEASE_MS } from './scene.mjs';
+import { ack, LEASE_MS, nothingComes, QUIET_MS, receive, require, SHORT_LEASE_MS, sql } from './scene.mjs';
 
 export async function sendReceiveAck(scene) {
   const count = 10;
@@ -74,6 +74,22 @@ export async function tagFilter(scene) {
   await ack(consumer, messages);
   await nothingComes(consumer);
   return '"a || c" of a, b, c and none';
+}
+
+export async function sqlFilter(scene) {
+  for (const number of [ '1', '3', '12' ]) {
+    await scene.send(`number ${number}`, { properties: new Map([[ 'number', number ]]) });
+  }
+  await scene.send('number none');
+  await scene.send('number always', { tag: 'always' });
+  const expression = "number >= 3 OR TAGS = 'always'";
+  const consumer = await scene.simple(scene.name, scene.name, sql(expression));
+  const messages = await receive(consumer, 3, LEASE_MS);
+  const got = messages.map(m => m.body.toString()).sort().join();
+  require(got === 'number 12,number 3,number always', `got ${got}`);
+  await ack(consumer, messages);
+  await nothingComes(consumer);
+  return expression;
 }
 
 export async function bodies(scene) {

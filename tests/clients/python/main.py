@@ -28,6 +28,7 @@ FEATURES = {
     "failing-push-consumer-until-dead-letter": push.failing_until_dead_letter,
     "fifo-order-through-failures": push.fifo_order,
     "tag-filter": simple.tag_filter,
+    "sql-filter": simple.sql_filter,
     "bodies": simple.bodies,
     "errors": simple.illegal_input,
     "transactions": transaction.transactions,

@@ -5,6 +5,7 @@ import time
 
 from rocketmq import (ClientConfiguration, Credentials, FilterExpression, Message, MessageListener, Producer,
                       PushConsumer, SimpleConsumer)
+from rocketmq.grpc_protocol import FilterType
 
 # How long a message that must come may take.
 PATIENCE = 60
@@ -52,9 +53,9 @@ class Scene:
         self.name = name
         self.producer = producer
 
-    def simple(self, topic=None, group=None, expression="*"):
+    def simple(self, topic=None, group=None, expression="*", kind=FilterType.TAG):
         consumer = SimpleConsumer(configuration(self.endpoint), group or self.name,
-                                  {topic or self.name: FilterExpression(expression)}, await_duration=AWAIT)
+                                  {topic or self.name: FilterExpression(expression, kind)}, await_duration=AWAIT)
         consumer.startup()
         return consumer
 

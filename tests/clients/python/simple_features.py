@@ -2,6 +2,8 @@
 
 import time
 
+from rocketmq.grpc_protocol import FilterType
+
 from scene import LEASE, QUIET, SHORT_LEASE, ack, nothing_comes, receive, refused, require
 
 
@@ -75,6 +77,21 @@ def tag_filter(scene):
     ack(consumer, messages)
     nothing_comes(consumer)
     return '"a || c" of a, b, c and none'
+
+
+def sql_filter(scene):
+    for number in ("1", "3", "12"):
+        scene.send(f"number {number}", properties={"number": number})
+    scene.send("number none")
+    scene.send("number always", tag="always")
+    expression = "number >= 3 OR TAGS = 'always'"
+    consumer = scene.simple(expression=expression, kind=FilterType.SQL)
+    messages = receive(consumer, 3, LEASE)
+    got = sorted(m.body for m in messages)
+    require(got == [b"number 12", b"number 3", b"number always"], f"got {got}")
+    ack(consumer, messages)
+    nothing_comes(consumer)
+    return expression
 
 
 def bodies(scene):

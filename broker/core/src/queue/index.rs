@@ -150,7 +150,14 @@ impl MessageQueue {
         }
     }
 
-    /// Messages kept.
+    /// Messages that are still there.
+    pub(crate) fn count_kept(&self, log_start: Lsn) -> u64 {
+        let before = (self.min.0 - self.base.0) as usize;
+        let lsns = self.chunks.iter().flat_map(|chunk| &chunk.lsns).skip(before);
+        lsns.filter(|lsn| **lsn >= log_start.0 && **lsn != GONE.0).count() as u64
+    }
+
+    /// Offsets from the oldest kept to the newest.
     pub(crate) fn len(&self) -> u64 {
         self.next.0 - self.min.0
     }
@@ -188,6 +195,7 @@ mod tests {
                 prop_assert_eq!(queue.get(Offset(number)), kept.contains(&number).then(|| entry(number)));
             }
             prop_assert_eq!(queue.len(), kept.end - kept.start);
+            prop_assert_eq!(queue.count_kept(Lsn(0)), kept.end - kept.start);
             let after = queue.push(entry(pushed));
             prop_assert_eq!((after, queue.get(after)), (Offset(pushed), Some(entry(pushed))));
         }

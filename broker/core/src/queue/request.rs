@@ -189,10 +189,13 @@ pub enum Filter {
 /// What an expression over the properties of messages wants. The state machine never looks inside a message: where it needs a
 /// verdict that is not here, the answer is [`Answer::Judge`], and the same receive comes again with more verdicts. A message
 /// never changes, so neither does a verdict.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Judged {
     /// Hash of the expression: equal ones judge alike.
     pub expression: u64,
+    /// The incarnation of the topic that was judged. Verdicts on another one count for nothing: it has other messages at the
+    /// same offsets.
+    pub topic: TopicId,
     /// Whether the expression wants a message.
     pub verdicts: BTreeMap<(QueueId, Offset), bool>,
 }
@@ -200,6 +203,8 @@ pub struct Judged {
 /// A message to be judged by an expression over its properties.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Candidate {
+    /// The incarnation of its topic.
+    pub topic: TopicId,
     /// Its queue.
     pub queue: QueueId,
     /// Its offset.

@@ -89,6 +89,12 @@ pub fn dead_letter_topic(group: &str) -> String {
     format!("{DEAD_LETTER_PREFIX}{group}")
 }
 
+/// The topic with the dead letters of a group, or [`UNRESOLVED_TOPIC`] by its own name.
+#[must_use]
+pub fn dead_letters_of(of: &str) -> String {
+    if of == UNRESOLVED_TOPIC { of.to_owned() } else { dead_letter_topic(of) }
+}
+
 /// What names of dead-letter topics begin with, as in RocketMQ.
 pub const DEAD_LETTER_PREFIX: &str = "%DLQ%";
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::held::HeldCounts;
+use super::index::MessageQueue;
 use super::request::{GroupView, Name, TopicView};
-use super::state::{Topic, dead_letter_topic};
+use super::state::{Topic, UNRESOLVED_TOPIC, dead_letters_of};
 use crate::ids::{HeldId, LogTime, Lsn, Offset, QueueId, TopicId};
 
 /// A topic with its figures.
@@ -72,10 +73,10 @@ pub struct QueueProgress {
     pub ready: u64,
 }
 
-/// A dead letter: its offset in the dead-letter topic, and where to read it.
+/// A message of a queue, and where to read it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DeadLetterPosition {
-    /// Its offset in the dead-letter topic.
+pub struct MessagePlace {
+    /// Its offset in the queue.
     pub offset: Offset,
     /// Where its record lies.
     pub lsn: Lsn,
@@ -154,21 +155,57 @@ impl super::Shard {
         Some(GroupStatus {
             group: group.view(id),
             progress,
-            dead_letters: self.count_dead_letters(name),
+            dead_letters: self.count_dead_letters(name).unwrap_or(0),
             expired: group.expired,
             last_used: group.subscriptions.values().map(|subscription| subscription.last_used).max(),
         })
     }
 
-    /// Dead letters of a group from an offset on, at most `limit`. None: there is no such group.
-    pub fn dead_letters(&self, group: &str, from: Offset, limit: usize) -> Option<Vec<DeadLetterPosition>> {
-        self.state.group(group)?;
-        let Some((_, topic)) = self.state.topic(&dead_letter_topic(group)) else { return Some(Vec::new()) };
-        let queue = topic.queues.first()?;
+    /// Dead letters from an offset on, at most `limit`: of a group, or those of [`UNRESOLVED_TOPIC`]. None: there is no such
+    /// group.
+    pub fn dead_letters(&self, of: &str, from: Offset, limit: usize) -> Option<Vec<MessagePlace>> {
+        let Some(queue) = self.dead_letter_queue(of)? else { return Some(Vec::new()) };
         let offsets = (from.0.max(queue.min.0)..queue.next.0).map(Offset);
+        Some(self.kept(queue, offsets).take(limit).collect())
+    }
+
+    /// The same at certain offsets, without those that are gone.
+    pub fn dead_letters_at(&self, of: &str, offsets: &[Offset]) -> Option<Vec<MessagePlace>> {
+        let Some(queue) = self.dead_letter_queue(of)? else { return Some(Vec::new()) };
+        Some(self.kept(queue, offsets.iter().copied()).collect())
+    }
+
+    /// How many there are.
+    pub fn count_dead_letters(&self, of: &str) -> Option<u64> {
+        let count = |queue: &MessageQueue| queue.count_kept(self.state.log_start);
+        self.dead_letter_queue(of).map(|queue| queue.map_or(0, count))
+    }
+
+    /// Messages of a queue at up to `limit` offsets from one on, without those that are gone.
+    pub fn messages(&self, topic: TopicId, queue: QueueId, from: Offset, limit: u64) -> Vec<MessagePlace> {
+        let Some(queue) = self.state.message_queue(topic, queue) else { return Vec::new() };
+        let end = queue.next.0.min(from.0.saturating_add(limit));
+        self.kept(queue, (from.0.max(queue.min.0)..end).map(Offset)).collect()
+    }
+
+    /// None: there is no such group. Some(None): it has no dead letters yet.
+    #[allow(clippy::option_option, reason = "one asks for what is not there, the other finds nothing")]
+    fn dead_letter_queue(&self, of: &str) -> Option<Option<&MessageQueue>> {
+        if of != UNRESOLVED_TOPIC {
+            self.state.group(of)?;
+        }
+        let topic = self.state.topic(&dead_letters_of(of));
+        Some(topic.and_then(|(_, topic)| topic.queues.first()))
+    }
+
+    fn kept(
+        &self,
+        queue: &MessageQueue,
+        offsets: impl Iterator<Item = Offset>,
+    ) -> impl Iterator<Item = MessagePlace> {
         let found = offsets.filter_map(|offset| Some((offset, queue.get(offset)?)));
         let kept = found.filter(|(_, entry)| entry.is_kept(self.state.log_start));
-        Some(kept.take(limit).map(|(offset, entry)| DeadLetterPosition { offset, lsn: entry.lsn }).collect())
+        kept.map(|(offset, entry)| MessagePlace { offset, lsn: entry.lsn })
     }
 
     /// Transactions that have not ended, in the order of their half messages from one on, at most `limit`: of one topic, or of
@@ -198,10 +235,5 @@ impl super::Shard {
     /// Log time of the newest record.
     pub fn log_time(&self) -> LogTime {
         self.state.log_time
-    }
-
-    fn count_dead_letters(&self, group: &str) -> u64 {
-        let topic = self.state.topic(&dead_letter_topic(group));
-        topic.and_then(|(_, topic)| topic.queues.first()).map_or(0, super::index::MessageQueue::len)
     }
 }

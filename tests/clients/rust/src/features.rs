@@ -125,6 +125,25 @@ pub async fn tag_filter(scene: Scene) -> Outcome {
     Ok(Ok("\"a || c\" of a, b, c and none".into()))
 }
 
+pub async fn sql_filter(scene: Scene) -> Outcome {
+    let producer = scene.producer().await?;
+    for number in ["1", "3", "12"] {
+        let message = scene.message(format!("number {number}"));
+        send(&producer, message.set_properties(property("number", number))).await?;
+    }
+    send(&producer, scene.message("number none")).await?;
+    send(&producer, scene.message("number always").set_tag("always")).await?;
+    let expression = "number >= 3 OR TAGS = 'always'";
+    let consumer = scene.consumer_by_sql(expression).await?;
+    let messages = consumer.receive(3, LEASE).await?;
+    let mut got: Vec<_> = messages.iter().map(|m| String::from_utf8_lossy(m.body()).to_string()).collect();
+    got.sort();
+    require(got == ["number 12", "number 3", "number always"], || format!("got {got:?}"))?;
+    consumer.ack(messages).await?;
+    consumer.nothing_comes().await?;
+    Ok(Ok(expression.into()))
+}
+
 pub async fn bodies(scene: Scene) -> Outcome {
     let sent: HashMap<&str, Vec<u8>> = HashMap::from([
         ("binary", (0..=255).collect()),

@@ -17,7 +17,7 @@ const FEATURE_DEADLINE: Duration = Duration::from_secs(150);
 
 type Feature = fn(Scene) -> Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-const FEATURES: [(&str, Feature); 14] = [
+const FEATURES: [(&str, Feature); 15] = [
     ("send-receive-ack", |s| Box::pin(features::send_receive_ack(s))),
     ("no-redelivery-after-ack", |s| Box::pin(features::no_redelivery_after_ack(s))),
     ("redelivery-without-ack", |s| Box::pin(features::redelivery_without_ack(s))),
@@ -27,6 +27,7 @@ const FEATURES: [(&str, Feature); 14] = [
     ("failing-push-consumer-until-dead-letter", |_| absent("no push consumer")),
     ("fifo-order-through-failures", |s| Box::pin(features::fifo_order(s))),
     ("tag-filter", |s| Box::pin(features::tag_filter(s))),
+    ("sql-filter", |s| Box::pin(features::sql_filter(s))),
     ("bodies", |s| Box::pin(features::bodies(s))),
     ("errors", |s| Box::pin(features::illegal_input(s))),
     ("transactions", |s| Box::pin(transactions::transactions(s))),

@@ -82,6 +82,11 @@ impl Scene {
         Consumer::start(&self.endpoint, &self.name, &self.name, expression).await
     }
 
+    pub async fn consumer_by_sql(&self, expression: &str) -> Result<Consumer, String> {
+        let consumer = self.consumer("*").await?;
+        Ok(Consumer { filter: FilterExpression::new(FilterType::Sql, expression), ..consumer })
+    }
+
     pub fn message(&self, body: impl Into<Vec<u8>>) -> MessageBuilder {
         MessageBuilder::builder().set_topic(&self.name).set_body(body.into())
     }

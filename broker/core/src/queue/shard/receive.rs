@@ -1,15 +1,16 @@
 //! Handing messages to consumers: what is due again first, then what was never delivered.
 
-use std::collections::BTreeSet;
+mod look;
+
 use std::sync::Arc;
 
+use self::look::Look;
 use super::{Answer, Shard, Step};
-use crate::ids::{AttemptHash, GroupId, Lane, LogTime, Lsn, Offset, QueueId, Ticket, TopicId};
-use crate::queue::index::{Entry, MessageQueue};
+use crate::ids::{AttemptHash, GroupId, LogTime, Lsn, Offset, QueueId, Ticket, TopicId};
 use crate::queue::progress::Progress;
 use crate::queue::request::{Candidate, ConsumeError, Delivery, Filter, Receive, ReceiveError, TooMany};
 use crate::queue::settings::TopicKind;
-use crate::record::{Fate, Pop, PopQueue, Record, Repeat};
+use crate::record::{Pop, PopQueue, Record, Repeat};
 
 /// Most messages that one look at a topic goes through. A filter that wants none of them goes on in the next
 /// step, so that nobody else waits for it.
@@ -48,7 +49,7 @@ impl Shard {
         &mut self,
         step: &mut Step<'_>,
         ticket: Ticket,
-        receive: Receive,
+        mut receive: Receive,
     ) -> Option<Answer> {
         let key = match self.consumed(step, &receive) {
             Ok(key) => key,
@@ -80,6 +81,7 @@ impl Shard {
             let too_many = TooMany { what: "waiting receives", limit: self.limits.polls_max };
             return Some(Answer::Receive(Err(too_many.into())));
         }
+        self.forget_what_is_done(key, &mut receive.filter);
         self.polls.insert(ticket, key, step.now.plus(receive.wait_ms), receive);
         self.polls.set_visible(key, self.next_visible(key, step.now));
         if taken.more {
@@ -135,6 +137,20 @@ impl Shard {
             }
         }
         Served::All
+    }
+
+    /// Drops verdicts on messages that are done for the group, or of an incarnation that is gone: a receive may wait long, and
+    /// there may be many. Those on what others work on stay: without them it would be told to judge that again.
+    fn forget_what_is_done(&self, (topic, group): Key, filter: &mut Filter) {
+        let Filter::Properties(judged) = filter else { return };
+        let subscription = self.state.groups.get(&group).and_then(|group| group.subscriptions.get(&topic));
+        let Some(subscription) = subscription.filter(|_| judged.topic == topic) else {
+            return judged.verdicts.clear();
+        };
+        judged.verdicts.retain(|(queue, offset), _| {
+            let progress = subscription.queues.get(usize::from(queue.0));
+            progress.is_some_and(|progress| *offset >= progress.next || progress.pending.contains_key(offset))
+        });
     }
 
     /// The topic and group of a receive, made on first use where that is allowed.
@@ -243,6 +259,7 @@ impl Shard {
             };
             let look = Look {
                 now,
+                topic,
                 group,
                 queue: QueueId(number as u16),
                 messages,
@@ -280,134 +297,6 @@ enum Served {
     LookFurther,
     /// One of them judges what there is.
     Judging,
-}
-
-/// A look at one queue for one group.
-struct Look<'a> {
-    now: LogTime,
-    group: GroupId,
-    queue: QueueId,
-    messages: &'a MessageQueue,
-    progress: &'a Progress,
-    filter: &'a Filter,
-    ordered: bool,
-    max_attempts: u32,
-    in_flight_max: u32,
-    parked_max: u32,
-    pending_max: usize,
-    log_start: Lsn,
-}
-
-impl Look<'_> {
-    /// Adds what it finds, until `batch` messages are there.
-    fn collect(&self, found: &mut Found, batch: usize) {
-        let mut part = PopQueue { queue: self.queue, ..PopQueue::default() };
-        self.again(found, &mut part, batch);
-        self.first_time(found, &mut part, batch);
-        if !part.again.is_empty() || !part.runs.is_empty() {
-            found.queues.push(part);
-        }
-    }
-
-    /// What can be delivered again. Of a message group at most one message is pending, so no two of one come.
-    fn again(&self, found: &mut Found, part: &mut PopQueue, batch: usize) {
-        for (_, offset) in self.progress.due.range(..=(self.now, Offset(u64::MAX))) {
-            if found.deliveries.len() >= batch || found.scanned >= SCAN_MAX {
-                return;
-            }
-            found.scanned += 1;
-            let Some(pending) = self.progress.pending.get(offset) else { continue };
-            // One that has had all its deliveries becomes a dead letter at the end of this step.
-            if pending.attempts >= self.max_attempts {
-                continue;
-            }
-            let entry = self.entry(*offset);
-            match entry.map(|entry| (entry, self.wants(*offset, &entry))) {
-                Some((entry, Some(true))) => {
-                    part.again.push(*offset);
-                    found.deliveries.push((self.queue, *offset, entry.lsn, pending.attempts + 1));
-                }
-                Some((entry, None)) => self.have_judged(found, *offset, entry.lsn),
-                Some((_, Some(false))) | None => found.gone.push((self.queue, *offset)),
-            }
-        }
-    }
-
-    fn first_time(&self, found: &mut Found, part: &mut PopQueue, batch: usize) {
-        let mut lanes: BTreeSet<Lane> = BTreeSet::new();
-        let (mut in_flight, mut parked) = (self.progress.in_flight, self.progress.parked);
-        let mut pending = self.progress.pending.len();
-        let mut offset = self.progress.next;
-        while offset < self.messages.next && found.scanned < SCAN_MAX {
-            let full = in_flight >= self.in_flight_max || pending >= self.pending_max;
-            if found.deliveries.len() >= batch || full {
-                return;
-            }
-            found.scanned += 1;
-            let entry = self.entry(offset);
-            let fate = match entry.map(|entry| (entry, self.wants(offset, &entry))) {
-                Some((_, None)) => return self.have_the_rest_judged(found, offset),
-                Some((entry, Some(true))) => {
-                    let lane = if self.ordered { entry.lane } else { Lane(0) };
-                    let behind =
-                        lane != Lane(0) && (self.progress.lanes.contains_key(&lane) || lanes.contains(&lane));
-                    if behind && parked >= self.parked_max {
-                        return;
-                    }
-                    if behind {
-                        parked += 1;
-                        Fate::Parked
-                    } else {
-                        if lane != Lane(0) {
-                            lanes.insert(lane);
-                        }
-                        in_flight += 1;
-                        pending += 1;
-                        found.deliveries.push((self.queue, offset, entry.lsn, 1));
-                        Fate::Taken
-                    }
-                }
-                _ => Fate::Skipped,
-            };
-            match part.runs.last_mut() {
-                Some((last, count)) if *last == fate => *count += 1,
-                _ => part.runs.push((fate, 1)),
-            }
-            offset = offset.next();
-        }
-    }
-
-    /// Whether the receive wants a message; None: its expression has not judged it.
-    fn wants(&self, offset: Offset, entry: &Entry) -> Option<bool> {
-        match self.filter {
-            Filter::All => Some(true),
-            Filter::Tags(tags) => Some(tags.binary_search(&entry.tag).is_ok()),
-            Filter::Properties(judged) => judged.verdicts.get(&(self.queue, offset)).copied(),
-        }
-    }
-
-    fn have_judged(&self, found: &mut Found, offset: Offset, lsn: Lsn) {
-        if found.candidates.len() < CANDIDATES_MAX {
-            found.candidates.push(Candidate { queue: self.queue, offset, lsn });
-        }
-    }
-
-    /// What comes after a message that is not judged yet is likely wanted next.
-    fn have_the_rest_judged(&self, found: &mut Found, from: Offset) {
-        let mut offset = from;
-        while offset < self.messages.next && found.candidates.len() < CANDIDATES_MAX {
-            if let Some(entry) = self.entry(offset).filter(|entry| self.wants(offset, entry).is_none()) {
-                self.have_judged(found, offset, entry.lsn);
-            }
-            offset = offset.next();
-        }
-    }
-
-    /// A message that is still in the log, and for this group.
-    fn entry(&self, offset: Offset) -> Option<Entry> {
-        let entry = self.messages.get(offset)?;
-        (entry.is_kept(self.log_start) && entry.is_for(self.group)).then_some(entry)
-    }
 }
 
 fn places(deliveries: &[Delivery]) -> Vec<(QueueId, Offset)> {

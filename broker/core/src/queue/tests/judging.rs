@@ -2,6 +2,7 @@
 //! and holds up nobody.
 
 use super::*;
+use crate::ids::TopicId;
 use crate::queue::request::{Candidate, Judged};
 
 /// Wants messages whose text begins so.
@@ -9,7 +10,8 @@ struct Expression(&'static str);
 
 impl Broker {
     fn by(&mut self, expression: &Expression, wait_ms: u64) -> Receive {
-        let judged = Judged { expression: hash::tag(expression.0).0, verdicts: BTreeMap::new() };
+        let expression = hash::tag(expression.0).0;
+        let judged = Judged { expression, topic: TopicId(0), verdicts: BTreeMap::new() };
         Receive { filter: Filter::Properties(judged), wait_ms, ..self.receiving("g", "t") }
     }
 
@@ -17,6 +19,7 @@ impl Broker {
         assert!(!candidates.is_empty());
         let Filter::Properties(judged) = &mut receive.filter else { panic!() };
         for candidate in candidates {
+            judged.topic = candidate.topic;
             let verdict = self.text(candidate.lsn).starts_with(expression.0);
             let before = judged.verdicts.insert((candidate.queue, candidate.offset), verdict);
             assert_eq!(before, None, "judged twice: {candidate:?}");
@@ -101,4 +104,19 @@ fn one_that_was_told_to_judge_and_does_not_come_back_holds_nobody_up_for_long() 
     assert!(matches!(broker.answers.remove(&tickets[0]), Some(Answer::Judge(_))));
     broker.pass(1_000);
     assert!(matches!(broker.answers.remove(&tickets[1]), Some(Answer::Judge(_))));
+}
+
+#[test]
+fn a_verdict_is_not_held_against_the_messages_of_a_topic_made_anew() {
+    let mut broker = Broker::new();
+    broker.send("t", &["b1"]);
+    let expression = Expression("a");
+    let mut receive = broker.by(&expression, 0);
+    let Some(Answer::Judge(candidates)) = broker.ask(Request::Receive(receive.clone())) else { panic!() };
+    broker.judge(&expression, &mut receive, &candidates);
+    broker.ask(Request::DeleteTopic(Arc::from("t")));
+    broker.send("t", &["a1"]);
+    let Some(Answer::Judge(again)) = broker.ask(Request::Receive(receive)) else { panic!("judged unseen") };
+    assert_ne!(again[0].topic, candidates[0].topic);
+    assert_eq!(broker.receive_by(&expression).0, ["a1"]);
 }

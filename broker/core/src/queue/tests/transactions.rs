@@ -188,6 +188,7 @@ fn a_check_counts_when_it_was_made_and_after_the_last_the_message_is_a_dead_lett
     assert_eq!(broker.take_checks(), []);
     assert_eq!(broker.end(half, true), Err(TransactionEnded::GivenUp.into()));
     assert!(broker.receive("g", "t").is_empty());
+    assert_eq!(broker.shard.count_dead_letters(UNRESOLVED_TOPIC), Some(1));
     assert_eq!(broker.receive_texts("people", UNRESOLVED_TOPIC), ["a"]);
     assert_eq!(broker.shard.state().given_up_transactions(), 1);
     let told = |broker: &mut Broker| -> Vec<HeldId> {

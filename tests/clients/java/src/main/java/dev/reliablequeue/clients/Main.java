@@ -37,6 +37,7 @@ public final class Main {
         FEATURES.put("failing-push-consumer-until-dead-letter", PushFeatures::failingUntilDeadLetter);
         FEATURES.put("fifo-order-through-failures", PushFeatures::fifoOrder);
         FEATURES.put("tag-filter", SimpleFeatures::tagFilter);
+        FEATURES.put("sql-filter", SimpleFeatures::sqlFilter);
         FEATURES.put("bodies", SimpleFeatures::bodies);
         FEATURES.put("errors", SimpleFeatures::illegalInput);
         FEATURES.put("transactions", TransactionFeatures::transactions);

@@ -43,11 +43,15 @@ record Scene(String endpoint, String name, Producer producer) {
     }
 
     SimpleConsumer simple(String topic, String group, String expression) throws ClientException {
+        return simple(topic, group, new FilterExpression(expression));
+    }
+
+    SimpleConsumer simple(String topic, String group, FilterExpression filter) throws ClientException {
         return CLIENT.newSimpleConsumerBuilder()
             .setClientConfiguration(configuration(endpoint))
             .setConsumerGroup(group)
             .setAwaitDuration(AWAIT)
-            .setSubscriptionExpressions(Map.of(topic, new FilterExpression(expression)))
+            .setSubscriptionExpressions(Map.of(topic, filter))
             .build();
     }
 

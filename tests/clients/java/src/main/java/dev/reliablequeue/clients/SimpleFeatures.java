@@ -19,6 +19,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.Callable;
+import org.apache.rocketmq.client.apis.consumer.FilterExpression;
+import org.apache.rocketmq.client.apis.consumer.FilterExpressionType;
 import org.apache.rocketmq.client.apis.consumer.SimpleConsumer;
 import org.apache.rocketmq.client.apis.message.MessageBuilder;
 import org.apache.rocketmq.client.apis.message.MessageView;
@@ -110,6 +112,23 @@ final class SimpleFeatures {
         ack(consumer, messages);
         nothingComes(consumer);
         return "\"a || c\" of a, b, c and none";
+    }
+
+    static String sqlFilter(Scene scene) throws Exception {
+        for (String number : List.of("1", "3", "12")) {
+            scene.send(scene.message("number " + number).addProperty("number", number).build());
+        }
+        scene.send("number none");
+        scene.send(scene.message("number always").setTag("always").build());
+        String expression = "number >= 3 OR TAGS = 'always'";
+        FilterExpression filter = new FilterExpression(expression, FilterExpressionType.SQL92);
+        SimpleConsumer consumer = scene.simple(scene.name(), scene.name(), filter);
+        List<MessageView> messages = receive(consumer, 3, LEASE);
+        List<String> got = messages.stream().map(Scene::text).sorted().toList();
+        require(got.equals(List.of("number 12", "number 3", "number always")), "got %s", got);
+        ack(consumer, messages);
+        nothingComes(consumer);
+        return expression;
     }
 
     static String bodies(Scene scene) throws Exception {

@@ -1,0 +1,45 @@
+//! A moment as people write it: a time, or how long ago.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+
+use crate::args::duration;
+
+/// What can be written for a moment.
+pub(crate) const FORMS: &str =
+    "give a time as in 2026-05-04T12:00:00Z or 2026-05-04T14:00:00+02:00, or `1h ago`";
+
+/// Reads a moment as milliseconds since 1970.
+pub(crate) fn moment(text: &str) -> Result<i64, &'static str> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    moment_at(text, now)
+}
+
+fn moment_at(text: &str, now: Duration) -> Result<i64, &'static str> {
+    if let Some(span) = text.trim().strip_suffix("ago") {
+        let span = duration(span.trim()).map_err(|_| FORMS)?;
+        return Ok(now.saturating_sub(span).as_millis() as i64);
+    }
+    let time: Timestamp = text.trim().parse().map_err(|_| FORMS)?;
+    Ok(time.as_millisecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_a_time_with_its_zone_or_a_while_ago() {
+        let now = Duration::from_secs(10_000);
+        let at = |text: &str| moment_at(text, now);
+        assert_eq!(at("1h ago"), Ok(6_400_000));
+        assert_eq!(at("1h 30m ago"), Ok(4_600_000));
+        assert_eq!(at("99days ago"), Ok(0), "there was nothing before 1970");
+        assert_eq!(at("1970-01-01T00:00:01.5Z"), Ok(1_500));
+        assert_eq!(at("1970-01-01T02:00:01+02:00"), Ok(1_000));
+        for bad in ["", "ago", "yesterday", "1h", "1970-01-01T00:00:01", "12:00"] {
+            assert_eq!(at(bad), Err(FORMS), "{bad:?}");
+        }
+    }
+}
