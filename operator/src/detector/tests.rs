@@ -61,6 +61,20 @@ impl Replica for Broker {
         Err(Status::unimplemented(""))
     }
 
+    async fn take_checks(
+        &self,
+        _: Request<pb::TakeChecksRequest>,
+    ) -> Result<Response<pb::TakeChecksResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn report_checks(
+        &self,
+        _: Request<pb::ReportChecksRequest>,
+    ) -> Result<Response<pb::ReportChecksResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn state_hash(
         &self,
         _: Request<pb::StateHashRequest>,

@@ -73,11 +73,10 @@ pub(crate) fn status(observed: &Observed, release: &Release, rollout: &Rollout) 
 /// All that the user asked for is there, or the first that is not.
 fn ready(view: &View<'_>, findings: &[Finding]) -> Finding {
     let counts = |finding: &&Finding| match (finding.condition, finding.reason) {
-        // The user has it as asked for.
-        (ConditionType::FailoverReady, Reason::Manual | Reason::OperatorOnly) => false,
+        // The user has the first as asked for; the second is a warning, and nothing is refused yet.
+        (ConditionType::FailoverReady, Reason::Manual | Reason::OperatorOnly)
+        | (ConditionType::StorageHealthy, Reason::NearFull) => false,
         (ConditionType::FailoverReady, Reason::SingleInSync) => view.wanted.len() > 1,
-        // A warning: nothing is refused yet.
-        (ConditionType::StorageHealthy, Reason::NearFull) => false,
         (ConditionType::TopologySatisfied, reason) => topology::is_demanded(view, reason),
         _ => true,
     };
