@@ -94,7 +94,8 @@ struct Index<'a> {
 }
 
 impl<'a> Index<'a> {
-    fn new(history: &'a History) -> Self {
+    /// What is known of messages before anybody consumes them.
+    fn of_producers(history: &'a History) -> Self {
         let mut index = Index {
             history,
             messages: BTreeMap::new(),
@@ -108,6 +109,11 @@ impl<'a> Index<'a> {
         };
         index.add_sends();
         index.add_what_was_held();
+        index
+    }
+
+    fn new(history: &'a History) -> Self {
+        let mut index = Self::of_producers(history);
         for receive in &history.receives {
             index.groups.entry(&receive.topic).or_default().insert(&receive.group);
             for delivery in &receive.deliveries {

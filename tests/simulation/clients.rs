@@ -24,7 +24,7 @@ use crate::process::reading;
 const PRODUCERS: [usize; 4] = [0, 0, 1, 2];
 const CONSUMERS: [usize; 3] = [0, 1, 2];
 /// Messages of one producer.
-const MESSAGES: u32 = 60;
+const MESSAGES: u32 = 50;
 /// Longest time that a delayed message waits, in ms.
 const DELAY_MS: u64 = 4_000;
 /// Longest pause of a producer, in ms: they go on for as long as there are faults.

@@ -46,6 +46,7 @@ fn play(seed: u64) -> Ran {
     world.heal();
     until(&mut world, FAULTS + HEALING, World::whole)
         .unwrap_or_else(|error| panic!("it did not heal: {error}"));
+    world.spare_disks();
     world.clients.draining = true;
     let drained = |world: &World| {
         world.whole()?;

@@ -42,7 +42,7 @@ impl<'a> Index<'a> {
 /// The messages that are to come for certain: what a load waits for before it ends.
 #[must_use]
 pub fn owed(history: &History) -> BTreeSet<&str> {
-    let index = Index::new(history);
+    let index = Index::of_producers(history);
     let owed = index.messages.iter().filter(|(_, message)| message.acknowledged.is_some());
     owed.map(|(id, _)| *id).collect()
 }

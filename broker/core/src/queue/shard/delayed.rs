@@ -46,9 +46,8 @@ impl Shard {
                 self.append(step, &Record::Recall { deliver_at, id });
                 Ok(())
             }
-            Some(_) => Err(NoSuchDelayed.into()),
             None if self.state.held.ended.get(id) == Some(Ending::Recalled) => Ok(()),
-            None => Err(NoSuchDelayed.into()),
+            _ => Err(NoSuchDelayed.into()),
         }
     }
 }

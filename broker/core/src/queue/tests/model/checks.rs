@@ -60,7 +60,7 @@ impl World {
                     self.taken(&checks, &expected);
                 }
                 None => {
-                    assert!(expected.is_empty() && taker.until > now, "it waits in spite of {expected:?}")
+                    assert!(expected.is_empty() && taker.until > now, "it waits in spite of {expected:?}");
                 }
                 other => panic!("{other:?}"),
             }

@@ -207,7 +207,9 @@ impl World {
         }
         for number in 0..VIEWS {
             let buried = self.views[number].bury(now);
-            buried.iter().for_each(|(queue, copy)| self.dies(number, *queue, copy));
+            for (queue, copy) in &buried {
+                self.dies(number, *queue, copy);
+            }
         }
         for (_, id) in self.held.due(now) {
             let delayed = self.held.delayed(id);
