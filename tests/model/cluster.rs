@@ -524,16 +524,8 @@ impl<G: Guards> Cluster<G> {
             Step::Deliver(link, up, at) => self.deliver(link, up, at),
             Step::Ship(link) => self.ship(link),
             Step::Break(link) => self.break_link(link),
-            Step::Send(who) => {
-                let message = self.clients.sent;
-                self.clients.sent += 1;
-                self.decide(who, What::Message(message), Reply::Stored(message));
-            }
-            Step::SendHalf(who) => {
-                let message = self.clients.sent;
-                self.clients.sent += 1;
-                self.decide(who, What::Half(message), Reply::Stored(message));
-            }
+            Step::Send(who) => self.send(who, What::Message),
+            Step::SendHalf(who) => self.send(who, What::Half),
             Step::End(who, message, commit) => self.end(who, message, commit),
             Step::Pop(who, message) => self.decide(who, What::Pop(message), Reply::Delivered(message)),
             Step::Ack(who, message) => self.decide(who, What::Ack(message), Reply::Acked(message)),
@@ -547,6 +539,12 @@ impl<G: Guards> Cluster<G> {
         let end = process.replica.end().plus(1);
         process.gate.wait(end, matches!(reply, Reply::Delivered(_)), reply);
         self.append(who, epoch, what);
+    }
+
+    fn send(&mut self, who: Who, what: impl FnOnce(u8) -> What) {
+        let message = self.clients.sent;
+        self.clients.sent += 1;
+        self.decide(who, what(message), Reply::Stored(message));
     }
 
     /// A transaction ends once. The same end again is answered alike, by what the log says already, the opposite is refused.
