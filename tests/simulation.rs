@@ -9,10 +9,14 @@
     reason = "all of this crate is a test, its helpers too"
 )]
 
+#[path = "simulation/calls.rs"]
+mod calls;
 #[path = "simulation/clients.rs"]
 mod clients;
 #[path = "simulation/config_store.rs"]
 mod config_store;
+#[path = "simulation/deeds.rs"]
+mod deeds;
 #[path = "simulation/driver.rs"]
 mod driver;
 #[path = "simulation/faults.rs"]

@@ -5,107 +5,42 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::history::{Ack, Change, Delivery, History, Outcome, Receive, Span};
+use crate::history::{Ack, Change, Delivery, End, History, Hold, Outcome, Recall, Receive};
+
+mod held;
+mod violation;
+
+pub use self::held::owed;
+pub use self::violation::Violation;
 
 /// The broker's clock may run faster than ours by this part (its log time is slewed by at most a tenth).
 const SLEW: f64 = 0.9;
+/// Times are told in whole milliseconds, so a delayed message may seem to come so much too early.
+const ROUNDING: Duration = Duration::from_millis(2);
 /// Taken off every lease besides, for what timers and rounding cost.
 const MARGIN: Duration = Duration::from_millis(200);
 /// `INVALID_RECEIPT_HANDLE`.
 const INVALID_RECEIPT_HANDLE: i32 = 40013;
-
-/// A promise that was broken, and by which message.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Violation {
-    /// Acknowledged to its producer (or delivered once), and never settled by an ack although all was drained.
-    Lost {
-        /// The message.
-        id: String,
-        /// The group that never got to ack it.
-        group: String,
-        /// How often it was delivered.
-        deliveries: usize,
-    },
-    /// Delivered by a receive that was begun after an ack of it was confirmed.
-    ReturnedAfterAck {
-        /// The message.
-        id: String,
-        /// End of the ack.
-        acked: Duration,
-        /// The receive.
-        received: Span,
-    },
-    /// Delivered before the message before it in its message group was acked.
-    OutOfOrder {
-        /// The message.
-        id: String,
-        /// The one that had to be done first.
-        before: String,
-    },
-    /// Delivered again while an earlier delivery still hid it.
-    TwoLeases {
-        /// The message.
-        id: String,
-        /// The earliest end of the first lease.
-        leased_until: Duration,
-        /// The receive that got it all the same.
-        received: Span,
-    },
-    /// Delivered, but nobody sent it.
-    Phantom {
-        /// The message.
-        id: String,
-    },
-    /// Delivered, although every send of it was refused for certain.
-    RefusedYetStored {
-        /// The message.
-        id: String,
-    },
-    /// Delivered with other bytes than were sent.
-    Damaged {
-        /// The message.
-        id: String,
-    },
-    /// A retried send was stored more than once.
-    StoredTwice {
-        /// The message.
-        id: String,
-        /// Queues and offsets that it was delivered from.
-        places: Vec<(i32, i64)>,
-    },
-    /// Two deliveries carry the same attempt, or a later one a smaller attempt.
-    AttemptNotGrown {
-        /// The message.
-        id: String,
-        /// The attempts, in the order of the receives.
-        attempts: (u32, u32),
-    },
-    /// Attempts are missing that no receive of unknown outcome can have taken.
-    AttemptSkipped {
-        /// The message.
-        id: String,
-        /// The attempts on both sides of the gap; 0 stands before the first.
-        attempts: (u32, u32),
-    },
-    /// The ack of a delivery that was surely current was refused as stale.
-    LiveHandleRefused {
-        /// The message.
-        id: String,
-        /// The ack.
-        acked: Span,
-    },
-}
+/// `INVALID_TRANSACTION_ID`.
+const INVALID_TRANSACTION_ID: i32 = 40008;
+/// `BAD_REQUEST`: there is no such delayed message.
+const BAD_REQUEST: i32 = 40000;
 
 /// All that is wrong with a history that ended in a full drain. Empty if nothing is.
 #[must_use]
 pub fn check(history: &History) -> Vec<Violation> {
     let index = Index::new(history);
-    let rules: [fn(&Index<'_>) -> Vec<Violation>; 8] = [
+    let rules: [fn(&Index<'_>) -> Vec<Violation>; 13] = [
         every_acknowledged_message_is_settled,
         no_confirmed_ack_is_undone,
         message_groups_keep_their_order,
         no_message_has_two_leases,
         what_is_delivered_was_sent,
+        held::what_is_delivered_was_committed,
+        held::a_transaction_ends_one_way,
+        held::nothing_comes_before_its_time,
+        held::what_was_recalled_does_not_come,
+        held::what_waits_is_found,
         a_retried_send_is_stored_once,
         attempts_grow_by_one,
         a_current_handle_is_accepted,
@@ -117,7 +52,11 @@ pub fn check(history: &History) -> Vec<Violation> {
 struct Message<'a> {
     topic: &'a str,
     lane: Option<&'a str>,
+    hold: Hold,
     first_begin: Duration,
+    /// Since when it is sure that it is stored.
+    stored: Option<Duration>,
+    /// Since when it is sure that it is to come.
     acknowledged: Option<Duration>,
     refused_always: bool,
 }
@@ -148,22 +87,33 @@ struct Index<'a> {
     handed: BTreeMap<Key<'a>, Vec<Handed<'a>>>,
     by_handle: BTreeMap<&'a str, Handed<'a>>,
     acks: BTreeMap<Key<'a>, Vec<&'a Ack>>,
+    ends: BTreeMap<&'a str, Vec<&'a End>>,
+    recalls: BTreeMap<&'a str, Vec<&'a Recall>>,
     changes: BTreeMap<&'a str, &'a Change>,
     groups: BTreeMap<&'a str, BTreeSet<&'a str>>,
 }
 
 impl<'a> Index<'a> {
-    fn new(history: &'a History) -> Self {
+    /// What is known of messages before anybody consumes them.
+    fn of_producers(history: &'a History) -> Self {
         let mut index = Index {
             history,
             messages: BTreeMap::new(),
             handed: BTreeMap::new(),
             by_handle: BTreeMap::new(),
             acks: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            recalls: BTreeMap::new(),
             changes: history.changes.iter().map(|change| (change.handle.as_str(), change)).collect(),
             groups: BTreeMap::new(),
         };
         index.add_sends();
+        index.add_what_was_held();
+        index
+    }
+
+    fn new(history: &'a History) -> Self {
+        let mut index = Self::of_producers(history);
         for receive in &history.receives {
             index.groups.entry(&receive.topic).or_default().insert(&receive.group);
             for delivery in &receive.deliveries {
@@ -183,7 +133,9 @@ impl<'a> Index<'a> {
             let message = self.messages.entry(&send.id).or_insert(Message {
                 topic: &send.topic,
                 lane: send.message_group.as_deref(),
+                hold: send.hold,
                 first_begin: send.span.begin,
+                stored: None,
                 acknowledged: None,
                 refused_always: true,
             });
@@ -191,7 +143,7 @@ impl<'a> Index<'a> {
             message.refused_always &= send.outcome.is_fail();
             if send.outcome.is_ok() {
                 let end = message.acknowledged.map_or(send.span.end, |end| end.min(send.span.end));
-                message.acknowledged = Some(end);
+                (message.stored, message.acknowledged) = (Some(end), Some(end));
             }
         }
     }

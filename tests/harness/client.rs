@@ -17,6 +17,8 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::history::Outcome;
 
+mod held;
+
 /// Longest wait for an answer that needs no message to come.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// Longest wait for a connection. A dead broker on loopback refuses at once.
@@ -147,14 +149,17 @@ impl Client {
 
     /// Sends one message once.
     pub async fn send(&self, message: &Outgoing<'_>) -> Outcome {
-        let request = wire::SendMessageRequest { messages: vec![outgoing(message)] };
+        self.send_message(outgoing(message)).await.0
+    }
+
+    async fn send_message(&self, message: wire::Message) -> (Outcome, wire::SendResultEntry) {
+        let request = wire::SendMessageRequest { messages: vec![message] };
         let call = async { self.messaging.clone().send_message(self.request(request, CALL_DEADLINE)?).await };
         match answer(call).await {
-            Err(unknown) => unknown,
+            Err(unknown) => (unknown, wire::SendResultEntry::default()),
             Ok(answer) => {
-                let status =
-                    answer.entries.into_iter().next().and_then(|entry| entry.status).or(answer.status);
-                outcome_of(status)
+                let entry = answer.entries.into_iter().next().unwrap_or_default();
+                (outcome_of(entry.status.clone().or(answer.status)), entry)
             }
         }
     }

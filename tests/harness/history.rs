@@ -57,6 +57,18 @@ pub struct Span {
     pub end: Duration,
 }
 
+/// What a message waits for before anybody may see it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub enum Hold {
+    /// Nothing.
+    #[default]
+    None,
+    /// The commit of its transaction: it is a half message.
+    Transaction,
+    /// This time, on the clock of the history.
+    Until(Duration),
+}
+
 /// One attempt to send one message. A retry is a further `Send` with the same id.
 #[derive(Clone, Debug, Serialize)]
 pub struct Send {
@@ -68,6 +80,32 @@ pub struct Send {
     pub topic: String,
     /// The message group, if it has one. Its sender sends one after the other.
     pub message_group: Option<String>,
+    /// What it waits for. Messages of a message group wait for nothing.
+    pub hold: Hold,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// One attempt to end the transaction of a half message.
+#[derive(Clone, Debug, Serialize)]
+pub struct End {
+    /// When.
+    pub span: Span,
+    /// The message.
+    pub id: String,
+    /// Commit, or roll back.
+    pub commit: bool,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// One attempt to take a delayed message back.
+#[derive(Clone, Debug, Serialize)]
+pub struct Recall {
+    /// When.
+    pub span: Span,
+    /// The message.
+    pub id: String,
     /// How it ended.
     pub outcome: Outcome,
 }
@@ -141,6 +179,10 @@ pub struct History {
     pub ordered_groups: BTreeSet<String>,
     /// Sends, in the order of their ends.
     pub sends: Vec<Send>,
+    /// Ends of transactions, in the order of their ends.
+    pub ends: Vec<End>,
+    /// Recalls, in the order of their ends.
+    pub recalls: Vec<Recall>,
     /// Receives, in the order of their ends.
     pub receives: Vec<Receive>,
     /// Acks, in the order of their ends.

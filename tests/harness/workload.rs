@@ -1,6 +1,7 @@
 //! The load of the crash tests: producers that retry what they cannot know, consumers that ack, forget, give back,
-//! ack too late, repeat a receive and have their leases renewed, on one normal and one FIFO topic. Everything goes into a history; the load judges nothing while it
-//! runs and goes on through every fault, as real clients would.
+//! ack too late, repeat a receive and have their leases renewed, on a normal topic, a FIFO topic, and if the plan says so on one
+//! of transactions and one of delayed messages. Everything goes into a history; the load judges nothing while it runs and
+//! goes on through every fault, as real clients would.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,12 +17,14 @@ use tokio::task::JoinSet;
 
 use crate::checker;
 use crate::client::{Client, Outgoing};
-use crate::history::{History, Outcome, Recorder, Send};
+use crate::history::{History, Hold, Outcome, Recorder, Send};
 use crate::run::randomness;
 
 mod consumer;
+mod held;
 
 use consumer::Consumer;
+use held::HeldProducer;
 
 /// Between two tries while the broker is away.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -43,6 +46,8 @@ pub struct Plan {
     pub consumers: usize,
     /// Further consumers of each topic, whose leases the broker renews.
     pub renewing_consumers: usize,
+    /// Half messages and delayed ones too.
+    pub held: bool,
     /// Length of a lease.
     pub invisible: Duration,
     /// Largest body, in bytes.
@@ -61,28 +66,73 @@ impl Plan {
             ordered_producers: 6,
             consumers: 2,
             renewing_consumers: 1,
+            held: true,
             invisible: Duration::from_secs(3),
             largest_body: 48 << 10,
             patience: Duration::from_secs(45),
         }
+    }
+
+    fn lanes(self) -> impl Iterator<Item = Lane> {
+        LANES.into_iter().filter(move |lane| self.held || !lane.is_held())
     }
 }
 
 /// A topic with the one group that consumes it.
 #[derive(Clone, Copy, Debug)]
 struct Lane {
+    /// Its place in [`LANES`].
+    nth: usize,
     topic: &'static str,
     group: &'static str,
-    ordered: bool,
+    kind: TopicType,
     /// Its producers wait while so many acknowledged messages are not settled: the drain shall end soon. Few in order,
     /// where a forgotten message holds up its message group for a whole lease.
     most_owed: usize,
 }
 
-const LANES: [Lane; 2] = [
-    Lane { topic: "load-normal", group: "load-normal-group", ordered: false, most_owed: 3_000 },
-    Lane { topic: "load-fifo", group: "load-fifo-group", ordered: true, most_owed: 150 },
+/// Each with a group of its own.
+const LANES: [Lane; 4] = [
+    Lane {
+        nth: 0,
+        topic: "load-normal",
+        group: "load-normal-group",
+        kind: TopicType::Normal,
+        most_owed: 3_000,
+    },
+    Lane { nth: 1, topic: "load-fifo", group: "load-fifo-group", kind: TopicType::Fifo, most_owed: 150 },
+    Lane {
+        nth: 2,
+        topic: "load-transactions",
+        group: "load-transactions-group",
+        kind: TopicType::Transaction,
+        most_owed: 300,
+    },
+    Lane {
+        nth: 3,
+        topic: "load-delayed",
+        group: "load-delayed-group",
+        kind: TopicType::Delay,
+        most_owed: 300,
+    },
 ];
+/// Producers of each topic whose messages wait; as many consumers as one.
+const HELD_PRODUCERS: usize = 2;
+
+impl Lane {
+    fn is_ordered(self) -> bool {
+        self.kind == TopicType::Fifo
+    }
+
+    fn is_delayed(self) -> bool {
+        self.kind == TopicType::Delay
+    }
+
+    /// Its messages wait before anybody may see them.
+    fn is_held(self) -> bool {
+        matches!(self.kind, TopicType::Transaction | TopicType::Delay)
+    }
+}
 
 /// A running load.
 #[derive(Debug)]
@@ -129,12 +179,11 @@ impl Load {
     /// Makes the topics and groups and starts all clients. The broker must serve.
     pub async fn start(endpoint: &str, plan: Plan) -> Result<Self> {
         let client = Client::new(endpoint, "load-admin")?;
-        for lane in LANES {
-            let kind = if lane.ordered { TopicType::Fifo } else { TopicType::Normal };
-            client.create_topic(lane.topic, kind, 4).await?;
-            client.create_group(lane.group, lane.ordered).await?;
+        for lane in plan.lanes() {
+            client.create_topic(lane.topic, lane.kind, 4).await?;
+            client.create_group(lane.group, lane.is_ordered()).await?;
         }
-        let ordered = LANES.iter().filter(|lane| lane.ordered).map(|lane| lane.group.to_string());
+        let ordered = LANES.iter().filter(|lane| lane.is_ordered()).map(|lane| lane.group.to_string());
         let shared = Arc::new(Shared {
             endpoint: endpoint.to_string(),
             plan,
@@ -144,8 +193,15 @@ impl Load {
             stopped: AtomicBool::new(false),
         });
         let mut load = Self { shared, producers: JoinSet::new(), consumers: JoinSet::new() };
-        for lane in LANES {
-            let producers = if lane.ordered { plan.ordered_producers } else { plan.producers };
+        for lane in plan.lanes() {
+            if lane.is_held() {
+                for nth in 0..HELD_PRODUCERS {
+                    load.producers.spawn(HeldProducer::new(&load.shared, lane, nth)?.run());
+                }
+                load.consumers.spawn(Consumer::new(&load.shared, lane, 0, false)?.run());
+                continue;
+            }
+            let producers = if lane.is_ordered() { plan.ordered_producers } else { plan.producers };
             for nth in 0..producers {
                 let producer = Producer::new(&load.shared, lane, nth)?;
                 load.producers.spawn(producer.run());
@@ -222,7 +278,7 @@ impl Load {
 
 impl Shared {
     fn ledger(&self, lane: &Lane) -> MutexGuard<'_, Ledger> {
-        self.ledgers[usize::from(lane.ordered)].lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledgers[lane.nth].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn producing(&self) -> bool {
@@ -245,6 +301,11 @@ fn body_of(id: &str) -> Bytes {
     body.into()
 }
 
+/// Tells the random numbers of clients apart.
+fn concern(lane: Lane, nth: usize) -> u64 {
+    (nth * 2 * LANES.len() + lane.nth) as u64
+}
+
 struct Producer {
     shared: Arc<Shared>,
     lane: Lane,
@@ -256,7 +317,7 @@ struct Producer {
 impl Producer {
     fn new(shared: &Arc<Shared>, lane: Lane, nth: usize) -> Result<Self> {
         let name = format!("{}-{:x}-{nth}", lane.topic, shared.plan.seed);
-        let random = randomness(shared.plan.seed, nth as u64 * 4 + u64::from(lane.ordered));
+        let random = randomness(shared.plan.seed, concern(lane, nth));
         let client = Client::new(&shared.endpoint, &format!("producer-{name}"))?;
         Ok(Self { shared: Arc::clone(shared), lane, client, random, name })
     }
@@ -276,7 +337,7 @@ impl Producer {
                 let outcome = self.send(&id).await;
                 // A message of a message group is sent until it is known; of the others some are given up.
                 if outcome.is_ok()
-                    || (outcome.is_unknown() && !self.lane.ordered && self.random.random_bool(0.2))
+                    || (outcome.is_unknown() && !self.lane.is_ordered() && self.random.random_bool(0.2))
                 {
                     break;
                 }
@@ -289,7 +350,7 @@ impl Producer {
     }
 
     async fn send(&self, id: &str) -> Outcome {
-        let message_group = self.lane.ordered.then_some(self.name.as_str());
+        let message_group = self.lane.is_ordered().then_some(self.name.as_str());
         let recorder = &self.shared.recorder;
         let message = Outgoing { topic: self.lane.topic, id, message_group, body: body_of(id) };
         let begin = recorder.now();
@@ -299,6 +360,7 @@ impl Producer {
             id: id.to_string(),
             topic: self.lane.topic.to_string(),
             message_group: message_group.map(str::to_string),
+            hold: Hold::None,
             outcome: outcome.clone(),
         };
         recorder.history().sends.push(send);
@@ -315,10 +377,14 @@ pub fn judge(test: &str, history: &History) -> Result<()> {
     let sends = |of: fn(&Outcome) -> bool| history.sends.iter().filter(|send| of(&send.outcome)).count();
     let deliveries = || history.receives.iter().flat_map(|receive| &receive.deliveries);
     eprintln!(
-        "{test}: sends {} ok, {} refused, {} unknown; {} deliveries, {} of them again; acks {} ok of {}; {} receives unknown",
+        "{test}: sends {} ok, {} refused, {} unknown; {} ends of {} and {} recalls of {} ok; {} deliveries, {} of them again; acks {} ok of {}; {} receives unknown",
         sends(Outcome::is_ok),
         sends(Outcome::is_fail),
         sends(Outcome::is_unknown),
+        history.ends.iter().filter(|end| end.outcome.is_ok()).count(),
+        history.ends.len(),
+        history.recalls.iter().filter(|recall| recall.outcome.is_ok()).count(),
+        history.recalls.len(),
         deliveries().count(),
         deliveries().filter(|delivery| delivery.attempt > 1).count(),
         history.acks.iter().filter(|ack| ack.outcome.is_ok()).count(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rq_tests::history::{Ack, Delivery, History, Outcome, Receive, Send, Span};
+use rq_tests::history::{Ack, Delivery, History, Hold, Outcome, Receive, Send, Span};
 use serde::Deserialize;
 
 /// The code that the checker knows by its number.
@@ -75,7 +75,8 @@ impl Line {
 
     fn send(self) -> Send {
         let (span, outcome) = (self.span(), self.outcome());
-        Send { span, id: self.id, topic: "bench".to_owned(), message_group: self.message_group, outcome }
+        let (topic, message_group) = ("bench".to_owned(), self.message_group);
+        Send { span, id: self.id, topic, message_group, hold: Hold::None, outcome }
     }
 
     fn receive(&self) -> Receive {

@@ -29,6 +29,8 @@ pub(crate) struct Bounds {
     /// Messages of a link may overtake each other.
     pub(crate) overtaking: bool,
     pub(crate) consuming: bool,
+    /// All messages are half messages, and their transactions end either way.
+    pub(crate) transactions: bool,
     /// A master that hands over may leave the set with that.
     pub(crate) leaving: bool,
     pub(crate) mode: FlushMode,
@@ -50,6 +52,7 @@ const FAULTLESS: Bounds = Bounds {
     under_way: 1,
     overtaking: false,
     consuming: false,
+    transactions: false,
     leaving: false,
     mode: FlushMode::Sync,
 };
@@ -103,6 +106,8 @@ pub(crate) struct Clients {
     pub(crate) sent: u8,
     /// Messages whose sends were answered OK.
     pub(crate) stored: Vec<u8>,
+    /// Transactions whose end was answered OK, and which end.
+    pub(crate) ended: Vec<(u8, bool)>,
     pub(crate) delivered: Vec<u8>,
     /// Messages whose acks were answered OK.
     pub(crate) acked: Vec<u8>,
@@ -137,6 +142,8 @@ pub(crate) enum Step {
     Ship(Link),
     Break(Link),
     Send(Who),
+    SendHalf(Who),
+    End(Who, u8, bool),
     Pop(Who, u8),
     Ack(Who, u8),
 }
@@ -282,6 +289,13 @@ impl<G: Guards> Cluster<G> {
         let clients = &mut self.clients;
         while let Some(reply) = process.gate.pass(process.replica.commit()) {
             let (known, message) = match reply {
+                Reply::Ended(message, commit) => {
+                    if !clients.ended.contains(&(message, commit)) {
+                        clients.ended.push((message, commit));
+                        clients.ended.sort_unstable();
+                    }
+                    continue;
+                }
                 Reply::Stored(message) => (&mut clients.stored, message),
                 Reply::Delivered(message) => {
                     clients.acked_came_back |= clients.acked.contains(&message);
@@ -419,9 +433,14 @@ impl<G: Guards> Cluster<G> {
         if self.changes() < bounds.changes && self.config.master != node.store {
             steps.push(Step::Promote(who));
         }
+        if replica.serving().is_some() && bounds.transactions {
+            for message in 0..self.clients.sent {
+                steps.extend([true, false].map(|commit| Step::End(who, message, commit)));
+            }
+        }
         if replica.serving().is_some() && node.disk.log.len() < bounds.log {
             if self.clients.sent < bounds.messages {
-                steps.push(Step::Send(who));
+                steps.push(if bounds.transactions { Step::SendHalf(who) } else { Step::Send(who) });
             }
             for message in (0..self.clients.sent).filter(|_| bounds.consuming) {
                 let has = |what| node.disk.log.iter().any(|entry| entry.what == what);
@@ -505,11 +524,9 @@ impl<G: Guards> Cluster<G> {
             Step::Deliver(link, up, at) => self.deliver(link, up, at),
             Step::Ship(link) => self.ship(link),
             Step::Break(link) => self.break_link(link),
-            Step::Send(who) => {
-                let message = self.clients.sent;
-                self.clients.sent += 1;
-                self.decide(who, What::Message(message), Reply::Stored(message));
-            }
+            Step::Send(who) => self.send(who, What::Message),
+            Step::SendHalf(who) => self.send(who, What::Half),
+            Step::End(who, message, commit) => self.end(who, message, commit),
             Step::Pop(who, message) => self.decide(who, What::Pop(message), Reply::Delivered(message)),
             Step::Ack(who, message) => self.decide(who, What::Ack(message), Reply::Acked(message)),
         }
@@ -522,6 +539,31 @@ impl<G: Guards> Cluster<G> {
         let end = process.replica.end().plus(1);
         process.gate.wait(end, matches!(reply, Reply::Delivered(_)), reply);
         self.append(who, epoch, what);
+    }
+
+    fn send(&mut self, who: Who, what: impl FnOnce(u8) -> What) {
+        let message = self.clients.sent;
+        self.clients.sent += 1;
+        self.decide(who, what(message), Reply::Stored(message));
+    }
+
+    /// A transaction ends once. The same end again is answered alike, by what the log says already, the opposite is refused.
+    fn end(&mut self, who: Who, message: u8, commit: bool) {
+        let log = &self.nodes[who].disk.log;
+        let has = |what| log.iter().any(|entry| entry.what == what);
+        let (half, same, opposite) =
+            (has(What::Half(message)), has(What::End(message, commit)), has(What::End(message, !commit)));
+        let reply = Reply::Ended(message, commit);
+        if same {
+            let Some(process) = &mut self.nodes[who].process else { return };
+            // One that waits and one that repeats it are as good as many.
+            if process.gate.len() < 2 {
+                process.gate.wait(process.replica.end(), false, reply);
+                self.let_out(who);
+            }
+        } else if half && !opposite {
+            self.decide(who, What::End(message, commit), reply);
+        }
     }
 
     fn store(&mut self, config: Config) {

@@ -28,7 +28,17 @@ impl<G: Guards> Cluster<G> {
 
     /// What a producer was told is stored, every possible master has.
     pub(crate) fn stored_is_everywhere(&self) -> bool {
-        self.clients.stored.iter().all(|message| self.everywhere(What::Message(*message)))
+        let stored =
+            |message: u8| self.everywhere(What::Message(message)) || self.everywhere(What::Half(message));
+        self.clients.stored.iter().all(|message| stored(*message))
+    }
+
+    /// The end of a transaction that somebody was told of, every possible master has, and nobody was told of the other end.
+    pub(crate) fn ended_is_everywhere(&self) -> bool {
+        let ended = &self.clients.ended;
+        ended.iter().all(|(message, commit)| {
+            self.everywhere(What::End(*message, *commit)) && !ended.contains(&(*message, !commit))
+        })
     }
 
     /// What was delivered was committed, with the record of its delivery.

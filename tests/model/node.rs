@@ -19,6 +19,10 @@ pub(crate) struct Entry {
 pub(crate) enum What {
     Begin,
     Message(u8),
+    /// A half message.
+    Half(u8),
+    /// The end of its transaction: a commit, or a rollback.
+    End(u8, bool),
     Pop(u8),
     Ack(u8),
 }
@@ -28,6 +32,8 @@ pub(crate) enum What {
 pub(crate) enum Reply {
     /// The message is stored.
     Stored(u8),
+    /// The transaction has ended: it is committed, or rolled back.
+    Ended(u8, bool),
     /// The message, to a consumer.
     Delivered(u8),
     /// The consumer's ack holds.

@@ -39,6 +39,7 @@ impl<G: Guards + Send + Sync> Model for Explored<G> {
                 state.delivered_is_everywhere()
             }),
             Property::always("acked is everywhere", |_, state: &Cluster<G>| state.acked_is_everywhere()),
+            Property::always("ended is everywhere", |_, state: &Cluster<G>| state.ended_is_everywhere()),
             Property::always("logs match", |_, state: &Cluster<G>| state.logs_match()),
             Property::always("commits agree", |_, state: &Cluster<G>| state.commits_agree()),
             Property::always("nobody halted", |_, state: &Cluster<G>| state.nobody_halted()),
@@ -111,6 +112,7 @@ const SMALL: Bounds = Bounds {
     under_way: 1,
     overtaking: false,
     consuming: false,
+    transactions: false,
     leaving: false,
     mode: FlushMode::Sync,
 };
@@ -134,6 +136,7 @@ fn with_all_rules_nothing_is_lost() {
         ("messages overtake", Bounds { overtaking: true, messages: 2, log: 4, under_way: 2, ..SMALL }),
         ("a master leaves", Bounds { leaving: true, ..SMALL }),
         ("consuming", Bounds { consuming: true, log: 4, ..SMALL }),
+        ("transactions", Bounds { transactions: true, log: 4, ..SMALL }),
     ];
     let states = if std::env::var_os("RQ_SOAK").is_some() { STATES * SOAK } else { STATES };
     for (name, bounds) in scenes {
@@ -170,5 +173,6 @@ without! {
     without_a_new_epoch_after_a_restart_logs_part: NEW_EPOCH, WITHOUT_POWER, "logs match";
     without_sessions_a_message_is_lost_in_async_mode: SESSIONS, Bounds { mode: FlushMode::Async, ..WITHOUT_POWER }, LOST;
     without_answers_that_wait_a_message_is_lost: ANSWERS_WAIT, SMALL, LOST;
+    without_answers_that_wait_a_transaction_ends_both_ways: ANSWERS_WAIT, Bounds { transactions: true, log: 4, ..SMALL }, "ended is everywhere";
     without_pops_that_wait_a_delivery_is_lost: POPS_WAIT, Bounds { consuming: true, ..SMALL }, "delivered is everywhere";
 }

@@ -1,35 +1,32 @@
-//! Producers that repeat what they do not know the fate of, and consumers that ack most of what they get. Everything they
-//! see goes into a history.
+//! Producers that repeat what they do not know the fate of, one of messages in order, one of half messages and one of delayed
+//! ones; somebody who ends transactions and recalls; and consumers that ack most of what they get. Everything they see goes
+//! into a history.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
-use rq_core::hash;
-use rq_core::ids::{ClientHash, ConnectionId, LogTime, Nonce, TagHash, Ticket};
-use rq_core::queue::request::{
-    Ack, Answer, CreateGroup, CreateTopic, Delivery, Filter, NewMessage, Receive, Request, Send,
-};
-use rq_core::queue::settings::{GroupSettings, TopicKind, TopicSettings};
+use rq_core::ids::{LogTime, Ticket};
+use rq_core::queue::request::{Ack, Answer, Delivery, Request};
+use rq_core::queue::settings::TopicKind;
 use rq_core::record;
 use rq_log::LogReader;
 use rq_log::disk::simulated::SimulatedDisk;
-use rq_tests::history::{self, History, Outcome, Span};
+use rq_tests::checker;
+use rq_tests::history::{self, History, Hold, Outcome, Span};
 
-const TOPIC: &str = "orders";
-const GROUP: &str = "billing";
-const PRODUCERS: usize = 3;
-const CONSUMERS: usize = 2;
-/// The lease of a delivery, in ms.
-const INVISIBLE_MS: u64 = 1_500;
+use crate::calls::{self, FILLING, GROUP, INVISIBLE_MS, TOPICS};
+use crate::deeds::{Deed, Deeds};
+use crate::process::reading;
+
+/// The topic of each producer, and of each consumer, by its number in [`TOPICS`].
+const PRODUCERS: [usize; 4] = [0, 0, 1, 2];
+const CONSUMERS: [usize; 3] = [0, 1, 2];
 /// Messages of one producer.
-const MESSAGES: u32 = 80;
-/// Their length, in bytes: so long that the log goes through segments.
-const SHORTEST: u32 = 500;
-const LONGEST: u32 = 6_000;
+const MESSAGES: u32 = 50;
+/// Longest time that a delayed message waits, in ms.
+const DELAY_MS: u64 = 4_000;
 /// Longest pause of a producer, in ms: they go on for as long as there are faults.
 const PAUSE_MS: u64 = 300;
 /// Unacked on purpose, of a hundred.
@@ -43,24 +40,38 @@ type Reader = LogReader<SimulatedDisk>;
 /// A call under way.
 enum Call {
     Setup,
-    Send { client: usize, id: String },
-    Receive { client: usize },
+    Send { client: usize, topic: usize, id: String, hold: Hold },
+    Receive { client: usize, topic: usize },
     Ack { client: usize, id: String, delivery: Delivery },
+    Deed { client: usize, deed: Deed },
 }
 
 /// What a client does next.
 #[derive(Clone)]
 enum Plan {
-    Setup(u32),
-    Send { number: u32 },
-    Receive,
-    Ack(Vec<(String, Delivery)>),
+    Setup(usize),
+    /// A delayed message keeps its time when it is sent again.
+    Send {
+        topic: usize,
+        number: u32,
+        due: Option<u64>,
+    },
+    Receive {
+        topic: usize,
+    },
+    Ack {
+        topic: usize,
+        deliveries: Vec<(String, Delivery)>,
+    },
+    /// Ends transactions and recalls, whoever sent the messages.
+    Deeds,
 }
 
 pub(crate) struct Clients {
     plans: Vec<Plan>,
     calls: BTreeMap<Ticket, (Call, u64)>,
     tickets: u64,
+    deeds: Deeds,
     /// How many machines there are.
     machines: usize,
     /// The machine that they ask: the next one, once this one refuses or is silent.
@@ -72,11 +83,12 @@ pub(crate) struct Clients {
 
 impl Clients {
     pub(crate) fn new(machines: usize) -> Self {
-        let mut plans = vec![Plan::Setup(0)];
-        plans.extend(vec![Plan::Send { number: 0 }; PRODUCERS]);
-        plans.extend(vec![Plan::Receive; CONSUMERS]);
+        let mut plans = vec![Plan::Setup(0), Plan::Deeds];
+        plans.extend(PRODUCERS.map(|topic| Plan::Send { topic, number: 0, due: None }));
+        plans.extend(CONSUMERS.map(|topic| Plan::Receive { topic }));
         let history = History { ordered_groups: [GROUP.to_owned()].into(), ..History::default() };
-        Self { plans, calls: BTreeMap::new(), tickets: 0, machines, server: 0, history, draining: false }
+        let (calls, deeds) = (BTreeMap::new(), Deeds::default());
+        Self { plans, calls, tickets: 0, deeds, machines, server: 0, history, draining: false }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -88,6 +100,16 @@ impl Clients {
         self.history.sends.iter().filter(|send| send.outcome.is_ok()).count()
     }
 
+    /// How many transactions were ended for certain.
+    pub(crate) fn ended(&self) -> usize {
+        self.history.ends.iter().filter(|end| end.outcome.is_ok()).count()
+    }
+
+    /// How many messages were recalled for certain.
+    pub(crate) fn recalled(&self) -> usize {
+        self.history.recalls.iter().filter(|recall| recall.outcome.is_ok()).count()
+    }
+
     /// The next call of a client, or how long it pauses, in ms.
     pub(crate) fn acts(
         &mut self,
@@ -96,23 +118,29 @@ impl Clients {
         random: &mut StdRng,
     ) -> Result<(Ticket, Request), u64> {
         let (call, request) = match &mut self.plans[client] {
-            Plan::Setup(step) => match step {
-                0 => (Call::Setup, create_topic()),
-                1 => (Call::Setup, create_group()),
-                _ => return Err(60_000),
+            Plan::Setup(step) => match calls::setup(*step) {
+                Some(request) => (Call::Setup, request),
+                None => return Err(60_000),
             },
             Plan::Send { .. } if self.draining => return Err(60_000),
-            Plan::Send { number } => {
-                if *number == MESSAGES {
-                    return Err(60_000);
-                }
-                let id = format!("{client}-{number}");
-                (Call::Send { client, id: id.clone() }, send(client, &id))
+            Plan::Send { number: MESSAGES, .. } => return Err(60_000),
+            Plan::Send { topic, number, due } => {
+                let due = *due.get_or_insert_with(|| now + random.random_range(0..DELAY_MS));
+                let (topic, id) = (*topic, format!("{client}-{number}"));
+                let hold = match TOPICS[topic].1 {
+                    TopicKind::Transaction => Hold::Transaction,
+                    TopicKind::Delay => Hold::Until(Duration::from_millis(due)),
+                    _ => Hold::None,
+                };
+                let request = calls::send(client, topic, &id, log_time(due));
+                (Call::Send { client, topic, id, hold }, request)
             }
-            Plan::Receive => (Call::Receive { client }, receive(client, random.random())),
-            Plan::Ack(deliveries) => {
+            Plan::Receive { topic } => {
+                (Call::Receive { client, topic: *topic }, calls::receive(client, *topic, random.random()))
+            }
+            Plan::Ack { topic, deliveries } => {
                 let Some((id, delivery)) = deliveries.pop() else {
-                    self.plans[client] = Plan::Receive;
+                    self.plans[client] = Plan::Receive { topic: *topic };
                     return Err(1);
                 };
                 if !self.draining && random.random_ratio(FORGOTTEN, 100) {
@@ -120,6 +148,11 @@ impl Clients {
                 }
                 let ack = Request::Ack(Ack { group: GROUP.into(), handles: vec![delivery.handle()] });
                 (Call::Ack { client, id, delivery }, ack)
+            }
+            Plan::Deeds => {
+                let deed = self.deeds.next(now).ok_or(50_u64)?;
+                let request = deed.request();
+                (Call::Deed { client, deed }, request)
             }
         };
         self.tickets += 1;
@@ -132,14 +165,16 @@ impl Clients {
         self.server = (self.server + 1) % self.machines;
     }
 
-    /// Whether everything that was stored for certain, or came, was acked, as far as anybody knows.
+    /// Whether everything that is to come for certain, or came, was acked, as far as anybody knows.
     pub(crate) fn are_done(&self) -> bool {
         let acks = self.history.acks.iter();
-        let acked: BTreeSet<_> =
-            acks.filter(|ack| !matches!(ack.outcome, Outcome::Fail { .. })).map(|ack| &ack.id).collect();
-        let stored = self.history.sends.iter().filter(|send| send.outcome.is_ok()).map(|send| &send.id);
+        let acked: BTreeSet<&str> =
+            acks.filter(|ack| !ack.outcome.is_fail()).map(|ack| ack.id.as_str()).collect();
         let delivered = self.history.receives.iter().flat_map(|receive| &receive.deliveries);
-        stored.chain(delivered.map(|delivery| &delivery.id)).all(|id| acked.contains(id))
+        let mut came = delivered.map(|delivery| delivery.id.as_str());
+        self.deeds.are_done()
+            && came.all(|id| acked.contains(id))
+            && checker::owed(&self.history).is_subset(&acked)
     }
 
     /// Surely nothing was done. Who goes on, and when.
@@ -176,17 +211,19 @@ impl Clients {
         let mut got = Vec::new();
         let outcome = match answer {
             Answer::Send(Err(error)) => fail(error.to_string()),
+            Answer::Send(Ok(sent)) => {
+                if let Some((Call::Send { topic, id, hold, .. }, _)) = self.calls.get(&ticket) {
+                    self.deeds.plan(*topic, id, *hold, sent[0], now);
+                }
+                Outcome::Ok
+            }
             Answer::Receive(Err(error)) => fail(error.to_string()),
             Answer::Receive(Ok(deliveries)) => {
                 for delivery in deliveries {
                     let record = log.and_then(|log| log.read_record(delivery.lsn).ok());
                     let Some(record) = record else {
-                        return self.ends(
-                            ticket,
-                            now,
-                            Outcome::Unknown { reason: "gone".to_owned() },
-                            Vec::new(),
-                        );
+                        let gone = Outcome::Unknown { reason: "gone".to_owned() };
+                        return self.ends(ticket, now, gone, Vec::new());
                     };
                     let message = record::decode_message(&record).expect("a message lies there");
                     let id = message.content.split(|byte| *byte == FILLING).next().unwrap_or_default();
@@ -200,8 +237,15 @@ impl Clients {
                 Err(_) => Outcome::Fail { code: STALE, reason: "stale".to_owned() },
             },
             Answer::Ack(Err(error)) => fail(error.to_string()),
+            Answer::EndTransaction(Err(error)) => {
+                panic!("a transaction that was stored and that nobody else ended: {error}")
+            }
+            Answer::Recall(Err(error)) => fail(error.to_string()),
             _ => Outcome::Ok,
         };
+        if let Some((Call::Deed { deed, .. }, _)) = self.calls.get_mut(&ticket) {
+            deed.answered = true;
+        }
         self.ends(ticket, now, outcome, got)
     }
 
@@ -224,25 +268,20 @@ impl Clients {
                 }
                 (0, 20)
             }
-            Call::Send { client, id } => {
-                if done && let Plan::Send { number } = &mut self.plans[client] {
-                    *number += 1;
+            Call::Send { client, topic, id, hold } => {
+                if done && let Plan::Send { number, due, .. } = &mut self.plans[client] {
+                    (*number, *due) = (*number + 1, None);
                 }
-                let message_group = Some(format!("group-{client}"));
-                self.history.sends.push(history::Send {
-                    span,
-                    id,
-                    topic: TOPIC.to_owned(),
-                    message_group,
-                    outcome,
-                });
+                let message_group = (hold == Hold::None).then(|| format!("group-{client}"));
+                let topic = TOPICS[topic].0.to_owned();
+                self.history.sends.push(history::Send { span, id, topic, message_group, hold, outcome });
                 (client, if done { pause } else { 50 })
             }
-            Call::Receive { client } => {
+            Call::Receive { client, topic } => {
                 let deliveries = got.iter().map(|(id, delivery)| handed(id, delivery)).collect();
                 self.history.receives.push(history::Receive {
                     span,
-                    topic: TOPIC.to_owned(),
+                    topic: TOPICS[topic].0.to_owned(),
                     group: GROUP.to_owned(),
                     invisible: Duration::from_millis(INVISIBLE_MS),
                     attempt_id: None,
@@ -250,72 +289,32 @@ impl Clients {
                     deliveries,
                 });
                 let none = got.is_empty();
-                self.plans[client] = Plan::Ack(got);
+                self.plans[client] = Plan::Ack { topic, deliveries: got };
                 (client, if none { 60 } else { 10 })
             }
             Call::Ack { client, id, delivery } => {
                 // A stale handle stays stale; everything else is tried again.
                 if !done
                     && !matches!(outcome, Outcome::Fail { code: STALE, .. })
-                    && let Plan::Ack(rest) = &mut self.plans[client]
+                    && let Plan::Ack { deliveries, .. } = &mut self.plans[client]
                 {
-                    rest.push((id.clone(), delivery));
+                    deliveries.push((id.clone(), delivery));
                 }
                 let handle = format!("{:?}", delivery.handle());
                 self.history.acks.push(history::Ack { span, group: GROUP.to_owned(), id, handle, outcome });
                 (client, 5)
             }
+            Call::Deed { client, deed } => {
+                self.deeds.ended(deed, span, outcome, &mut self.history);
+                (client, 10)
+            }
         })
     }
 }
 
-fn create_topic() -> Request {
-    let settings = TopicSettings { kind: TopicKind::Fifo, queues: 4 };
-    Request::CreateTopic(CreateTopic { name: TOPIC.into(), settings })
-}
-
-fn create_group() -> Request {
-    let settings = GroupSettings { ordered: true, max_attempts: 1_000, ..GroupSettings::default() };
-    Request::CreateGroup(CreateGroup { name: GROUP.into(), settings })
-}
-
-fn send(client: usize, id: &str) -> Request {
-    let message = NewMessage {
-        kind: TopicKind::Fifo,
-        key: hash::send_key(&format!("client-{client}"), id, hash::crc32c(id.as_bytes())),
-        tag: TagHash(0),
-        lane: hash::lane(&format!("group-{client}")),
-        deliver_at: LogTime(0),
-        recover_after_ms: None,
-        content: content(id),
-    };
-    Request::Send(Send { topic: Arc::from(TOPIC), messages: vec![message] })
-}
-
-/// What follows the id in a message.
-const FILLING: u8 = b' ';
-
-fn content(id: &str) -> Bytes {
-    let len = SHORTEST + hash::crc32c(id.as_bytes()) % (LONGEST - SHORTEST);
-    let mut content = id.as_bytes().to_vec();
-    content.resize(len as usize, FILLING);
-    content.into()
-}
-
-fn receive(client: usize, nonce: u64) -> Request {
-    Request::Receive(Receive {
-        group: Arc::from(GROUP),
-        topic: Arc::from(TOPIC),
-        filter: Filter::All,
-        batch: 2,
-        invisible_ms: INVISIBLE_MS,
-        auto_renew: false,
-        attempt: None,
-        client: ClientHash(client as u64),
-        connection: ConnectionId(client as u64),
-        nonce: Nonce(nonce),
-        wait_ms: 200,
-    })
+/// The log time of a moment of the simulation, as the machines' clocks have it.
+fn log_time(now: u64) -> LogTime {
+    LogTime(reading(now).wall_us / 1_000)
 }
 
 fn handed(id: &str, delivery: &Delivery) -> history::Delivery {

@@ -36,6 +36,8 @@ struct Ran {
     disks_lost: u64,
     switches: u64,
     modes: u64,
+    ended: usize,
+    recalled: usize,
 }
 
 fn play(seed: u64) -> Ran {
@@ -44,6 +46,7 @@ fn play(seed: u64) -> Ran {
     world.heal();
     until(&mut world, FAULTS + HEALING, World::whole)
         .unwrap_or_else(|error| panic!("it did not heal: {error}"));
+    world.spare_disks();
     world.clients.draining = true;
     let drained = |world: &World| {
         world.whole()?;
@@ -67,6 +70,8 @@ fn play(seed: u64) -> Ran {
         disks_lost: world.disks_lost.into(),
         switches: world.switches.into(),
         modes: world.modes.into(),
+        ended: world.clients.ended(),
+        recalled: world.clients.recalled(),
     }
 }
 
@@ -93,8 +98,17 @@ fn whatever_fails_nothing_acknowledged_is_lost_and_the_cluster_heals() {
     if let Some(seed) = std::env::var("RQ_SEED").ok().and_then(|seed| seed.parse().ok()) {
         let ran = hold(seed);
         eprintln!(
-            "seed {seed}: {} stored, {} promotions, {} drops, {} copies, {} disks lost, {} switches, {} modes",
-            ran.stored, ran.promotions, ran.dropped, ran.installed, ran.disks_lost, ran.switches, ran.modes
+            "seed {seed}: {} stored, {} transactions ended, {} recalled, {} promotions, {} drops, {} copies, \
+             {} disks lost, {} switches, {} modes",
+            ran.stored,
+            ran.ended,
+            ran.recalled,
+            ran.promotions,
+            ran.dropped,
+            ran.installed,
+            ran.disks_lost,
+            ran.switches,
+            ran.modes
         );
         return;
     }
@@ -109,10 +123,14 @@ fn whatever_fails_nothing_acknowledged_is_lost_and_the_cluster_heals() {
         all.disks_lost += ran.disks_lost;
         all.switches += ran.switches;
         all.modes += ran.modes;
+        all.ended += ran.ended;
+        all.recalled += ran.recalled;
     }
-    let Ran { stored, promotions, dropped, installed, disks_lost, switches, modes, .. } = all;
+    let Ran { stored, promotions, dropped, installed, disks_lost, switches, modes, ended, recalled, .. } =
+        all;
     eprintln!(
-        "{seeds} seeds: {stored} messages stored, {promotions} promotions, segments dropped {dropped} times, \
+        "{seeds} seeds: {stored} messages stored, {ended} transactions ended, {recalled} messages recalled, \
+         {promotions} promotions, segments dropped {dropped} times, \
          {installed} copies begun with a checkpoint, {disks_lost} disks lost, {switches} masters handed over, \
          the flush mode changed {modes} times"
     );
@@ -121,6 +139,7 @@ fn whatever_fails_nothing_acknowledged_is_lost_and_the_cluster_heals() {
         dropped > seeds && 2 * installed > seeds && 4 * disks_lost > seeds,
         "too little was dropped and copied"
     );
+    assert!(ended as u64 > 10 * seeds && recalled as u64 > 2 * seeds, "too little waited");
     assert!(4 * switches > seeds && 2 * modes > seeds, "too little was switched");
 }
 

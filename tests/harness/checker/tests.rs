@@ -1,7 +1,9 @@
 //! Bad histories, one for each way to be wrong, and the good ones that look almost like them.
 
 use super::*;
-use crate::history::Send;
+use crate::history::{Send, Span};
+
+mod held;
 
 const GROUP: &str = "group";
 const TOPIC: &str = "topic";
@@ -30,7 +32,8 @@ impl Story {
     fn send(mut self, id: &str, begin: u64, end: u64, outcome: Outcome) -> Self {
         let message_group = Some("lane".to_string());
         let (id, topic) = (id.to_string(), TOPIC.to_string());
-        self.0.sends.push(Send { span: ms(begin, end), id, topic, message_group, outcome });
+        let hold = Hold::None;
+        self.0.sends.push(Send { span: ms(begin, end), id, topic, message_group, hold, outcome });
         self
     }
 

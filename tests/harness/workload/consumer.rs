@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _};
 use tokio::task::JoinSet;
 
-use super::{Lane, PAUSE, Shared, body_of};
+use super::{LANES, Lane, PAUSE, Shared, body_of, concern};
 use crate::client::{Client, Incoming, RENEWED, Received};
 use crate::history::{Ack, Change, Delivery, Outcome, Receive};
 use crate::run::randomness;
@@ -27,7 +27,7 @@ pub(super) struct Consumer {
 
 impl Consumer {
     pub(super) fn new(shared: &Arc<Shared>, lane: Lane, nth: usize, renewing: bool) -> Result<Self> {
-        let random = randomness(shared.plan.seed, nth as u64 * 4 + 2 + u64::from(lane.ordered));
+        let random = randomness(shared.plan.seed, (LANES.len() as u64) + concern(lane, nth));
         let name = format!("consumer-{}-{nth}", lane.group);
         let client = Client::new(&shared.endpoint, &name)?;
         Ok(Self { shared: Arc::clone(shared), lane, client, random, name, renewing, attempts: 0 })

@@ -40,15 +40,16 @@ pub struct IdleGroup {
 #[must_use]
 pub fn idle_subscriptions(state: &State, now: LogTime, idle_ms: u64) -> Vec<IdleSubscription> {
     let mut idle: BTreeMap<&Name, IdleSubscription> = BTreeMap::new();
-    for group in state.groups.values() {
+    for (id, group) in &state.groups {
         for (topic, subscription) in &group.subscriptions {
             let Some(topic) = state.topics.get(topic) else { continue };
             if state.served(subscription.last_used, now) <= idle_ms {
                 continue;
             }
             let queues = topic.queues.iter().zip(&subscription.queues);
-            let oldest =
-                queues.filter_map(|(messages, progress)| progress.oldest(messages, state.log_start)).min();
+            let oldest = queues
+                .filter_map(|(messages, progress)| progress.oldest(*id, messages, state.log_start))
+                .min();
             let known = idle.get(&group.name).map(|known| known.oldest);
             if let Some(oldest) = oldest
                 && known.is_none_or(|known| oldest < known)

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::index::MessageQueue;
-use crate::ids::{AttemptHash, ClientHash, ConnectionId, Lane, LogTime, Lsn, Nonce, Offset};
+use crate::ids::{AttemptHash, ClientHash, ConnectionId, GroupId, Lane, LogTime, Lsn, Nonce, Offset};
 
 /// A delivery that has not ended. It ends by ack, by redelivery or by becoming a dead letter, not by time: past
 /// [`Pending::visible_at`] it can be delivered again, and until then its holder may still ack.
@@ -113,13 +113,13 @@ impl Progress {
         self.pending.keys().chain(self.lanes.values().flatten()).copied()
     }
 
-    /// Where the oldest record lies that the group still needs of what is in the log.
-    pub(crate) fn oldest(&self, messages: &MessageQueue, log_start: Lsn) -> Option<Lsn> {
+    /// Where the oldest record lies that the group, whose progress this is, still needs of what is in the log.
+    pub(crate) fn oldest(&self, group: GroupId, messages: &MessageQueue, log_start: Lsn) -> Option<Lsn> {
         let seen = self.not_done().filter_map(|offset| messages.get(offset));
         let mut oldest = seen.filter(|entry| entry.is_kept(log_start)).map(|entry| entry.lsn).min();
         let mut offset = self.next.max(messages.min);
         while let Some(entry) = messages.get(offset) {
-            if entry.is_kept(log_start) {
+            if entry.is_kept(log_start) && entry.is_for(group) {
                 oldest = Some(oldest.map_or(entry.lsn, |oldest| oldest.min(entry.lsn)));
                 if offset >= messages.ordered_from {
                     // Nothing older follows.

@@ -100,7 +100,7 @@ struct Consumers<'a> {
     /// There are some.
     any: bool,
     /// Those of groups that give up nothing.
-    lasting: Vec<&'a Subscription>,
+    lasting: Vec<(GroupId, &'a Subscription)>,
 }
 
 /// A look at what keeps the oldest segments.
@@ -142,11 +142,13 @@ impl Run<'_> {
     /// log thread for seconds.
     fn consumers(&self) -> BTreeMap<TopicId, Consumers<'_>> {
         let mut consumers: BTreeMap<TopicId, Consumers<'_>> = BTreeMap::new();
-        for (topic, subscription) in self.state.groups.values().flat_map(|group| &group.subscriptions) {
-            let of_topic = consumers.entry(*topic).or_default();
-            of_topic.any = true;
-            if !self.has_lapsed(subscription) {
-                of_topic.lasting.push(subscription);
+        for (group, of_group) in &self.state.groups {
+            for (topic, subscription) in &of_group.subscriptions {
+                let of_topic = consumers.entry(*topic).or_default();
+                of_topic.any = true;
+                if !self.has_lapsed(subscription) {
+                    of_topic.lasting.push((*group, subscription));
+                }
             }
         }
         consumers
@@ -163,7 +165,9 @@ impl Run<'_> {
                 let mut queues = of_topic.queues.iter().zip(&subscription.queues);
                 let start = self.state.log_start;
                 let owes = |lsn: Lsn| (start..self.last.end).contains(&lsn);
-                if queues.any(|(messages, progress)| progress.oldest(messages, start).is_some_and(owes)) {
+                if queues
+                    .any(|(messages, progress)| progress.oldest(*group, messages, start).is_some_and(owes))
+                {
                     lapsed.push((*group, *topic));
                 }
             }
@@ -187,8 +191,11 @@ impl Run<'_> {
         let (below, log_start) = (self.last.end, self.state.log_start);
         let messages = topic.queues.get(number)?;
         let lasting = consumers.lasting.iter();
-        let progresses: Vec<&Progress> =
-            lasting.filter_map(|subscription| subscription.queues.get(number).map(Arc::as_ref)).collect();
+        let progresses: Vec<(GroupId, &Progress)> = lasting
+            .filter_map(|(group, subscription)| {
+                Some((*group, subscription.queues.get(number).map(Arc::as_ref)?))
+            })
+            .collect();
         let mut offset = messages.min;
         while let Some(entry) = messages.get(offset) {
             let kept_dead_letter = topic.dead_letters && number == 0 && {
@@ -197,10 +204,10 @@ impl Run<'_> {
             };
             if entry.lsn < below && entry.is_kept(log_start) {
                 let unclaimed = self.policy.keep_unclaimed && !consumers.any && !topic.dead_letters;
-                if kept_dead_letter
-                    || unclaimed
-                    || progresses.iter().any(|progress| progress.owes(offset, entry.lane))
-                {
+                let owes = |(group, progress): &(GroupId, &Progress)| {
+                    entry.is_for(*group) && progress.owes(offset, entry.lane)
+                };
+                if kept_dead_letter || unclaimed || progresses.iter().any(owes) {
                     if owed.len() >= limit {
                         return None;
                     }

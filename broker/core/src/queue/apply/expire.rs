@@ -16,6 +16,7 @@ impl State {
         let lies_below = |messages: &MessageQueue, offset: Offset| {
             messages.get(offset).is_some_and(|entry| entry.is_kept(start) && entry.lsn < below)
         };
+        let id = group;
         let group = self.group_mut(group)?;
         let subscription = group.subscriptions.get_mut(&topic).ok_or("subscription")?;
         let mut expired = 0;
@@ -25,7 +26,7 @@ impl State {
                 progress.not_done().filter(|offset| lies_below(messages, *offset)).collect();
             // A message group gives up its messages from the first one on.
             seen.sort_unstable();
-            let unread = unread_below(messages, progress, start, below);
+            let unread = unread_below(id, messages, progress, start, below);
             if seen.is_empty() && unread == 0 {
                 continue;
             }
@@ -50,15 +51,15 @@ impl State {
     }
 }
 
-/// How many messages never looked at lie in that part of the log.
-fn unread_below(messages: &MessageQueue, progress: &Progress, start: Lsn, below: Lsn) -> u64 {
+/// How many messages for a group that it never looked at lie in that part of the log.
+fn unread_below(group: GroupId, messages: &MessageQueue, progress: &Progress, start: Lsn, below: Lsn) -> u64 {
     let mut count = 0;
     let mut offset = progress.next.max(messages.min);
     while let Some(entry) = messages.get(offset) {
         if entry.lsn >= below && offset >= messages.ordered_from {
             break;
         }
-        count += u64::from(entry.is_kept(start) && entry.lsn < below);
+        count += u64::from(entry.is_kept(start) && entry.is_for(group) && entry.lsn < below);
         offset = offset.next();
     }
     count

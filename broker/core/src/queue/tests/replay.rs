@@ -5,6 +5,7 @@ use crate::ids::{Offset, QueueId, TopicId};
 use crate::queue::request::{
     DeadLetterError, PurgeDeadLetters, ReplayDeadLetters, ResetOffset, ResetOffsetError,
 };
+use crate::queue::retention::Policy;
 
 impl Broker {
     /// Gives back the dead letters of group `g` at these offsets, all sent to queue 0 of topic 1.
@@ -115,6 +116,19 @@ fn a_group_goes_on_where_it_is_set_to_and_its_old_handles_are_dead() {
     assert_eq!(broker.receive_texts("g", "t"), ["d"]);
     assert_eq!(broker.reset("g", &[0, 0]), Err(ResetOffsetError::OtherQueues { queues: 1 }));
     assert!(matches!(broker.reset("nobody", &[0]), Err(ResetOffsetError::GroupNotFound(_))));
+}
+
+#[test]
+fn what_was_given_back_to_one_group_is_owed_by_that_group_alone() {
+    let mut broker = with_dead_letters(&["a"]);
+    let other = broker.receive_one("other", "t");
+    assert_eq!(broker.ack("other", &other), Ok(()));
+    assert_eq!(broker.replay(&[0]), Ok(1));
+    let again = broker.receive_one("g", "t");
+    assert_eq!(broker.ack("g", &again), Ok(()));
+    let below = broker.log.end();
+    assert_eq!(broker.retain_by(below, Policy::default()).log_start, below);
+    assert_eq!(broker.shard.topic_status("t").unwrap().queues[0].0, Offset(2), "nobody needs it");
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! What one consumer group may see of a topic, written down as plainly as possible: one line a message, every
+//! What one consumer group may see of one topic, written down as plainly as possible: one line a message, every
 //! question answered by looking at all of them.
 
 use std::collections::BTreeMap;
 
-use crate::ids::{Lane, LogTime, Offset, QueueId};
+use super::receive::{Asked, Waiting};
+use crate::ids::{Lane, LogTime, Offset, QueueId, Ticket};
 use crate::queue::request::Delivery;
 
 /// A message as one group sees it.
@@ -27,15 +28,20 @@ pub(super) enum Fate {
     Waiting,
     Delivered(Hold),
     Acked,
+    /// It became a dead letter.
     Dead,
     /// Given up because the group did not consume.
     Expired,
+    /// Passed over, because an expression did not want it or the group was set to go on behind it.
+    Passed,
+    /// The group was set to go on before it, and retention had dropped it.
+    Gone,
 }
 
 impl Fate {
     /// It will not be delivered again.
     pub(super) const fn is_done(self) -> bool {
-        matches!(self, Self::Acked | Self::Dead | Self::Expired)
+        !matches!(self, Self::Waiting | Self::Delivered(_))
     }
 }
 
@@ -54,34 +60,50 @@ pub(super) struct Hold {
     pub(super) worked_on: bool,
 }
 
-/// One group, and all messages ever sent, in the order of their sending.
+/// One group in one topic, and all messages that were ever visible to it there, in the order of their places.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct View {
+    /// The group's number and name.
+    pub(super) group: usize,
     pub(super) name: &'static str,
+    pub(super) topic: usize,
     pub(super) ordered: bool,
     pub(super) max_attempts: u32,
     pub(super) copies: BTreeMap<(QueueId, Offset), Copy>,
     /// The newest call of a consumer that did something, or renewal.
     pub(super) last_used: LogTime,
-    /// What receives that wait asked for, by ticket.
-    pub(super) waiting: BTreeMap<crate::ids::Ticket, Asked>,
+    /// The newest look for messages, which may have done something that is not seen here.
+    pub(super) looked: LogTime,
+    /// Messages given up because the group did not consume.
+    pub(super) expired: u64,
+    /// Somebody has messages to judge, and until then nobody else gets any.
+    pub(super) judged_until: LogTime,
+    /// The receives that wait.
+    pub(super) waiting: BTreeMap<Ticket, Waiting>,
 }
 
-/// A receive.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
-    pub(super) batch: usize,
-    pub(super) nonce: u64,
-    pub(super) client: u64,
-    pub(super) attempt: Option<u64>,
-    pub(super) invisible_ms: u64,
-    pub(super) renew: bool,
-}
-
-impl Group {
-    pub(super) fn new(name: &'static str, ordered: bool, max_attempts: u32) -> Self {
-        let (copies, waiting, last_used) = (BTreeMap::new(), BTreeMap::new(), LogTime(0));
-        Self { name, ordered, max_attempts, copies, last_used, waiting }
+impl View {
+    pub(super) fn new(
+        (group, name): (usize, &'static str),
+        topic: usize,
+        ordered: bool,
+        max_attempts: u32,
+    ) -> Self {
+        let (last_used, looked, judged_until) = (LogTime(0), LogTime(0), LogTime(0));
+        let (copies, waiting) = (BTreeMap::new(), BTreeMap::new());
+        Self {
+            group,
+            name,
+            topic,
+            ordered,
+            max_attempts,
+            copies,
+            last_used,
+            looked,
+            expired: 0,
+            judged_until,
+            waiting,
+        }
     }
 
     /// Whether a message may be delivered.
@@ -146,6 +168,7 @@ impl Group {
             copy.attempts += 1;
             copy.seen = true;
             assert_eq!(delivery.attempt, copy.attempts, "{}: attempts grow by one", self.name);
+            assert!(asked.wants(&copy.text), "{}: not wanted: {}", self.name, copy.text);
             assert_eq!(delivery.nonce.0, asked.nonce);
             copy.visible_at = now.plus(asked.invisible_ms);
             copy.fate = Fate::Delivered(Hold {
@@ -166,8 +189,6 @@ impl Group {
             let open = self.copies.iter().filter(seen).filter(|(_, copy)| not_done(copy)).count();
             assert!(open <= PENDING_MAX || delivery.attempt > 1, "{}: {open} are not done", self.name);
         }
-        let left = self.deliverable(now);
-        assert!(got.len() == asked.batch || left.is_empty(), "{}: not delivered: {left:?}", self.name);
     }
 
     /// Checks what a repeated attempt got.
@@ -207,36 +228,32 @@ impl Group {
         }
     }
 
-    /// Last deliveries that ran out.
-    pub(super) fn bury(&mut self, now: LogTime) {
-        for copy in self.copies.values_mut() {
+    /// Last deliveries that ran out become dead letters.
+    pub(super) fn bury(&mut self, now: LogTime) -> Vec<(QueueId, Copy)> {
+        let mut buried = Vec::new();
+        for ((queue, _), copy) in &mut self.copies {
             let out = matches!(copy.fate, Fate::Delivered(_)) && copy.visible_at <= now;
             if out && copy.attempts >= self.max_attempts {
                 copy.fate = Fate::Dead;
+                buried.push((*queue, copy.clone()));
             }
         }
+        buried
     }
 
-    /// When the next delivery runs out, as far as somebody has to do something then.
+    /// When the next delivery runs out, as far as somebody has to do something then, or patience.
     pub(super) fn next_event(&self) -> Option<LogTime> {
-        let running = self.copies.values().filter(|copy| matches!(copy.fate, Fate::Delivered(_)));
-        let needed = running.filter(|copy| copy.attempts >= self.max_attempts || !self.waiting.is_empty());
-        needed.map(|copy| copy.visible_at).min()
+        let needed = |copy: &Copy| match copy.fate {
+            Fate::Delivered(_) if copy.attempts >= self.max_attempts => Some(copy.visible_at),
+            Fate::Delivered(_) if !self.waiting.is_empty() => Some(copy.visible_at.max(self.judged_until)),
+            _ => None,
+        };
+        let patience = self.waiting.values().map(|waiting| waiting.until);
+        self.copies.values().filter_map(needed).chain(patience).min()
     }
 
     /// What the group still owes.
     pub(super) fn owed(&self) -> impl Iterator<Item = (QueueId, Offset)> {
         self.copies.iter().filter(|(_, copy)| !copy.fate.is_done()).map(|(place, _)| *place)
-    }
-
-    pub(super) fn expired(&self) -> u64 {
-        self.copies.values().filter(|copy| copy.fate == Fate::Expired).count() as u64
-    }
-
-    pub(super) fn texts_of(&self, fate: Fate) -> Vec<String> {
-        let mut texts: Vec<String> =
-            self.copies.values().filter(|copy| copy.fate == fate).map(|copy| copy.text.clone()).collect();
-        texts.sort_unstable();
-        texts
     }
 }
