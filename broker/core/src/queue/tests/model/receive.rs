@@ -78,7 +78,8 @@ impl World {
             receive.auto_renew = asked.renew;
             receive.wait_ms = wait_ms;
             if let Some(By { expression, .. }) = asked.by {
-                let judged = Judged { expression: expression.into(), verdicts: verdicts.clone() };
+                let topic = id_of(self.views[number].topic);
+                let judged = Judged { expression: expression.into(), topic, verdicts: verdicts.clone() };
                 receive.filter = Filter::Properties(judged);
             }
             let ticket = self.broker.begin(Request::Receive(receive));
@@ -106,7 +107,8 @@ impl World {
         assert!(!candidates.is_empty());
         self.note_passed(number, asked.by);
         let view = &mut self.views[number];
-        for Candidate { queue, offset, lsn } in candidates.iter().copied() {
+        for Candidate { topic, queue, offset, lsn } in candidates.iter().copied() {
+            assert_eq!(topic, id_of(view.topic));
             let text = &view.copies[&(queue, offset)].text;
             assert_eq!(*text, self.broker.text(lsn));
             assert_eq!(to.insert((queue, offset), by.wants(text)), None, "judged twice");
