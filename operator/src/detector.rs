@@ -26,7 +26,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use self::board::{Board, Findings};
 use self::index::{Index, Surroundings};
-pub(crate) use self::pods::is_off;
 pub(crate) use self::pulse::Pulse;
 use self::queue::QueueWatch;
 pub(crate) use self::watches::WATCH_SECONDS;

@@ -75,8 +75,6 @@ pub struct NodeSeen {
     pub zone: Option<String>,
     /// It takes no new pods: cordoned.
     pub unschedulable: bool,
-    /// It is surely off: it has the taint [`OUT_OF_SERVICE_TAINT`].
-    pub out_of_service: bool,
 }
 
 /// The certificate of a queue.

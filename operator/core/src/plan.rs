@@ -93,6 +93,8 @@ pub enum Action {
     HandOver {
         /// To this store.
         to: StoreId,
+        /// The pod that has it.
+        pod: String,
     },
     /// Delete a pod, if it still is this one, so that a newer one takes its place.
     DeletePod {

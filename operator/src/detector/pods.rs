@@ -82,7 +82,7 @@ pub(super) fn cause(process: Option<&Process>, now: Option<&PodSeen>) -> Failove
 }
 
 /// Whether a node is surely off.
-pub(crate) fn is_off(node: &Node) -> bool {
+pub(super) fn is_off(node: &Node) -> bool {
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
     taints.into_iter().flatten().any(|taint| taint.key == OUT_OF_SERVICE_TAINT)
 }

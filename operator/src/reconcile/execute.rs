@@ -50,7 +50,7 @@ impl Act<'_> {
                 self.master().await?.set_flush_mode(*policy).await?;
                 Ok("flush mode")
             }
-            Action::HandOver { to } => {
+            Action::HandOver { to, .. } => {
                 self.master().await?.hand_over(*to).await?;
                 Ok("hand over")
             }

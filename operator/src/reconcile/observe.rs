@@ -16,7 +16,6 @@ use serde::de::DeserializeOwned;
 
 use super::{Context, Error};
 use crate::certificates;
-use crate::detector::is_off;
 use crate::key::QueueKey;
 
 /// Label of a node's zone.
@@ -156,6 +155,5 @@ fn seen(node: &Node) -> NodeSeen {
     NodeSeen {
         zone: node.labels().get(ZONE).cloned(),
         unschedulable: spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
-        out_of_service: is_off(node),
     }
 }

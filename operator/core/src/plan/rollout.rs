@@ -131,9 +131,8 @@ fn orderly(view: &View<'_>, left: usize) -> (Rollout, Option<Action>) {
     if let Some(slave) = outdated().find(|pod| pod.ordinal != master.ordinal) {
         return replace(slave, left);
     }
-    let to = view.pods.iter().find(|pod| pod.ordinal != master.ordinal && pod.ordinal < view.replicas);
-    match to.and_then(PodSeen::store) {
-        Some(to) => (Rollout::Rolling { pod: master.name.clone(), left }, Some(Action::HandOver { to })),
+    match view.successor(|pod| pod.ordinal != master.ordinal && pod.ordinal < view.replicas) {
+        Some(act) => (Rollout::Rolling { pod: master.name.clone(), left }, Some(act)),
         None => wait("the master has nobody to hand over to".to_owned()),
     }
 }
@@ -210,8 +209,8 @@ pub(super) fn note(action: &Action) -> Option<Note> {
         Action::DeletePod { name, .. } => {
             ("ReplacingPod", "Delete", format!("{name} is not as the spec says and is replaced"))
         }
-        Action::HandOver { to } => {
-            ("HandingOver", "HandOver", format!("the master hands over to store {to} before its pod goes"))
+        Action::HandOver { pod, .. } => {
+            ("HandingOver", "HandOver", format!("the master hands over to {pod} before its pod goes"))
         }
         _ => return None,
     };

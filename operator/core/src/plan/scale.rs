@@ -70,12 +70,11 @@ pub(super) enum Step {
     Wait(String),
 }
 
-/// To the first replica that stays and can lead.
+/// To a replica that stays and can lead.
 fn hand_over(view: &View<'_>) -> Step {
-    let stays = |ordinal: u32| ordinal < view.replicas;
-    let to = view.pods.iter().find(|pod| stays(pod.ordinal) && !pod.terminating && view.in_sync(pod));
-    match (view.serving_master(), to.and_then(PodSeen::store)) {
-        (Some(_), Some(to)) => Step::Act(Action::HandOver { to }),
+    let to = view.successor(|pod| pod.ordinal < view.replicas && !pod.terminating && view.in_sync(pod));
+    match (view.serving_master(), to) {
+        (Some(_), Some(act)) => Step::Act(act),
         (None, _) => {
             Step::Wait("the master is one of the replicas that go, and it does not serve".to_owned())
         }

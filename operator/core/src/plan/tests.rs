@@ -32,7 +32,7 @@ fn words(observed: &Observed) -> Vec<String> {
             Child::StatefulSet(_) => "StatefulSet".to_owned(),
         },
         Action::DeletePod { name, .. } => format!("delete {name}"),
-        Action::HandOver { to } => format!("hand over to {}", to.0),
+        Action::HandOver { to, .. } => format!("hand over to {}", to.0),
         Action::CreateShard { owned } => format!("create, owned {owned}"),
         Action::OwnShard { owned } => format!("own {owned}"),
         Action::Rebuild { config, .. } => format!("rebuild {}", config.version),

@@ -10,7 +10,7 @@ use rq_core::ids::StoreId;
 use rq_overseer::{Seen, Told};
 
 use crate::observed::Observed;
-use crate::plan::Release;
+use crate::plan::{Action, Release};
 use crate::queue::spec::{OnDelete, Reconcile};
 
 /// Label of a pod of a `StatefulSet`: the revision that it was made from.
@@ -119,6 +119,16 @@ impl<'a> View<'a> {
         let leads =
             |told: &Told| self.config().is_some_and(|config| config.may_lead(told.store, told.session));
         pod.told.is_some_and(leads)
+    }
+
+    /// A hand-over to one of the pods that may have it: rather to one whose node is not about to be emptied.
+    pub(crate) fn successor(&self, may: impl Fn(&PodSeen<'_>) -> bool) -> Option<Action> {
+        let is_cordoned = |pod: &&PodSeen<'_>| {
+            let node = pod.pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+            node.and_then(|node| self.observed.nodes.get(node)).is_some_and(|node| node.unschedulable)
+        };
+        let pod = self.pods.iter().filter(|pod| may(pod)).min_by_key(is_cordoned)?;
+        Some(Action::HandOver { to: pod.store()?, pod: pod.name.clone() })
     }
 
     /// Every broker that answers knows this version of the configuration, and the master serves in it: what is seen is no

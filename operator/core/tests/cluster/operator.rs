@@ -98,7 +98,7 @@ impl Cluster {
                 self.objects.change(&config.ok_or(Refused)?, change)?;
             }
             Action::SetFlushMode(policy) => self.set_flush(policy.mode).map(|()| self.flush = *policy)?,
-            Action::HandOver { to } => {
+            Action::HandOver { to, .. } => {
                 let config = self.objects.config().ok_or(Refused)?;
                 let keep = config.in_sync.keys().copied().collect();
                 self.objects.change(&config, &Change::Promote { to: *to, session: SESSION, keep })?;

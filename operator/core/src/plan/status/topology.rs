@@ -13,7 +13,8 @@ pub(super) fn satisfied(view: &View<'_>) -> Finding {
     let homeless = view.wanted.iter().find_map(|name| Some((name, unschedulable(view.pod(name)?)?)));
     if let Some((name, why)) = homeless {
         let message = format!(
-            "{name} finds no node: {why}. Add a node, or loosen scheduling (hostSpread, zoneSpread, nodeSelector, tolerations) or resources"
+            "{name} finds no node: {}. Have its node take pods again if it is cordoned, add a node, or loosen scheduling (hostSpread, zoneSpread, nodeSelector, tolerations) or resources",
+            why.trim_end_matches('.')
         );
         return fails(TopologySatisfied, Reason::Unschedulable, message);
     }

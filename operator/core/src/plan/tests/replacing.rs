@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::scene::{self, NOW, SESSION, at_rest, config, pod, seen, store, time, waiting, write};
 use super::words;
-use crate::observed::Observed;
+use crate::observed::{NodeSeen, Observed};
 use crate::plan::view::View;
 use crate::plan::{Release, Rollout, rollout};
 
@@ -32,6 +32,11 @@ fn slaves_are_replaced_first_and_the_master_last_after_it_handed_over() {
     assert_eq!(words(&outdated(&[0, 1, 2])), ["delete orders-2"]);
     assert_eq!(words(&outdated(&[0, 1])), ["delete orders-1"]);
     assert_eq!(words(&outdated(&[0])), ["hand over to 2"]);
+    let mut cordoned = outdated(&[0]);
+    let on_worker_1 = serde_json::from_value(json!({ "nodeName": "worker-1", "containers": [] }));
+    cordoned.pods[1].spec = Some(on_worker_1.unwrap());
+    cordoned.nodes.insert("worker-1".to_owned(), NodeSeen { unschedulable: true, ..NodeSeen::default() });
+    assert_eq!(words(&cordoned), ["hand over to 3"], "the node of the other is about to be emptied");
     let mut handed = outdated(&[0]);
     let promote = Change::Promote { to: store(1), session: SESSION, keep: vec![store(0), store(2)] };
     let led = next(&config(3, 2), &promote).unwrap();
