@@ -29,6 +29,8 @@ struct World {
     /// `METHOD PATH?QUERY` of each call that was to write something.
     writes: Vec<String>,
     version: u64,
+    /// Writes of paths that end so are refused.
+    refused: Vec<&'static str>,
 }
 
 impl ApiServer {
@@ -58,6 +60,11 @@ impl ApiServer {
         Some(serde_json::from_value(there).unwrap())
     }
 
+    /// Takes no write of paths that end so.
+    pub(crate) fn refuse(&self, end: &'static str) {
+        self.state.lock().unwrap().refused.push(end);
+    }
+
     /// The calls since it was asked last that were to write something.
     pub(crate) fn writes(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().writes)
@@ -78,7 +85,9 @@ async fn answer(State(server): State<ApiServer>, request: Request) -> Response {
         let query = parts.uri.query().unwrap_or_default();
         state.writes.push(format!("{} {path}?{query}", parts.method));
     }
+    let is_refused = parts.method != Method::GET && state.refused.iter().any(|end| path.ends_with(end));
     let answered = match parts.method {
+        _ if is_refused => Err(REFUSED),
         Method::GET => state.read(&path),
         Method::POST => state.create(&path, body),
         Method::PUT => state.replace(&path, body),
@@ -102,6 +111,7 @@ fn told(code: StatusCode, body: &Value) -> Response {
 
 type Answer = Result<Value, (StatusCode, &'static str)>;
 const CONFLICT: (StatusCode, &str) = (StatusCode::CONFLICT, "Conflict");
+const REFUSED: (StatusCode, &str) = (StatusCode::FORBIDDEN, "Forbidden");
 const NOT_FOUND: (StatusCode, &str) = (StatusCode::NOT_FOUND, "NotFound");
 
 impl World {

@@ -72,6 +72,9 @@ pub(crate) enum Error {
     /// The master could not be told something.
     #[error(transparent)]
     Peer(#[from] PeerError),
+    /// The API server does not take what the spec makes of an object.
+    #[error("the API server refuses {0}")]
+    Refused(String),
     /// What was to be changed has changed meanwhile.
     #[error("{0} has changed meanwhile")]
     Changed(&'static str),
@@ -160,10 +163,17 @@ async fn look(queue: &ReliableQueue, context: &Context) -> Result<Action, Error>
         let mut plan = plan(&observed, &context.release);
         context.losses.hold_back(&key, &observed, &heard, &mut plan);
         let executed = execute::execute(context, &observed, &plan.actions).await;
+        if let Ok(refusals) = &executed
+            && !refusals.is_empty()
+        {
+            plan = plan.refused(&observed, &context.release, refusals);
+        }
         // What is seen is reported also where an action failed.
         report::report(context, &observed, &plan).await?;
-        executed?;
-        Ok(Action::requeue(plan.look_again))
+        match executed?.into_iter().next() {
+            Some(refusal) => Err(Error::Refused(refusal)),
+            None => Ok(Action::requeue(plan.look_again)),
+        }
     };
     let looked = tokio::time::timeout(LOOK_PATIENCE, steps).await.unwrap_or(Err(Error::TooLong));
     context.metrics.took(began.elapsed());

@@ -130,6 +130,10 @@ pub enum Reason {
     Rolling,
     /// A new pod does not come up, and the rollout has stopped.
     RolloutFailed,
+    /// The API server refuses what the spec makes of an object.
+    Refused,
+    /// A pod is not ready, so that its Service does not lead to it.
+    PodNotReady,
     /// An object that the queue needs has the name of one that somebody else made.
     NameTaken,
     /// `reconcile` is `Paused`, and something waits for it.
@@ -169,6 +173,8 @@ impl Reason {
             Self::ResizeFailed => "ResizeFailed",
             Self::Rolling => "Rolling",
             Self::RolloutFailed => "RolloutFailed",
+            Self::Refused => "Refused",
+            Self::PodNotReady => "PodNotReady",
             Self::NameTaken => "NameTaken",
             Self::Paused => "Paused",
             Self::UnknownKey => "UnknownKey",

@@ -147,6 +147,20 @@ pub struct Note {
     pub note: String,
 }
 
+impl Plan {
+    /// The same where the API server refused some of it, in its words: that is told instead of what the rollout waits for.
+    #[must_use]
+    pub fn refused(mut self, observed: &Observed, release: &Release, why: &[String]) -> Self {
+        let before = observed.queue.status.as_ref();
+        // They were told last.
+        let told = status::events(before, &self.status).len();
+        self.events.truncate(self.events.len().saturating_sub(told));
+        self.status = status::status(observed, release, &Rollout::Refused(why.join("; ")));
+        self.events.extend(status::events(before, &self.status));
+        self
+    }
+}
+
 /// What is to be done about a queue.
 #[must_use]
 pub fn plan(observed: &Observed, release: &Release) -> Plan {

@@ -1,4 +1,5 @@
-//! Carries out a plan, one action after the other, and stops at the first that fails. It decides nothing.
+//! Carries out a plan, one action after the other, and stops at the first that fails; only the growth of a volume is by itself,
+//! and holds nothing up. It decides nothing.
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -19,15 +20,39 @@ use crate::certificates::{self, CertificateError};
 use crate::key::QueueKey;
 use crate::peers::Master;
 
-/// Carries out these actions.
-pub(super) async fn execute(context: &Context, observed: &Observed, actions: &[Action]) -> Result<(), Error> {
+/// Carries out these actions. What the API server refused of them, for good as long as the spec is as it is, is returned in
+/// its words.
+pub(super) async fn execute(
+    context: &Context,
+    observed: &Observed,
+    actions: &[Action],
+) -> Result<Vec<String>, Error> {
     let act = Act { context, observed, key: QueueKey::from(&observed.queue) };
+    let mut refusals = Vec::new();
     for action in actions {
-        let what = act.one(action).await?;
-        context.metrics.wrote(what);
-        tracing::info!(queue = %act.key, what, "carried out");
+        match act.one(action).await {
+            Ok(what) => {
+                context.metrics.wrote(what);
+                tracing::info!(queue = %act.key, what, "carried out");
+            }
+            Err(error) => {
+                refusals.push(refusal(error)?);
+                if !matches!(action, Action::ResizeVolume { .. }) {
+                    break;
+                }
+            }
+        }
     }
-    Ok(())
+    Ok(refusals)
+}
+
+/// What the API server says of an object that it does not take; any other error is one that may pass.
+fn refusal(error: Error) -> Result<String, Error> {
+    const REFUSED: [u16; 3] = [400, 403, 422];
+    match error {
+        Error::Api(kube::Error::Api(status)) if REFUSED.contains(&status.code) => Ok(status.message.clone()),
+        error => Err(error),
+    }
 }
 
 struct Act<'a> {

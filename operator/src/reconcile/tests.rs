@@ -92,6 +92,41 @@ async fn a_plan_stops_at_the_first_action_that_fails() {
 }
 
 #[tokio::test]
+async fn a_volume_that_may_not_grow_holds_nothing_else_up() {
+    let server = ApiServer::default();
+    server.refuse("persistentvolumeclaims/data-orders-0");
+    let grow = Action::ResizeVolume { name: "data-orders-0".to_owned(), size: "2Gi".to_owned() };
+    let actions = [grow, Action::CreateShard { owned: false }];
+    let refusals = execute::execute(&context(&server), &seen(&server), &actions).await.unwrap();
+    assert_eq!(refusals, ["Forbidden"]);
+    assert!(server.get::<QueueShard>("shop", "orders").is_some());
+}
+
+#[tokio::test]
+async fn what_the_api_server_refuses_is_told_in_the_status() {
+    let server = ApiServer::default();
+    server.put(&queue());
+    server.refuse("statefulsets/orders");
+    let looked = {
+        let context = context(&server);
+        let mut looked = look(&queue(), &context).await;
+        // What comes before the pods is made first.
+        for _ in 0..8 {
+            if looked.is_err() {
+                break;
+            }
+            looked = look(&queue(), &context).await;
+        }
+        looked
+    };
+    assert!(matches!(looked, Err(Error::Refused(_))), "{looked:?}");
+    let status = server.get::<ReliableQueue>("shop", "orders").unwrap().status.unwrap();
+    let up_to_date = status.conditions.iter().find(|condition| condition.type_ == "UpToDate").unwrap();
+    assert_eq!((up_to_date.reason.as_str(), up_to_date.status.as_str()), ("Refused", "False"));
+    assert!(up_to_date.message.contains("Forbidden"), "{}", up_to_date.message);
+}
+
+#[tokio::test]
 async fn only_the_pod_that_was_seen_is_deleted() {
     let server = ApiServer::default();
     let mut pod = k8s_openapi::api::core::v1::Pod::default();

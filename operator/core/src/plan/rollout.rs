@@ -48,6 +48,8 @@ pub(crate) enum Rollout {
         /// What it says.
         why: String,
     },
+    /// The API server refused some of the plan, in its words.
+    Refused(String),
     /// An object that the pods need has the name of one that somebody else made.
     Taken(Taken),
     /// Something would be changed, if `reconcile` were not `Paused`.
@@ -98,7 +100,13 @@ pub(super) fn next(view: &View<'_>, busy: Option<Busy>) -> (Rollout, Option<Acti
         return (Rollout::Failed { pod: pod.name.clone(), why }, None);
     }
     if left == 0 {
-        return (Rollout::UpToDate, None);
+        return match missing {
+            Some(name) => wait(format!(
+                "{name} is not made yet: if that stays so, see `kubectl describe statefulset {}`",
+                view.name
+            )),
+            None => (Rollout::UpToDate, None),
+        };
     }
     if let Some(why) = waiting {
         return wait(why);

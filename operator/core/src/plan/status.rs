@@ -84,8 +84,14 @@ fn ready(view: &View<'_>, findings: &[Finding]) -> Finding {
         findings.iter().filter(|finding| finding.status == status).find(counts).cloned()
     };
     let worst = first(ConditionStatus::False).or_else(|| first(ConditionStatus::Unknown));
+    let unready = || view.wanted.iter().find(|name| !view.pod(name).is_some_and(view::is_ready));
     match worst {
         Some(worst) => Finding { condition: ConditionType::Ready, ..worst },
+        None if unready().is_some() => {
+            let name = unready().cloned().unwrap_or_default();
+            let message = format!("{name} is well and not ready yet: its Services do not lead to it");
+            fails(ConditionType::Ready, Reason::PodNotReady, message)
+        }
         None => holds(ConditionType::Ready, "the queue is as its spec asks".to_owned()),
     }
 }

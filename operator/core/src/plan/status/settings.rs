@@ -27,6 +27,9 @@ pub(super) fn up_to_date(rollout: &Rollout) -> Finding {
             );
             fails(UpToDate, Reason::RolloutFailed, message)
         }
+        Rollout::Refused(why) => {
+            fails(UpToDate, Reason::Refused, format!("the API server refuses what the spec asks for: {why}"))
+        }
         Rollout::Taken(Taken(what)) => {
             let message = format!(
                 "{what} is there and was not made by the operator for this queue, so that neither it nor what needs it is touched: rename or delete it, or make the queue by another name"
