@@ -379,6 +379,24 @@ fn a_copy_with_everything_goes_on_without_a_member_that_is_gone_where_the_config
 }
 
 #[test]
+fn a_volume_that_was_restored_alone_begins_a_new_epoch_once_somebody_accepts_it() {
+    // Of the slave, under the name of the first replica.
+    let mut restored = accepting(at_rest(&json!({ "replicas": 1 })), "orders-0/0@1");
+    let before = config(2, 1);
+    let mut slave = seen(1, &before);
+    "orders-0".clone_into(&mut slave.name);
+    restored.replicas = vec![slave];
+    restored.shard = None;
+    let rebuilt = planned(&restored).actions.into_iter().find_map(|action| match action {
+        Action::Rebuild { config, .. } => Some(config),
+        _ => None,
+    });
+    let after = rebuilt.unwrap();
+    assert_eq!((after.epoch, after.master), (Epoch(2), store(1)));
+    assert_eq!(after.in_sync, [(store(1), SESSION)].into());
+}
+
+#[test]
 fn replicas_that_go_hand_over_then_leave_the_shard_and_then_their_pods_go() {
     let smaller = scene::queue(&json!({ "replicas": 2, "replication": { "minInSync": 2 } }));
     let mut observed = at_rest(&json!({ "replicas": 3 }));

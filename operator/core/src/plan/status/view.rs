@@ -95,6 +95,12 @@ impl<'o> View<'o> {
         })
     }
 
+    /// The newest configuration that a replica has kept which answers.
+    pub(super) fn newest_kept(&self) -> Option<&Config> {
+        let told = self.observed.replicas.iter().filter_map(|seen| self.told(&seen.name));
+        told.filter_map(|told| told.config.as_ref()).max_by_key(|kept| (kept.epoch, kept.version))
+    }
+
     /// A copy that is away, or has another disk now, and that the master must wait for, by the configuration that it has kept.
     pub(super) fn waits_for(&self, master: &str) -> Option<String> {
         let config = self.told(master)?.config.as_ref()?;

@@ -43,7 +43,15 @@ fn served(view: &View<'_>, master: &str) -> Finding {
 
 fn unserved(view: &View<'_>) -> Finding {
     if let Some(why) = &view.distrust {
-        return fails(WritesAvailable, Reason::ConfigRegressed, why.clone());
+        let message = match view.newest_kept() {
+            Some(kept) => format!(
+                "{why}. It comes back by itself once every replica that it knows answers; if one never will, `kubectl rq promote {} POD --accept-data-loss 0@{}` goes on with what POD has",
+                view.name(),
+                kept.epoch
+            ),
+            None => why.clone(),
+        };
+        return fails(WritesAvailable, Reason::ConfigRegressed, message);
     }
     let Some(config) = &view.config else {
         let waits =
