@@ -56,7 +56,7 @@ matrix() {
         --set podLabels.team=queues --set 'imagePullSecrets[0].name=mirror'
     refused "a misspelt value" 'imag' --set imag.tag=dev
     refused "a pull policy that is none" 'pullPolicy' --set image.pullPolicy=Sometimes
-    refused "a label by which the pods are selected" 'podLabels' --set 'podLabels.app\.kubernetes\.io/name=mine'
+    refused "a label by which the pods are selected" 'app.kubernetes.io/name' --set 'podLabels.app\.kubernetes\.io/name=mine'
     refused "no word about the CRDs" 'crds' --set crds=null
     refused "no image of the broker" 'image' --set broker.image=null
     refused "replicas in words" 'replicas' --set-string replicas=two
