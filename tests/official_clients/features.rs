@@ -21,9 +21,11 @@ const FIFO: &str = "fifo-order-through-failures";
 
 const TRANSACTIONS: &str = "transactions";
 const ORPHAN: &str = "transaction-producer-killed";
+const DELAYED: &str = "delayed";
+const RECALL: &str = "recall";
 
 /// Every feature.
-pub(crate) const FEATURES: [Feature; 15] = [
+pub(crate) const FEATURES: [Feature; 17] = [
     Feature { name: "send-receive-ack", label: "send, receive, ack" },
     Feature { name: "no-redelivery-after-ack", label: "no redelivery after an ack" },
     Feature { name: "redelivery-without-ack", label: "redelivery without an ack, attempt + 1" },
@@ -35,6 +37,8 @@ pub(crate) const FEATURES: [Feature; 15] = [
     Feature { name: FIFO, label: "FIFO order through failures" },
     Feature { name: "tag-filter", label: "tag filter" },
     Feature { name: "sql-filter", label: "SQL filter" },
+    Feature { name: DELAYED, label: "delayed message" },
+    Feature { name: RECALL, label: "recall of a delayed message" },
     Feature { name: "bodies", label: "binary, unicode and 1 MiB bodies" },
     Feature { name: "errors", label: "errors for what is illegal" },
     Feature { name: TRANSACTIONS, label: "transactions: commit, rollback, check-back" },
@@ -48,6 +52,7 @@ pub(crate) async fn prepare(admin: &mut AdminClient<Channel>, run: &str) -> Resu
         let kind = match feature.name {
             FIFO => TopicType::Fifo,
             TRANSACTIONS | ORPHAN => TopicType::Transaction,
+            DELAYED | RECALL => TopicType::Delay,
             _ => TopicType::Normal,
         };
         let topic = CreateTopicRequest { name: name.clone(), r#type: kind.into(), queues: 0 };

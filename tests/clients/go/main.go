@@ -42,6 +42,8 @@ var features = []feature{
 	{"fifo-order-through-failures", fifoOrder},
 	{"tag-filter", tagFilter},
 	{"sql-filter", sqlFilter},
+	{"delayed", delayed},
+	{"recall", recall},
 	{"bodies", bodies},
 	{"errors", illegalInput},
 	{"transactions", transactions},

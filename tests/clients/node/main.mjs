@@ -3,6 +3,7 @@
 
 import { parseArgs } from 'node:util';
 import { newProducer, Scene } from './scene.mjs';
+import * as delay from './delayed_features.mjs';
 import * as push from './push_features.mjs';
 import * as simple from './simple_features.mjs';
 import * as transaction from './transaction_features.mjs';
@@ -21,6 +22,8 @@ const FEATURES = {
   'fifo-order-through-failures': push.fifoOrder,
   'tag-filter': simple.tagFilter,
   'sql-filter': simple.sqlFilter,
+  delayed: delay.delayed,
+  recall: delay.recall,
   bodies: simple.bodies,
   errors: simple.illegalInput,
   transactions: transaction.transactions,

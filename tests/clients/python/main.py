@@ -10,6 +10,7 @@ import queue
 import sys
 import threading
 
+import delayed_features as delay
 import push_features as push
 import simple_features as simple
 import transaction_features as transaction
@@ -29,6 +30,8 @@ FEATURES = {
     "fifo-order-through-failures": push.fifo_order,
     "tag-filter": simple.tag_filter,
     "sql-filter": simple.sql_filter,
+    "delayed": delay.delayed,
+    "recall": delay.recall,
     "bodies": simple.bodies,
     "errors": simple.illegal_input,
     "transactions": transaction.transactions,

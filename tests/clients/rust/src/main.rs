@@ -1,6 +1,7 @@
 //! Checks a broker with the official Rust client: one JSON line a feature, exit code 1 when one fails. It must never
 //! create topics or groups: whoever runs it prepares them (see ../README.md).
 
+mod delayed;
 mod features;
 mod scene;
 mod transactions;
@@ -17,7 +18,7 @@ const FEATURE_DEADLINE: Duration = Duration::from_secs(150);
 
 type Feature = fn(Scene) -> Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-const FEATURES: [(&str, Feature); 15] = [
+const FEATURES: [(&str, Feature); 17] = [
     ("send-receive-ack", |s| Box::pin(features::send_receive_ack(s))),
     ("no-redelivery-after-ack", |s| Box::pin(features::no_redelivery_after_ack(s))),
     ("redelivery-without-ack", |s| Box::pin(features::redelivery_without_ack(s))),
@@ -28,6 +29,8 @@ const FEATURES: [(&str, Feature); 15] = [
     ("fifo-order-through-failures", |s| Box::pin(features::fifo_order(s))),
     ("tag-filter", |s| Box::pin(features::tag_filter(s))),
     ("sql-filter", |s| Box::pin(features::sql_filter(s))),
+    ("delayed", |s| Box::pin(delayed::delayed(s))),
+    ("recall", |_| absent("no recall")),
     ("bodies", |s| Box::pin(features::bodies(s))),
     ("errors", |s| Box::pin(features::illegal_input(s))),
     ("transactions", |s| Box::pin(transactions::transactions(s))),

@@ -38,6 +38,8 @@ public final class Main {
         FEATURES.put("fifo-order-through-failures", PushFeatures::fifoOrder);
         FEATURES.put("tag-filter", SimpleFeatures::tagFilter);
         FEATURES.put("sql-filter", SimpleFeatures::sqlFilter);
+        FEATURES.put("delayed", DelayedFeatures::delayed);
+        FEATURES.put("recall", DelayedFeatures::recall);
         FEATURES.put("bodies", SimpleFeatures::bodies);
         FEATURES.put("errors", SimpleFeatures::illegalInput);
         FEATURES.put("transactions", TransactionFeatures::transactions);
