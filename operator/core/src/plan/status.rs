@@ -187,7 +187,8 @@ fn told_as(type_: ConditionType, now: &Condition) -> String {
 }
 
 /// Reasons that pass by themselves: nobody has to worry.
-const PASSING: [&str; 7] = [
+const PASSING: [&str; 8] = [
+    Reason::PodNotReady.as_str(),
     Reason::NotReconciled.as_str(),
     Reason::Forming.as_str(),
     Reason::Promoting.as_str(),
