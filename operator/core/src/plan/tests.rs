@@ -6,7 +6,7 @@ pub(crate) mod scene;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource as _;
-use rq_core::config::{Change, FlushMode, FlushPolicy, next};
+use rq_core::config::{Change, Config, FlushMode, FlushPolicy, next};
 use rq_core::ids::{Epoch, Session};
 use rq_overseer::Told;
 use serde_json::json;
@@ -18,6 +18,14 @@ use self::scene::{
 use super::{ACCEPT_DATA_LOSS, Action, Child, Rollout};
 use crate::children::QUEUE_LABEL;
 use crate::observed::Observed;
+
+/// The configuration that is planned for a shard that is to be rebuilt.
+fn rebuilt(observed: &Observed) -> Option<Config> {
+    planned(observed).actions.into_iter().find_map(|action| match action {
+        Action::Rebuild { config, .. } => Some(config),
+        _ => None,
+    })
+}
 
 /// What is planned, a word each; without another number in a budget of disruptions, which has a test of its own.
 fn words(observed: &Observed) -> Vec<String> {
@@ -328,12 +336,6 @@ fn a_loss_of_data_is_accepted_also_where_the_configuration_is_lost() {
         observed.shard = None;
         observed
     };
-    let rebuilt = |observed: &Observed| {
-        planned(observed).actions.into_iter().find_map(|action| match action {
-            Action::Rebuild { config, .. } => Some(config),
-            _ => None,
-        })
-    };
     let config = rebuilt(&lost("orders-1/0@1")).unwrap();
     assert_eq!((config.version, config.epoch, config.unclean), (5, Epoch(2), Some(Epoch(2))));
     assert_eq!((config.master, config.in_sync), (store(1), [(store(1), SESSION)].into()));
@@ -354,12 +356,6 @@ fn a_copy_with_everything_goes_on_without_a_member_that_is_gone_where_the_config
         *told = Told { store: store(9), promised: Epoch(0), config_version: 0, config: None, ..told.clone() };
         observed.shard = None;
         observed
-    };
-    let rebuilt = |observed: &Observed| {
-        planned(observed).actions.into_iter().find_map(|action| match action {
-            Action::Rebuild { config, .. } => Some(config),
-            _ => None,
-        })
     };
     let before = config(2, 1);
     let after = rebuilt(&lost("orders-0/0@1")).unwrap();
@@ -387,11 +383,7 @@ fn a_volume_that_was_restored_alone_begins_a_new_epoch_once_somebody_accepts_it(
     "orders-0".clone_into(&mut slave.name);
     restored.replicas = vec![slave];
     restored.shard = None;
-    let rebuilt = planned(&restored).actions.into_iter().find_map(|action| match action {
-        Action::Rebuild { config, .. } => Some(config),
-        _ => None,
-    });
-    let after = rebuilt.unwrap();
+    let after = rebuilt(&restored).unwrap();
     assert_eq!((after.epoch, after.master), (Epoch(2), store(1)));
     assert_eq!(after.in_sync, [(store(1), SESSION)].into());
 }
