@@ -181,7 +181,7 @@ impl Engine {
     }
 
     /// Takes no more requests, works off what it has, closes the log. Answers [`EngineError::Stopping`] to
-    /// receives that still wait. Returns when the data directory is free.
+    /// receives that still wait. Returns when the data directory is free, but for reads that are under way.
     pub async fn stop(&self) {
         self.shared.inbox.close();
         let threads =
@@ -191,6 +191,8 @@ impl Engine {
         if !matches!(joined, Ok(Ok(()))) {
             tracing::error!("a thread of the engine panicked");
         }
+        // A reader holds the lock of the directory, and others may keep this engine for longer.
+        *self.shared.reader.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The figures of the moment.
