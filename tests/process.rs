@@ -3,6 +3,8 @@
 
 #[path = "process/bad_input.rs"]
 mod bad_input;
+#[path = "process/check_back.rs"]
+mod check_back;
 #[path = "process/crash.rs"]
 mod crash;
 #[path = "process/disks.rs"]

@@ -17,7 +17,10 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::history::Outcome;
 
+mod asked;
 mod held;
+
+pub use asked::{Asked, Checks};
 
 /// Longest wait for an answer that needs no message to come.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
