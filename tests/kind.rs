@@ -36,6 +36,8 @@ mod j_rights;
 mod k_rest;
 #[path = "kind/kubectl.rs"]
 mod kubectl;
+#[path = "kind/l_held.rs"]
+mod l_held;
 #[path = "kind/load.rs"]
 mod load;
 #[path = "kind/official.rs"]

@@ -31,12 +31,14 @@ const ANY_FILESYSTEM: &str = "--allow-unsafe-filesystem";
 const RESTLESS: [&str; 8] =
     ["--segment", "4MiB", "--checkpoint-size", "8MiB", "--checkpoint-interval", "2s", "--keep", "5s"];
 
-/// The same for brokers that others start, as their environment.
-const RESTLESS_REPLICAS: [(&str, &str); 5] = [
+/// The same for brokers that others start, as their environment. Producers are asked as soon and as often as a user may have it.
+const RESTLESS_REPLICAS: [(&str, &str); 7] = [
     ("RQ_SEGMENT", "4MiB"),
     ("RQ_CHECKPOINT_SIZE", "8MiB"),
     ("RQ_CHECKPOINT_INTERVAL", "2s"),
     ("RQ_KEEP", "5s"),
+    ("RQ_TRANSACTION_IMMUNITY", "500ms"),
+    ("RQ_TRANSACTION_CHECK_INTERVAL", "1s"),
     ("RQ_LOG", "info"),
 ];
 

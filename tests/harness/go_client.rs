@@ -15,14 +15,49 @@ use tokio::process::{Child, ChildStdout, Command};
 use crate::client::Client;
 use crate::language::Language;
 
-/// Its topic and its group.
-const NAME: &str = "official";
 /// Until its first send is acknowledged.
 const START_DEADLINE: Duration = Duration::from_mins(1);
 /// Until it has consumed what it is owed. It gives up sooner by itself.
 const END_DEADLINE: Duration = Duration::from_mins(3);
 /// Lines of its standard error shown when it failed.
 const STANDARD_ERROR_LINES: usize = 40;
+
+/// What it sends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sends {
+    /// Messages that are to come.
+    Plain,
+    /// Half messages. Of some it ends the transaction, about the others it is asked, which takes the broker's immunity and its
+    /// interval between checks; half of all are rolled back and must not come.
+    HalfMessages,
+}
+
+impl Sends {
+    /// The topic and the group.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "official",
+            Self::HalfMessages => "official-transactions",
+        }
+    }
+
+    fn kind(self) -> TopicType {
+        match self {
+            Self::Plain => TopicType::Normal,
+            Self::HalfMessages => TopicType::Transaction,
+        }
+    }
+
+    /// What the client is told besides its address and its names.
+    #[must_use]
+    pub fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain => &["--keep-going"],
+            Self::HalfMessages => &["--keep-going", "--in-transactions"],
+        }
+    }
+}
 
 /// The running client; none where Go is missing.
 #[derive(Debug)]
@@ -45,16 +80,18 @@ struct Report {
 impl GoClient {
     /// Makes its topic and group at `endpoint`, a URI, and starts it for `address`, `HOST:PORT`, in the network namespace
     /// of the caller. Returns when it sends.
-    pub async fn start(endpoint: &str, address: &str) -> Result<Self> {
+    pub async fn start(endpoint: &str, address: &str, sends: Sends) -> Result<Self> {
         let Some(build) = Language::of("go")?.build()? else { return Ok(Self(None)) };
         let admin = Client::new(endpoint, "official-admin")?;
-        admin.create_topic(NAME, TopicType::Normal, 4).await?;
-        admin.create_group(NAME, false).await?;
+        admin.create_topic(sends.name(), sends.kind(), 4).await?;
+        admin.create_group(sends.name(), false).await?;
         let (program, arguments) = build.command.split_first().context("an empty command")?;
         let home = tempfile::tempdir().context("make a home")?;
         let mut child = Command::new(program)
             .args(arguments)
-            .args(["--endpoint", address, "--keep-going", NAME, NAME])
+            .args(["--endpoint", address])
+            .args(sends.options())
+            .args([sends.name(); 2])
             .env("HOME", home.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use rq_tests::go_client::Sends;
 use rq_tests::history::History;
 use rq_tests::workload::judge;
 use serde_json::{Value, json};
@@ -40,7 +41,7 @@ fn a_queue_that_is_applied_becomes_ready_and_serves() -> Result<()> {
         let masters: Vec<_> = roles.iter().map(name).collect();
         ensure!(masters == [queue.shard()?.master], "the label of the master is on {masters:?}");
         let load = Load::start(&queue, Duration::from_secs(15))?;
-        let official = Official::start(&queue, Duration::from_secs(10))?;
+        let official = Official::start(&queue, Sends::Plain, Duration::from_secs(10))?;
         ensure!(official.finish()? == 0, "calls of the official client failed though nothing happened");
         load.finish(Duration::ZERO).map(drop)
     })

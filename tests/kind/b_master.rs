@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use rq_tests::go_client::Sends;
 use serde_json::json;
 
 use crate::kubectl::text;
@@ -36,7 +37,7 @@ fn a_master_whose_process_is_killed_is_replaced() -> Result<()> {
 
 fn master_ends(queue: &Queue<'_>, end: End) -> Result<()> {
     let load = Load::start(queue, LOAD)?;
-    let official = Official::start(queue, LOAD)?;
+    let official = Official::start(queue, Sends::Plain, LOAD)?;
     let fault = now();
     let (before, after) = strike_master(queue, end)?;
     // A process that is back before anybody misses it may lead again, in a new epoch.

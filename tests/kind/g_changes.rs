@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use rq_tests::go_client::Sends;
 use serde_json::{Value, json};
 
 use crate::docker;
@@ -69,7 +70,7 @@ fn resources_change_one_pod_at_a_time_and_no_official_client_sees_it() -> Result
     play("g-resources", Needs::Cluster, |scene| {
         let queue = Queue::apply(scene, &json!({}))?;
         let load = Load::start(&queue, LOAD)?;
-        let official = Official::start(&queue, LOAD)?;
+        let official = Official::start(&queue, Sends::Plain, LOAD)?;
         let fault = now();
         rolls(&queue, &json!({ "resources": { "requests": { "cpu": "50m", "memory": "128Mi" } } }))?;
         let failed = official.finish()?;

@@ -45,6 +45,15 @@ impl<'a> Load<'a> {
 
     /// The same in a pod of this name: a second load of a test needs another one.
     pub(crate) fn start_as(queue: &'a Queue<'a>, pod: &str, duration: Duration) -> Result<Self> {
+        Self::start_with(queue, pod, &[], duration)
+    }
+
+    /// As [`Load::start`], with messages that each wait for this long: it runs once the first have come.
+    pub(crate) fn start_delayed(queue: &'a Queue<'a>, delay: &str, duration: Duration) -> Result<Self> {
+        Self::start_with(queue, "load", &["--delay", delay], duration)
+    }
+
+    fn start_with(queue: &'a Queue<'a>, pod: &str, more: &[&str], duration: Duration) -> Result<Self> {
         // There is no topic before the first one.
         let before = sent(queue).unwrap_or(0);
         let seconds = format!("{}s", duration.as_secs());
@@ -61,7 +70,7 @@ impl<'a> Load<'a> {
             &seconds,
             "--drain",
         ];
-        let load = Self::begin(queue, pod, &options, duration)?;
+        let load = Self::begin(queue, pod, &[&options, more].concat(), duration)?;
         more_than(queue, before, "the load runs")?;
         Ok(load)
     }

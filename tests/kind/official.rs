@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use rq_tests::go_client::Sends;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -13,12 +14,11 @@ use crate::queue::{QUEUE, Queue};
 use crate::scene::Scene;
 use crate::wait::{DEADLINE, Looked, wait};
 
-/// Its pod, its topic and its group.
-const NAME: &str = "official";
-
 /// The running client.
 pub(crate) struct Official<'a> {
     scene: &'a Scene,
+    /// Its pod, its topic and its group.
+    name: &'static str,
     duration: Duration,
 }
 
@@ -30,18 +30,17 @@ struct Report {
 
 impl<'a> Official<'a> {
     /// Makes its topic and group and starts it. Returns when it sends.
-    pub(crate) fn start(queue: &Queue<'a>, duration: Duration) -> Result<Self> {
-        let master = queue.shard()?.master;
-        queue.rq(&master, &["topic", "create", NAME, "--queues", "4"])?;
-        queue.rq(&master, &["group", "create", NAME])?;
+    pub(crate) fn start(queue: &Queue<'a>, sends: Sends, duration: Duration) -> Result<Self> {
+        let (master, name) = (queue.shard()?.master, sends.name());
+        let kind = if sends == Sends::HalfMessages { "transaction" } else { "normal" };
+        queue.rq(&master, &["topic", "create", name, "--queues", "4", "--type", kind])?;
+        queue.rq(&master, &["group", "create", name])?;
         let (endpoint, lasting) = (format!("{QUEUE}:8081"), format!("{}s", duration.as_secs()));
-        let command = ["/client", "--endpoint", &endpoint, "--keep-going", "--for", &lasting, NAME, NAME];
-        kubectl::apply(&client_pod(
-            queue.scene,
-            NAME,
-            &json!([container("client", CLIENT_IMAGE, &command)]),
-        ))?;
-        let client = Self { scene: queue.scene, duration };
+        let options = ["--for", &lasting, name, name];
+        let command = [&["/client", "--endpoint", &endpoint], sends.options(), &options].concat();
+        let container = container("client", CLIENT_IMAGE, &command);
+        kubectl::apply(&client_pod(queue.scene, name, &json!([container])))?;
+        let client = Self { scene: queue.scene, name, duration };
         wait("the official client sends", DEADLINE, || client.said(1))?;
         Ok(client)
     }
@@ -60,12 +59,12 @@ impl<'a> Official<'a> {
 
     /// Its report of that number: it says one when it sends, and one at the end.
     fn said(&self, number: usize) -> Result<Looked<Report>> {
-        let logs = kubectl::run(&["logs", NAME, "--namespace", &self.scene.namespace])?;
+        let logs = kubectl::run(&["logs", self.name, "--namespace", &self.scene.namespace])?;
         let mut reports = logs.lines().filter_map(|line| serde_json::from_str::<Report>(line).ok());
         if let Some(report) = reports.nth(number - 1) {
             return Ok(Looked::Found(report));
         }
-        let pod = kubectl::get(&self.scene.namespace, "pod", NAME)?.context("it is gone")?;
+        let pod = kubectl::get(&self.scene.namespace, "pod", self.name)?.context("it is gone")?;
         let phase = text(&pod, "/status/phase");
         ensure!(phase != "Failed", "the official client failed: {logs}");
         Ok(Looked::NotYet(format!("{phase}: {logs}")))

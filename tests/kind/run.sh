@@ -11,7 +11,7 @@ source "$(dirname "$0")/environment.sh"
 ALWAYS=(a_life b_master h_refused)
 # Where the node image need not be built, there is time for more.
 WITH_IMAGE=(c_slaves e_operator)
-LEFT_OUT=(d_nodes f_api_server g_changes i_volumes j_rights k_rest)
+LEFT_OUT=(d_nodes f_api_server g_changes i_volumes j_rights k_rest l_held)
 # Prints what the others measured.
 TIMES=z_times
 

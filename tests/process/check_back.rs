@@ -9,13 +9,10 @@ use rq_tests::client::{Asked, Checks, Client, Incoming, Outgoing};
 use rq_tests::cluster::Cluster;
 use rq_tests::history::Outcome;
 
-use crate::BACK_DEADLINE;
+use crate::{BACK_DEADLINE, RESTLESS_REPLICAS as RESTLESS};
 
 const TOPIC: &str = "payments";
 const GROUP: &str = "ledger";
-/// As short as a user may have it.
-const SOON: [(&str, &str); 3] =
-    [("RQ_TRANSACTION_IMMUNITY", "500ms"), ("RQ_TRANSACTION_CHECK_INTERVAL", "1s"), ("RQ_LOG", "info")];
 /// After the last end, so long is waited for messages that should not come: more than two checks take.
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -34,7 +31,7 @@ enum Step {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_check_back_goes_on_wherever_the_master_is_killed() -> Result<()> {
-    let cluster = Cluster::start(&SOON).await?;
+    let cluster = Cluster::start(&RESTLESS).await?;
     let admin = Client::new(&cluster.endpoint(), "admin")?;
     admin.create_topic(TOPIC, TopicType::Transaction, 4).await?;
     admin.create_group(GROUP, false).await?;
@@ -47,7 +44,8 @@ async fn a_check_back_goes_on_wherever_the_master_is_killed() -> Result<()> {
         paid.push(id("paid", step));
     }
     let mut consumed = consumed(&cluster).await?;
-    (consumed.sort(), paid.sort());
+    consumed.sort();
+    paid.sort();
     ensure!(consumed == paid, "committed: {paid:?}, consumed: {consumed:?}");
     cluster.whole().await?;
     cluster.finish().await

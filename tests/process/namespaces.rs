@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rand::rngs::StdRng;
-use rq_tests::go_client::GoClient;
+use rq_tests::go_client::{GoClient, Sends};
 use rq_tests::network::Network;
 use rq_tests::requirement::{Requirement, can_run};
 use rq_tests::run::{randomness, rounds, seed};
@@ -91,15 +91,21 @@ fn history(
         let shard = Shard::start(network, DISK_MIB, settings).await?;
         let plan = Plan { producers: 3, ordered_producers: 3, consumers: 1, ..Plan::new(seed) };
         let load = Load::start(&shard.endpoint(), plan).await?;
-        let official = GoClient::start(&shard.endpoint(), &shard.address()).await?;
+        let official = |sends| {
+            let (endpoint, address) = (shard.endpoint(), shard.address());
+            async move { GoClient::start(&endpoint, &address, sends).await }
+        };
+        let (plain, in_transactions) =
+            tokio::try_join!(official(Sends::Plain), official(Sends::HalfMessages))?;
         let mut scene = Scene { shard, load, random: randomness(seed, 102) };
         scene.sends_go_on("at first").await?;
         fault(&mut scene).await?;
         scene.sends_go_on("after all").await?;
         let Scene { shard, load, .. } = scene;
-        let (history, told) = tokio::join!(load.drain(), official.finish());
+        let (history, plain, in_transactions) =
+            tokio::join!(load.drain(), plain.finish(), in_transactions.finish());
         judge(name, &history?)?;
-        eprintln!("{name}: the official Go client: {}", told?);
+        eprintln!("{name}: the official Go client: {}; in transactions: {}", plain?, in_transactions?);
         shard.whole().await?;
         shard.finish().await
     })

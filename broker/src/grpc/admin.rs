@@ -5,6 +5,7 @@
 
 mod convert;
 mod dead_letters;
+mod page;
 mod reading;
 mod reset_offset;
 mod transactions;

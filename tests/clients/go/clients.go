@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	rmq "github.com/apache/rocketmq-clients/golang/v5"
@@ -117,6 +118,20 @@ func receiveOne(consumer rmq.SimpleConsumer, lease time.Duration) (*rmq.MessageV
 		return nil, err
 	}
 	return messages[0], nil
+}
+
+// exactly receives and acks messages with these bodies, given in their order by byte.
+func exactly(consumer rmq.SimpleConsumer, want ...string) error {
+	messages, err := receive(consumer, len(want), 30*time.Second)
+	if err != nil {
+		return err
+	}
+	var got []string
+	for _, m := range messages {
+		got = append(got, string(m.GetBody()))
+	}
+	slices.Sort(got)
+	return errors.Join(check(slices.Equal(got, want), "got %v, want %v", got, want), ack(consumer, messages...))
 }
 
 // nothingComes fails if a message comes within the quiet time.

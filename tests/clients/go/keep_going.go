@@ -29,28 +29,42 @@ const (
 // ignores the status of the answer, so that a message that comes again may rightly do so.
 type ledger struct {
 	sync.Mutex
-	sent     map[string]bool // acknowledged sends by message id
+	owed     map[string]bool // acknowledged sends that are to come, by message id
 	came     map[string]bool
 	again    int
+	wrong    []string     // bodies that should not have come
 	failures atomic.Int64 // calls that failed
 }
 
+// sender sends a body, which begins with its number. The message id, and whether the message is to come.
+type sender func(number int, body string) (id string, comes bool, err error)
+
 // keepGoing sends and consumes for so long, or without a time until standard input ends, and then consumes what is owed.
-func keepGoing(endpoint, topic, group string, lasting time.Duration) (string, error) {
+func keepGoing(endpoint, topic, group string, lasting time.Duration, inTransactions bool) (string, error) {
 	s := &scene{endpoint: endpoint, name: topic}
 	var err error
-	if s.producer, err = newProducer(endpoint, topic); err != nil {
+	next := func(_ int, body string) (string, bool, error) {
+		id, err := s.send(body)
+		return id, true, err
+	}
+	if inTransactions {
+		s.producer, err = startTransactional(endpoint, topic, decided)
+		next = s.sendInTransaction
+	} else {
+		s.producer, err = newProducer(endpoint, topic)
+	}
+	if err != nil {
 		return "", fmt.Errorf("start the producer: %w", err)
 	}
 	consumer, err := s.simple(topic, group, "*")
 	if err != nil {
 		return "", fmt.Errorf("start the consumer: %w", err)
 	}
-	l := &ledger{sent: map[string]bool{}, came: map[string]bool{}}
+	l := &ledger{owed: map[string]bool{}, came: map[string]bool{}}
 	var stop, over atomic.Bool
 	var sending, consuming sync.WaitGroup
-	for sender := range senders {
-		begin(&sending, func() { l.send(s, sender, &stop) })
+	for name := range senders {
+		begin(&sending, func() { l.send(next, name, &stop) })
 	}
 	begin(&consuming, func() { l.consume(consumer, &over) })
 	if lasting > 0 {
@@ -60,7 +74,7 @@ func keepGoing(endpoint, topic, group string, lasting time.Duration) (string, er
 	}
 	stop.Store(true)
 	sending.Wait()
-	for deadline := time.Now().Add(drained); l.owed() > 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(drained); l.missing() > 0 && time.Now().Before(deadline); {
 		time.Sleep(100 * time.Millisecond)
 	}
 	over.Store(true)
@@ -76,15 +90,17 @@ func begin(group *sync.WaitGroup, work func()) {
 	}()
 }
 
-func (l *ledger) send(s *scene, sender int, stop *atomic.Bool) {
+func (l *ledger) send(next sender, name int, stop *atomic.Bool) {
 	for number := 0; !stop.Load(); number++ {
-		id, err := s.send(fmt.Sprintf("sender %d, message %d", sender, number))
+		id, comes, err := next(number, fmt.Sprintf("sender %d, message %d", name, number))
 		if err != nil {
 			l.failures.Add(1)
-		} else {
+		}
+		// A message may be stored although a later call about it failed.
+		if id != "" && comes {
 			l.Lock()
-			l.sent[id] = true
-			if len(l.sent) == 1 {
+			l.owed[id] = true
+			if len(l.owed) == 1 {
 				say("keep-going", "it sends", nil)
 			}
 			l.Unlock()
@@ -107,6 +123,9 @@ func (l *ledger) consume(consumer rmq.SimpleConsumer, over *atomic.Bool) {
 				l.again++
 			}
 			l.came[message.GetMessageId()] = true
+			if body := string(message.GetBody()); isRolledBack(body) {
+				l.wrong = append(l.wrong, body)
+			}
 			l.Unlock()
 			if err := consumer.Ack(context.Background(), message); err != nil {
 				l.failures.Add(1)
@@ -115,25 +134,26 @@ func (l *ledger) consume(consumer rmq.SimpleConsumer, over *atomic.Bool) {
 	}
 }
 
-// owed counts acknowledged messages that have not come yet.
-func (l *ledger) owed() int {
+// missing counts acknowledged messages that have not come yet.
+func (l *ledger) missing() int {
 	l.Lock()
 	defer l.Unlock()
-	owed := 0
-	for id := range l.sent {
+	missing := 0
+	for id := range l.owed {
 		if !l.came[id] {
-			owed++
+			missing++
 		}
 	}
-	return owed
+	return missing
 }
 
 func (l *ledger) verdict() (string, error) {
-	owed := l.owed()
+	missing := l.missing()
 	l.Lock()
 	defer l.Unlock()
-	return fmt.Sprintf("%d sends acknowledged, %d messages came, %d of them again, %d calls failed", len(l.sent), len(l.came), l.again, l.failures.Load()),
+	return fmt.Sprintf("%d sends acknowledged, %d messages came, %d of them again, %d calls failed", len(l.owed), len(l.came), l.again, l.failures.Load()),
 		errors.Join(
-			check(owed == 0, "%d acknowledged messages never came", owed),
-			check(len(l.sent) > 0, "nothing was sent"))
+			check(missing == 0, "%d acknowledged messages never came", missing),
+			check(len(l.wrong) == 0, "came although they were rolled back: %q", l.wrong),
+			check(len(l.owed) > 0, "nothing was sent"))
 }

@@ -63,6 +63,7 @@ func main() {
 	hold := flag.Bool("hold", false, "take one message of TOPIC in GROUP and never finish")
 	half := flag.Bool("half", false, "send a half message to TOPIC and never end its transaction")
 	going := flag.Bool("keep-going", false, "send to TOPIC and consume it in GROUP until standard input ends")
+	inTransactions := flag.Bool("in-transactions", false, "with --keep-going: send half messages, end some of them, and be asked about the others")
 	lasting := flag.Duration("for", 0, "with --keep-going: for so long, whatever standard input does")
 	file := flag.String("print", "", "print a file, byte for byte: an image without a shell has no other way")
 	asleep := flag.Bool("stay", false, "do nothing until killed, so that files of the pod can be printed")
@@ -87,7 +88,7 @@ func main() {
 		return
 	}
 	if *going {
-		detail, err := keepGoing(*endpoint, flag.Arg(0), flag.Arg(1), *lasting)
+		detail, err := keepGoing(*endpoint, flag.Arg(0), flag.Arg(1), *lasting, *inTransactions)
 		if !say("keep-going", detail, err) {
 			os.Exit(1)
 		}

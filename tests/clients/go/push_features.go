@@ -3,10 +3,8 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -192,20 +190,9 @@ func consumerKilled(s *scene) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	holder := exec.Command(os.Args[0], "--endpoint", s.endpoint, "--hold", s.name, s.name)
-	holder.Stderr = os.Stderr
-	output, err := holder.StdoutPipe()
-	if err != nil {
-		return "", err
-	}
-	if err := holder.Start(); err != nil {
-		return "", err
-	}
-	line, err := bufio.NewReader(output).ReadString('\n')
-	killErr := holder.Process.Kill()
-	_ = holder.Wait()
-	if err != nil || killErr != nil || strings.TrimSpace(line) != "held "+id {
-		return "", fmt.Errorf("the consumer to be killed said %q (%v, %v), want held %s", line, err, killErr, id)
+	line, err := killedAfterItsFirstLine("--endpoint", s.endpoint, "--hold", s.name, s.name)
+	if err != nil || line != "held "+id {
+		return "", fmt.Errorf("the consumer to be killed said %q (%v), want held %s", line, err, id)
 	}
 	killed := time.Now()
 	got := make(chan *rmq.MessageView, 10)

@@ -223,15 +223,17 @@ impl State {
     }
 
     fn store(&mut self, lsn: Lsn, now: LogTime, message: &MessageRecord<'_>) -> Applied {
-        let (topic, queue, hold) = (message.topic, message.queue, message.hold);
-        let stored = if hold == Hold::None {
-            let entry = Entry::new(lsn, message.tag, message.lane);
-            if self.push(topic, queue, entry, now)? != message.offset {
-                return Err("offset of a message");
+        let (topic, queue) = (message.topic, message.queue);
+        let stored = match message.hold {
+            Hold::None => {
+                let entry = Entry::new(lsn, message.tag, message.lane);
+                if self.push(topic, queue, entry, now)? != message.offset {
+                    return Err("offset of a message");
+                }
+                StoredAs::Visible(message.offset)
             }
-            StoredAs::Visible(message.offset)
-        } else {
-            self.hold(lsn, message)?
+            Hold::Until(time) => self.hold_until(time, lsn, message)?,
+            Hold::Transaction(next_check) => self.hold_half(next_check, lsn, message)?,
         };
         let key = super::duplicates::key_in(topic, message.key);
         self.duplicates.insert(key, now, queue, stored);

@@ -9,7 +9,7 @@ pub(crate) use self::ended::{Ended, Ending};
 use super::chunked::ChunkedMap;
 use super::index::Entry;
 use crate::ids::{HeldId, Lane, LogTime, Lsn, QueueId, TagHash, TopicId};
-use crate::record::{HeldKey, Hold};
+use crate::record::HeldKey;
 
 /// A message that waits: what its index entry will be, and where.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,15 +67,6 @@ pub(crate) struct Held {
 const REGION_BITS: u32 = 24;
 
 impl Held {
-    /// Stores a message that is not to be seen yet; nothing for one that is.
-    pub(crate) fn insert(&mut self, id: HeldId, message: HeldMessage, hold: Hold) {
-        match hold {
-            Hold::None => {}
-            Hold::Until(time) => self.insert_delayed(time, id, message),
-            Hold::Transaction(next_check) => self.insert_half(id, Half { message, next_check, checks: 0 }),
-        }
-    }
-
     pub(crate) fn insert_delayed(&mut self, time: LogTime, id: HeldId, message: HeldMessage) {
         self.count_in(&message).delayed += 1;
         self.delayed.insert((time, id), message);

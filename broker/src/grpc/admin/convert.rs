@@ -1,9 +1,11 @@
 //! Between the wire types of the Admin service and those of the shard, with the checks of what comes in.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use rq_core::config::{FlushMode, FlushPolicy};
 use rq_core::ids::{Lsn, StoreId};
+use rq_core::message::MessageContent;
 use rq_core::queue::idle::IdleGroup;
 use rq_core::queue::request::Name;
 use rq_core::queue::settings::{Backoff, GroupSettings, StartFrom, TopicKind, TopicSettings};
@@ -25,6 +27,16 @@ const MULTIPLIER_MAX: f64 = 1000.0;
 /// Bounds and default of the time between two flushes, in ms; the default is RocketMQ's.
 const FLUSH_INTERVAL_MS: RangeInclusive<u32> = 10..=60_000;
 const FLUSH_INTERVAL_DEFAULT_MS: u32 = 500;
+
+/// The keys of a message.
+pub(super) fn keys(content: &MessageContent<'_>) -> Vec<String> {
+    content.keys.iter().map(|key| (*key).to_owned()).collect()
+}
+
+/// The properties that its sender gave it.
+pub(super) fn properties(content: &MessageContent<'_>) -> BTreeMap<String, String> {
+    content.properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
 
 pub(super) fn flush_policy(request: pb::SetFlushModeRequest) -> Result<FlushPolicy, Status> {
     let mode = match request.mode() {

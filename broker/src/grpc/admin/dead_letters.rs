@@ -13,16 +13,11 @@ use rq_core::record::StoredMessage;
 use rq_proto::reliablequeue as pb;
 use tonic::Status;
 
+use super::convert::{keys, properties};
 use super::reading::Reading;
-use super::{engine, no_group, no_topic};
+use super::{engine, no_group, no_topic, page};
 use crate::engine::Engine;
 
-/// Dead letters of a page, when the request names no number.
-const DEFAULT_LIMIT: u32 = 100;
-/// Most dead letters of a page, and of a request to do something about some.
-const LIMIT_MAX: u32 = 1000;
-/// A page ends with the letter that passes this many bytes, so that an answer stays far below gRPC limits.
-const PAGE_BYTES: usize = 8 << 20;
 /// A page also ends when so much was read for it, so that it comes in time.
 const READ_BYTES: usize = 64 << 20;
 
@@ -33,13 +28,9 @@ pub(super) async fn list(
     let from = u64::try_from(request.from_offset).map_err(|_| {
         Status::invalid_argument("from_offset is negative: give 0 or an offset listed before")
     })?;
-    let limit = match request.limit {
-        0 => DEFAULT_LIMIT,
-        limit if limit <= LIMIT_MAX => limit,
-        _ => return Err(Status::invalid_argument(format!("limit is over {LIMIT_MAX}: ask page by page"))),
-    } as usize;
+    let limit = page::limit(request.limit)?;
     let filter = request.filter.as_ref();
-    let scan = if filter.is_some() { LIMIT_MAX as usize } else { limit };
+    let scan = if filter.is_some() { page::LIMIT_MAX } else { limit };
     let mut places = places(broker, &request.group, from, scan).await?;
     let more = places.len() == scan;
     let before = filter.map(|filter| filter.before_offset.cast_unsigned()).filter(|before| *before > 0);
@@ -58,16 +49,16 @@ pub(super) async fn list(
         }
         None => None,
     };
-    let mut page = Page::default();
+    let mut found = Page::default();
     let mut reading = Reading::new(broker, &places);
     while let Some((offset, read)) = reading.next().await? {
-        page.add(&request, only, offset, read);
-        if page.is_full(limit) && places.last().is_some_and(|last| offset < last.offset) {
+        found.add(&request, only, offset, read);
+        if found.is_full(limit) && places.last().is_some_and(|last| offset < last.offset) {
             next_offset = offset.next().0.cast_signed();
             break;
         }
     }
-    let Page { mut letters, damaged, .. } = page;
+    let Page { mut letters, damaged, .. } = found;
     name_topics(broker, &mut letters).await?;
     let dead_letters = letters.into_iter().map(|(_, letter)| letter).collect();
     Ok(pb::ListDeadLettersResponse { dead_letters, next_offset, damaged })
@@ -115,7 +106,7 @@ impl Page {
     }
 
     fn is_full(&self, limit: usize) -> bool {
-        self.letters.len() == limit || self.bytes > PAGE_BYTES || self.read > READ_BYTES
+        self.letters.len() == limit || self.bytes > page::BYTES || self.read > READ_BYTES
     }
 }
 
@@ -180,8 +171,11 @@ async fn places(broker: &Engine, of: &str, from: u64, limit: usize) -> Result<Ve
 
 /// The offsets of a request, in order, each once.
 fn offsets(asked: &[i64]) -> Result<Vec<Offset>, Status> {
-    if asked.len() > LIMIT_MAX as usize {
-        return Err(Status::invalid_argument(format!("more than {LIMIT_MAX} offsets: ask part by part")));
+    if asked.len() > page::LIMIT_MAX {
+        return Err(Status::invalid_argument(format!(
+            "more than {} offsets: ask part by part",
+            page::LIMIT_MAX
+        )));
     }
     let offsets = asked.iter().map(|offset| u64::try_from(*offset).map(Offset));
     let mut offsets: Vec<Offset> = offsets
@@ -222,13 +216,9 @@ fn letter(offset: Offset, stored: &StoredMessage) -> Result<pb::DeadLetter, Malf
         message_id: content.message_id.to_owned(),
         topic: String::new(),
         tag: content.tag.unwrap_or_default().to_owned(),
-        keys: content.keys.iter().map(|key| (*key).to_owned()).collect(),
+        keys: keys(&content),
         message_group: content.message_group.unwrap_or_default().to_owned(),
-        properties: content
-            .properties
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect(),
+        properties: properties(&content),
         body: content.body.to_vec(),
         born_time_ms: content.born_ms,
         store_time_ms: stored.stored_at.0.cast_signed(),

@@ -10,26 +10,16 @@ use rq_core::record::StoredMessage;
 use rq_proto::reliablequeue as pb;
 use tonic::Status;
 
-use super::{engine, no_topic};
+use super::convert::{keys, properties};
+use super::{engine, no_topic, page};
 use crate::engine::{Engine, ReadMessageError};
 use crate::grpc::wall_clock_ms;
-
-/// Transactions of a page, when the request names no number.
-const DEFAULT_LIMIT: u32 = 100;
-/// Most transactions of a page.
-const LIMIT_MAX: u32 = 1000;
-/// A page ends with the message that passes this many bytes: all of them are read.
-const PAGE_BYTES: usize = 8 << 20;
 
 pub(super) async fn list(
     broker: &Engine,
     request: &pb::ListTransactionsRequest,
 ) -> Result<pb::ListTransactionsResponse, Status> {
-    let limit = match request.limit {
-        0 => DEFAULT_LIMIT,
-        limit if limit <= LIMIT_MAX => limit,
-        _ => return Err(Status::invalid_argument(format!("limit is over {LIMIT_MAX}: ask page by page"))),
-    } as usize;
+    let limit = page::limit(request.limit)?;
     let (topic, from) = (Some(request.topic.clone()).filter(|topic| !topic.is_empty()), HeldId(request.from));
     // One more tells whether there is another page.
     let look = broker.inspect(move |shard| shard.open_transactions(topic.as_deref(), from, limit + 1));
@@ -37,7 +27,7 @@ pub(super) async fn list(
     let (mut transactions, mut bytes) = (Vec::new(), 0);
     let mut next = open.get(limit).map_or(0, |next| next.half.0);
     for open in open.iter().take(limit) {
-        if bytes > PAGE_BYTES {
+        if bytes > page::BYTES {
             next = open.half.0;
             break;
         }
@@ -105,12 +95,11 @@ async fn read(broker: &Engine, open: &OpenTransaction) -> Result<Option<pb::Tran
 
 fn message(stored: &StoredMessage) -> Result<pb::Transaction, Malformed> {
     let content = MessageContent::decode(&stored.content)?;
-    let property = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
     Ok(pb::Transaction {
         message_id: content.message_id.to_owned(),
         tag: content.tag.unwrap_or_default().to_owned(),
-        keys: content.keys.iter().map(|key| (*key).to_owned()).collect(),
-        properties: content.properties.iter().map(property).collect(),
+        keys: keys(&content),
+        properties: properties(&content),
         body: content.body.to_vec(),
         born_time_ms: content.born_ms,
         store_time_ms: stored.stored_at.0.cast_signed(),

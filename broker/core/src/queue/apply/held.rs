@@ -3,20 +3,41 @@
 use super::{Applied, QueueId};
 use crate::ids::{HeldId, LogTime, Lsn};
 use crate::queue::duplicates::StoredAs;
-use crate::queue::held::{Ending, HeldMessage};
+use crate::queue::held::{Ending, Half, HeldMessage};
 use crate::queue::state::State;
 use crate::record::{self, MessageRecord, Record};
 
 const NO_HALF: &str = "half message";
 
 impl State {
-    /// A message that is not to be seen yet.
-    pub(super) fn hold(&mut self, lsn: Lsn, record: &MessageRecord<'_>) -> Result<StoredAs, &'static str> {
-        let MessageRecord { topic, queue, tag, lane, hold, .. } = *record;
+    /// A message that waits for its time.
+    pub(super) fn hold_until(
+        &mut self,
+        time: LogTime,
+        lsn: Lsn,
+        record: &MessageRecord<'_>,
+    ) -> Result<StoredAs, &'static str> {
+        let message = self.held_message(lsn, record)?;
+        self.held.insert_delayed(time, HeldId(lsn.0), message);
+        Ok(StoredAs::Held(HeldId(lsn.0)))
+    }
+
+    /// A half message, and when its producer is asked first.
+    pub(super) fn hold_half(
+        &mut self,
+        next_check: LogTime,
+        lsn: Lsn,
+        record: &MessageRecord<'_>,
+    ) -> Result<StoredAs, &'static str> {
+        let message = self.held_message(lsn, record)?;
+        self.held.insert_half(HeldId(lsn.0), Half { message, next_check, checks: 0 });
+        Ok(StoredAs::Held(HeldId(lsn.0)))
+    }
+
+    fn held_message(&self, lsn: Lsn, record: &MessageRecord<'_>) -> Result<HeldMessage, &'static str> {
+        let MessageRecord { topic, queue, tag, lane, .. } = *record;
         self.message_queue(topic, queue).ok_or("queue")?;
-        let id = HeldId(lsn.0);
-        self.held.insert(id, HeldMessage { lsn, tag, lane, topic, queue }, hold);
-        Ok(StoredAs::Held(id))
+        Ok(HeldMessage { lsn, tag, lane, topic, queue })
     }
 
     pub(super) fn apply_held(&mut self, lsn: Lsn, now: LogTime, record: &Record<'_>) -> Applied {
