@@ -157,7 +157,8 @@ pub(crate) fn without_api_server() -> Result<Undo<impl FnMut() -> Result<()>>> {
             run(&["exec", &node, "sh", "-c", &format!("[ ! -f {away} ] || mv {away} {there}")])?;
             wait("the API server answers", DEADLINE, || {
                 kubectl::run(&["get", "--raw", "/readyz"]).map(|seen| once(seen == "ok", seen))
-            })
+            })?;
+            begin_dns_again()
         }
     });
     run(&["exec", &node, "mv", there, away])?;
@@ -166,6 +167,17 @@ pub(crate) fn without_api_server() -> Result<Undo<impl FnMut() -> Result<()>>> {
         Ok(once(answer.is_err(), "it answers"))
     })?;
     Ok(back)
+}
+
+/// The DNS of a cluster whose API server was away may know no new Service for a minute: it watches them, and waits longer from
+/// try to try. One that begins again asks at once.
+fn begin_dns_again() -> Result<()> {
+    let rollout = |what: &str, options: &[&str]| {
+        let arguments = ["--namespace", "kube-system", "rollout", what, "deployment/coredns"];
+        kubectl::run(&[&arguments, options].concat()).map(drop)
+    };
+    rollout("restart", &[])?;
+    rollout("status", &["--timeout=3m", "--request-timeout=0"])
 }
 
 /// Lets so much time pass for a load to meet the fault that lasts: this is the one thing that no condition tells.
