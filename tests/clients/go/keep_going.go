@@ -74,6 +74,13 @@ func keepGoing(endpoint, topic, group string, lasting time.Duration, inTransacti
 	}
 	stop.Store(true)
 	sending.Wait()
+	if inTransactions {
+		// A stream of this client that broke is opened again with its next settings, up to five minutes later. Until then
+		// another instance of the producer is there to be asked, as in a service with more than one.
+		if _, err := startTransactional(endpoint, topic, decided); err != nil {
+			return "", fmt.Errorf("start another producer: %w", err)
+		}
+	}
 	for deadline := time.Now().Add(drained); l.missing() > 0 && time.Now().Before(deadline); {
 		time.Sleep(100 * time.Millisecond)
 	}
