@@ -18,7 +18,7 @@ mod volumes;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use rq_core::config::{Change, Config, FlushPolicy};
@@ -126,8 +126,6 @@ pub enum Child {
     RoleBinding(RoleBinding),
     /// For clients, or for names of pods.
     Service(Service),
-    /// Settings.
-    ConfigMap(ConfigMap),
     /// One pod at a time may be moved.
     PodDisruptionBudget(PodDisruptionBudget),
     /// The pods.

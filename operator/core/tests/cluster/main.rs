@@ -6,6 +6,7 @@
 mod api;
 mod machines;
 mod operator;
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,7 +53,7 @@ enum Wish {
     OnDelete(bool),
     Grow,
     Paused(bool),
-    Config(u8),
+    MaxBody(&'static str),
 }
 
 #[derive(Clone, Debug)]
@@ -88,7 +89,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => any::<bool>().prop_map(Wish::OnDelete),
         1 => Just(Wish::Grow),
         1 => any::<bool>().prop_map(Wish::Paused),
-        1 => (0..3_u8).prop_map(Wish::Config),
+        1 => prop_oneof![Just("1MiB"), Just("2MiB"), Just("bad")].prop_map(Wish::MaxBody),
     ]
 }
 
@@ -197,8 +198,8 @@ impl Cluster {
             Wish::Paused(paused) => {
                 spec.reconcile = if *paused { Reconcile::Paused } else { Reconcile::Active }
             }
-            Wish::Config(size) => {
-                spec.config.insert("max-body".to_owned(), format!("{}MiB", size + 1));
+            Wish::MaxBody(size) => {
+                spec.config.insert("max-body".to_owned(), (*size).to_owned());
             }
         }
         // The API server lets no number through that could never be reached.
@@ -299,6 +300,9 @@ proptest! {
         cluster.wish(&Wish::Paused(false));
         if cluster.objects.queue.spec.image.as_deref() == Some("bad") {
             cluster.wish(&Wish::Image("good:3"));
+        }
+        if cluster.objects.queue.spec.config.get("max-body").is_some_and(|size| size == "bad") {
+            cluster.wish(&Wish::MaxBody("3MiB"));
         }
         cluster.settle();
         // At rest nothing is planned, whatever cache lags.

@@ -1,5 +1,8 @@
 //! Whether the pods are as the spec says, and whether the brokers took its settings.
 
+use k8s_openapi::api::core::v1::{EnvVar, Pod};
+
+use crate::children::{BROKER_CONTAINER, environment};
 use crate::conditions::ConditionType::{ConfigAccepted, UpToDate};
 use crate::conditions::{Finding, Reason};
 use crate::plan::children::Taken;
@@ -67,15 +70,26 @@ pub(super) fn accepted(view: &View<'_>) -> Finding {
     if config.is_empty() {
         return holds(ConfigAccepted, "spec.config is empty".to_owned());
     }
-    if brokers().any(|(_, broker)| broker.ready) {
+    let settings: Vec<_> = environment::settings(&view.observed.queue).collect();
+    let has_them = |name: &str| view.pod(name).is_some_and(|pod| has(pod, &settings));
+    if brokers().any(|(name, broker)| broker.ready && has_them(name)) {
         return holds(ConfigAccepted, "the brokers took spec.config".to_owned());
     }
     unknown(ConfigAccepted, Reason::Forming, "no broker has started with spec.config yet".to_owned())
 }
 
+/// Whether a pod was made with these settings, not with those of an older spec.
+fn has(pod: &Pod, settings: &[EnvVar]) -> bool {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut brokers = containers.filter(|container| container.name == BROKER_CONTAINER);
+    brokers.any(|broker| {
+        settings.iter().all(|setting| broker.env.iter().flatten().any(|there| there == setting))
+    })
+}
+
 /// Whether a broker speaks of this key, as an option, as a variable, or bare.
 fn names(words: &str, key: &str) -> bool {
-    let variable = format!("RQ_{}", key.to_ascii_uppercase().replace('-', "_"));
+    let variable = environment::variable(key);
     let mut each = words.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
     each.any(|word| word == variable || word.trim_start_matches('-') == key)
 }

@@ -158,6 +158,15 @@ fn container(observed: &mut Observed, ordinal: usize, change: &Value) {
     observed.replicas[ordinal].running = false;
 }
 
+/// All pods were made with this setting.
+fn started_with(observed: &mut Observed, key: &str, value: &str) {
+    for pod in &mut observed.pods {
+        let env = json!([{ "name": crate::children::environment::variable(key), "value": value }]);
+        let broker = json!([{ "name": "broker", "env": env }]);
+        pod.spec.as_mut().unwrap().containers = serde_json::from_value(broker).unwrap();
+    }
+}
+
 /// orders-1 is out of the set, because of this.
 fn slave_out(change: impl FnOnce(&mut Observed)) -> Observed {
     let mut observed = at_rest(2, &json!({}));

@@ -79,7 +79,6 @@ pub(crate) fn apply_all(observed: &mut Observed) {
             Child::ServiceAccount(child) => there.service_account = Some(child),
             Child::Role(child) => there.role = Some(child),
             Child::RoleBinding(child) => there.role_binding = Some(child),
-            Child::ConfigMap(child) => there.config_map = Some(child),
             Child::PodDisruptionBudget(child) => there.disruption_budget = Some(child),
             Child::Service(child) if child.metadata.name.as_deref() == Some("orders") => {
                 there.service = Some(child);

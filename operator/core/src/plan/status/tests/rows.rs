@@ -345,6 +345,7 @@ fn volumes_that_fill_up_or_do_not_grow_are_told() {
 fn a_setting_that_brokers_refuse_is_told_in_their_words() {
     let crash = |key: &str, words: &str| {
         edited(at_rest(2, &json!({ "config": { key: "9" } })), |seen| {
+            started_with(seen, key, "9");
             let ended = json!({ "ready": false, "state": { "waiting": { "reason": "CrashLoopBackOff" } },
                 "lastState": { "terminated": { "exitCode": 1, "message": words } } });
             container(seen, 1, &ended);
@@ -367,6 +368,9 @@ fn a_setting_that_brokers_refuse_is_told_in_their_words() {
             );
         }
     });
+    let older = edited(at_rest(2, &json!({ "config": { "max-body": "1MiB" } })), |seen| {
+        started_with(seen, "max-body", "2MiB");
+    });
     hold(vec![
         ("no settings", ConfigAccepted, pair(), YES, ""),
         (
@@ -380,6 +384,13 @@ fn a_setting_that_brokers_refuse_is_told_in_their_words() {
         ("unreadable", ConfigAccepted, crash("max-body", clap), no(InvalidValue), "write a unit"),
         ("of something else", ConfigAccepted, crash("max-body", elsewhere), YES, ""),
         ("corrected", ConfigAccepted, recovered, YES, "took"),
+        (
+            "started with older settings",
+            ConfigAccepted,
+            older,
+            unknown(Forming),
+            "no broker has started with",
+        ),
         ("starting", ConfigAccepted, starting, unknown(Forming), ""),
     ]);
 }
