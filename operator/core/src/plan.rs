@@ -29,7 +29,7 @@ pub use self::loss::ACCEPT_DATA_LOSS;
 use self::rollout::Busy;
 pub(crate) use self::rollout::Rollout;
 use self::scale::Step;
-use self::view::{Shard, View};
+use self::view::{ShardState, View};
 use crate::observed::Observed;
 use crate::queue::status::ReliableQueueStatus;
 
@@ -183,7 +183,7 @@ fn wait(view: &View<'_>, actions: &[Action], rollout: &Rollout) -> Duration {
         return BUSY;
     }
     let waits = matches!(rollout, Rollout::Waiting { .. } | Rollout::Taken(_));
-    let at_rest = matches!(view.shard, Shard::Formed(_)) && !waits;
+    let at_rest = matches!(view.shard, ShardState::Formed(_)) && !waits;
     if at_rest { AT_REST } else { WAITING }
 }
 

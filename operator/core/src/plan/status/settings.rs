@@ -8,7 +8,8 @@ use crate::conditions::{Finding, Reason};
 use crate::plan::children::Taken;
 use crate::plan::rollout::Rollout;
 
-use super::view::{View, broker, last_words};
+use super::pods::{broker, last_words};
+use super::shown::Shown;
 use super::{fails, holds, unknown};
 
 pub(super) fn up_to_date(rollout: &Rollout) -> Finding {
@@ -55,9 +56,9 @@ pub(super) fn up_to_date(rollout: &Rollout) -> Finding {
 }
 
 /// A broker that ends at its start tells which setting it does not take.
-pub(super) fn accepted(view: &View<'_>) -> Finding {
-    let config = &view.observed.queue.spec.config;
-    let brokers = || view.wanted.iter().filter_map(|name| Some((name, broker(view.pod(name)?)?)));
+pub(super) fn accepted(shown: &Shown<'_>) -> Finding {
+    let config = &shown.observed.queue.spec.config;
+    let brokers = || shown.wanted.iter().filter_map(|name| Some((name, broker(shown.pod(name)?)?)));
     let refused = brokers().filter(|(_, broker)| !broker.ready).find_map(|(name, broker)| {
         let words = last_words(broker)?;
         config.keys().any(|key| names(words, key)).then_some((name, words))
@@ -70,8 +71,8 @@ pub(super) fn accepted(view: &View<'_>) -> Finding {
     if config.is_empty() {
         return holds(ConfigAccepted, "spec.config is empty".to_owned());
     }
-    let settings: Vec<_> = environment::settings(&view.observed.queue).collect();
-    let has_them = |name: &str| view.pod(name).is_some_and(|pod| has(pod, &settings));
+    let settings: Vec<_> = environment::settings(&shown.observed.queue).collect();
+    let has_them = |name: &str| shown.pod(name).is_some_and(|pod| has(pod, &settings));
     if brokers().any(|(name, broker)| broker.ready && has_them(name)) {
         return holds(ConfigAccepted, "the brokers took spec.config".to_owned());
     }
