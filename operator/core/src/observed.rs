@@ -82,4 +82,6 @@ pub struct CertificateSeen {
     pub not_before: Time,
     /// When it ends to hold.
     pub not_after: Time,
+    /// When its authority ends to hold.
+    pub authority_ends: Time,
 }

@@ -1,6 +1,7 @@
 //! What a queue's status says, from what is seen of it: one file for each group of conditions. A queue at rest has the same
 //! status at each look, so that no sentence holds a number that moves by itself.
 
+mod certificate;
 mod copies;
 mod pods;
 mod settings;
@@ -25,12 +26,13 @@ use crate::queue::spec::FlushMode;
 use crate::queue::status::{Endpoints, LastFailover, ReliableQueueStatus};
 
 /// Conditions whose changes people are told as events. Another master is told by who sees it, the failure detector.
-const TOLD: [ConditionType; 6] = [
+const TOLD: [ConditionType; 7] = [
     ConditionType::WritesAvailable,
     ConditionType::FullyReplicated,
     ConditionType::FailoverReady,
     ConditionType::UpToDate,
     ConditionType::ConfigAccepted,
+    ConditionType::CertificateHealthy,
     ConditionType::Ready,
 ];
 
@@ -47,6 +49,7 @@ pub(crate) fn status(observed: &Observed, release: &Release, rollout: &Rollout) 
         storage::healthy(&shown),
         settings::up_to_date(rollout),
         settings::accepted(&shown),
+        certificate::healthy(&shown),
     ];
     findings.insert(0, ready(&shown, &findings));
     let generation = queue.metadata.generation.unwrap_or_default();
@@ -74,9 +77,10 @@ pub(crate) fn status(observed: &Observed, release: &Release, rollout: &Rollout) 
 /// All that the user asked for is there, or the first that is not.
 fn ready(shown: &Shown<'_>, findings: &[Finding]) -> Finding {
     let counts = |finding: &&Finding| match (finding.condition, finding.reason) {
-        // The user has the first as asked for; the second is a warning, and nothing is refused yet.
+        // The user has the first as asked for; the others are warnings, and nothing is refused yet.
         (ConditionType::FailoverReady, Reason::Manual | Reason::OperatorOnly)
-        | (ConditionType::StorageHealthy, Reason::NearFull) => false,
+        | (ConditionType::StorageHealthy, Reason::NearFull)
+        | (ConditionType::CertificateHealthy, Reason::AuthorityEnds) => false,
         (ConditionType::FailoverReady, Reason::SingleInSync) => shown.wanted.len() > 1,
         (ConditionType::TopologySatisfied, reason) => topology::is_demanded(shown, reason),
         _ => true,

@@ -128,6 +128,18 @@ fn a_certificate_is_renewed_when_two_thirds_of_its_time_are_over() {
 }
 
 #[test]
+fn a_certificate_that_ends_with_its_authority_is_renewed_when_both_have_ended() {
+    let mut observed = at_rest(&json!({}));
+    let certificate = observed.certificate.as_mut().unwrap();
+    certificate.authority_ends = certificate.not_after.clone();
+    observed.now = time(NOW + 89 * DAY - 30);
+    let plan = planned(&observed);
+    assert_eq!((plan.actions.len(), plan.look_again.as_secs()), (0, 30));
+    observed.now = time(NOW + 89 * DAY);
+    assert_eq!(words(&observed), ["IssueCertificate"]);
+}
+
+#[test]
 fn what_is_no_longer_asked_for_is_taken_away() {
     let mut observed = at_rest(&json!({ "scheduling": { "nodeSelector": { "disk": "fast" } } }));
     observed.queue = scene::queue(&json!({}));
