@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::machines::Cluster;
 use crate::operator::Lag;
-use crate::{ROUNDS, Step, Wish, new_queue};
+use crate::steps::{Step, Wish};
+use crate::{ROUNDS, new_queue};
 
 impl Cluster {
     /// The size of bodies with which the pod of each broker was made.
