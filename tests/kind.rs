@@ -3,7 +3,8 @@
 //!
 //! `make e2e` runs all of it on the cluster of `make kind-up`, or on any that `KUBECONFIG` names; a filter chooses, such as
 //! `b_master`. One test runs at a time: two cores run the cluster, and some tests take parts of it away. Without `RQ_E2E=1`
-//! nothing runs, and says so. `RQ_E2E_KEEP=1` leaves the namespaces of the tests as they are in the end.
+//! nothing runs, and says so. `RQ_E2E_KEEP=1` leaves the namespaces of the tests as they are in the end. With
+//! `RQ_E2E_FEW=1`, as `make test` has it, only a part of the transitions of a shard goes to the API server.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
 #[path = "kind/a_life.rs"]

@@ -20,6 +20,7 @@ use rq_operator_core::children::{
 use rq_operator_core::observed::CertificateSeen;
 use rq_operator_core::queue::ReliableQueue;
 use thiserror::Error;
+use x509_parser::pem::parse_x509_pem;
 
 use crate::key::QueueKey;
 
@@ -64,7 +65,12 @@ pub(crate) fn seen(queue: &ReliableQueue, secret: &Secret) -> Option<Certificate
     let secret = Some(secret).filter(|secret| is_ours(queue, *secret))?;
     secret.data.as_ref()?.get(CERTIFICATE_FILE)?;
     let time = |name: &str| secret.annotations().get(name)?.parse::<Timestamp>().ok().map(Time);
-    Some(CertificateSeen { not_before: time(NOT_BEFORE)?, not_after: time(NOT_AFTER)? })
+    let authority = std::str::from_utf8(&secret.data.as_ref()?.get(AUTHORITY_FILE)?.0).ok()?;
+    Some(CertificateSeen {
+        not_before: time(NOT_BEFORE)?,
+        not_after: time(NOT_AFTER)?,
+        authority_ends: Time(end_of(authority)?),
+    })
 }
 
 /// Makes a new certificate for the brokers of a queue, by its authority, which is made too if there is none that can be used.
@@ -74,7 +80,8 @@ pub(crate) async fn issue(client: Client, queue: &ReliableQueue) -> Result<(), C
     let now = Timestamp::now();
     let kept = ours(&secrets, queue, &authority_secret(queue)).await?;
     ours(&secrets, queue, &certificate_secret(queue)).await?;
-    let usable = kept.as_ref().and_then(pair).filter(|pair| issuer(pair).is_ok());
+    let holds = |pair: &Pair| issuer(pair).is_ok() && end_of(&pair.certificate).is_some_and(|end| end > now);
+    let usable = kept.as_ref().and_then(pair).filter(holds);
     let authority = if let Some(authority) = usable {
         authority
     } else {
@@ -148,18 +155,20 @@ fn issuer(authority: &Pair) -> Result<Issuer<'static, KeyPair>, rcgen::Error> {
 fn authority(queue: &ReliableQueue, now: Timestamp) -> Result<Pair, rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
     named(&mut params, &format!("{} authority", QueueKey::from(queue)));
-    holding(&mut params, now, AUTHORITY_DAYS);
+    holding(&mut params, now, after(now, AUTHORITY_DAYS));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let key = KeyPair::generate()?;
     Ok(Pair { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
 }
 
-/// The certificate, and until when it holds.
+/// The certificate, and until when it holds: no longer than its authority.
 fn leaf(queue: &ReliableQueue, authority: &Pair, now: Timestamp) -> Result<(Pair, Timestamp), rcgen::Error> {
     let mut params = CertificateParams::new(vec![peer_name(queue)])?;
     named(&mut params, &QueueKey::from(queue).to_string());
-    let until = holding(&mut params, now, CERTIFICATE_DAYS);
+    let until = after(now, CERTIFICATE_DAYS);
+    let until = end_of(&authority.certificate).map_or(until, |end| end.min(until));
+    holding(&mut params, now, until);
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages =
@@ -176,14 +185,22 @@ fn named(params: &mut CertificateParams, name: &str) {
     params.distinguished_name.push(DnType::CommonName, name.chars().take(64).collect::<String>());
 }
 
-/// Has it hold for so many days; until when.
-fn holding(params: &mut CertificateParams, now: Timestamp, days: u32) -> Timestamp {
-    let seconds = u64::try_from(now.as_second()).unwrap_or_default();
-    let now = date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
-    params.not_before = now - SKEW;
-    params.not_after = now + DAY * days;
-    let until = seconds + u64::from(days) * DAY.as_secs();
-    Timestamp::from_second(i64::try_from(until).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX)
+fn after(now: Timestamp, days: u32) -> Timestamp {
+    now.checked_add(DAY * days).unwrap_or(Timestamp::MAX)
+}
+
+fn holding(params: &mut CertificateParams, now: Timestamp, until: Timestamp) {
+    let at = |time: Timestamp| {
+        date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(time.as_second()).unwrap_or_default())
+    };
+    params.not_before = at(now) - SKEW;
+    params.not_after = at(until);
+}
+
+/// Until when a certificate in PEM holds; none if it cannot be read.
+fn end_of(certificate: &str) -> Option<Timestamp> {
+    let (_, pem) = parse_x509_pem(certificate.as_bytes()).ok()?;
+    Timestamp::from_second(pem.parse_x509().ok()?.validity().not_after.timestamp()).ok()
 }
 
 #[cfg(test)]
@@ -231,6 +248,31 @@ pub(crate) mod tests {
         let empty = Secret { data: None, ..certificate() };
         assert_eq!(seen(&queue(), &empty), None);
         assert_eq!(certificate().metadata.owner_references.map(|owners| owners.len()), Some(1));
+    }
+
+    #[test]
+    fn a_certificate_ends_with_its_authority_at_the_latest() {
+        let now = Timestamp::now();
+        let authority = authority(&queue(), now).unwrap();
+        let end = end_of(&authority.certificate).unwrap();
+        assert_eq!(end.as_second() - now.as_second(), 3_650 * 24 * 3_600);
+        let (late, until) = leaf(&queue(), &authority, after(now, 3_600)).unwrap();
+        assert_eq!((until, end_of(&late.certificate)), (end, Some(end)));
+        let holds = Some((now, until));
+        let secret = secret(&queue(), certificate_secret(&queue()), &late, Some(&authority), holds);
+        assert_eq!(seen(&queue(), &secret).unwrap().authority_ends, Time(end));
+    }
+
+    #[tokio::test]
+    async fn an_authority_signs_until_it_ends_and_then_another_one() {
+        for (days, written) in [(3_649, 1), (3_651, 2)] {
+            let made = Timestamp::now().checked_sub(DAY * days).unwrap();
+            let server = crate::api_server::ApiServer::default();
+            let old = authority(&queue(), made).unwrap();
+            server.put(&secret(&queue(), authority_secret(&queue()), &old, None, None));
+            issue(server.client(), &queue()).await.unwrap();
+            assert_eq!(server.writes().len(), written, "after {days} days");
+        }
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ use crate::times;
 use crate::wait::{DEADLINE, once, wait};
 
 /// All kinds of objects that a queue is made of.
-pub(crate) const KINDS: &str = "reliablequeues,queueshards,statefulsets,pods,services,serviceaccounts,configmaps,secrets,roles,\
+pub(crate) const KINDS: &str = "reliablequeues,queueshards,statefulsets,pods,services,serviceaccounts,secrets,roles,\
     rolebindings,poddisruptionbudgets,persistentvolumeclaims";
 const MESSAGES: &str = "2000";
 

@@ -14,6 +14,7 @@ use crate::docker;
 use crate::kubectl::{name, text};
 use crate::load::{Load, now};
 use crate::official::Official;
+use crate::pods::{End, replaced};
 use crate::queue::{BROKER_IMAGE, Queue, Shard, ensure_same_mastership, incarnation, is_ready};
 use crate::scene::{Needs, Scene, play};
 use crate::times;
@@ -140,30 +141,69 @@ fn watch(
 fn a_bad_image_stops_the_rollout_and_the_queue_keeps_serving() -> Result<()> {
     play("g-bad-image", Needs::Cluster, |scene| {
         let queue = Queue::apply(scene, &json!({}))?;
-        let load = Load::start(&queue, LOAD)?;
-        let before = queue.shard()?;
-        let fault = now();
-        queue.change(&json!({ "image": "reliablequeue/broker:that-nobody-has-made" }))?;
-        let begun = Instant::now();
-        wait("the rollout has failed", Duration::from_mins(12), || {
-            let [status, reason, message] = queue.condition("UpToDate")?;
-            Ok(once(status == "False" && reason == "RolloutFailed", format!("{status} {reason} {message}")))
-        })?;
-        times::note(&scene.test, "bad image until the rollout has failed", begun.elapsed());
-        let pods = queue.pods()?;
-        let bad: Vec<_> = pods
-            .iter()
-            .filter(|pod| text(pod, "/spec/containers/0/image") != BROKER_IMAGE)
-            .map(name)
-            .collect();
-        ensure!(bad.len() == 1 && bad[0] != before.master, "not one slave alone has the bad image: {bad:?}");
-        let [status, reason, _] = queue.condition("WritesAvailable")?;
-        ensure!(status == "True", "the queue takes no messages: {reason}");
-        ensure_same_mastership(&before, &queue.shard()?)?;
-        queue.change(&json!({ "image": BROKER_IMAGE }))?;
-        ensure_same_mastership(&before, &queue.whole(2)?)?;
-        load.finish(fault).map(drop)
+        let bad = json!({ "image": "reliablequeue/broker:that-nobody-has-made" });
+        let has_it = |pod: &Value| text(pod, "/spec/containers/0/image") != BROKER_IMAGE;
+        let good = json!({ "image": BROKER_IMAGE });
+        let (before, after) = stops_at_the_slave(&queue, &bad, &has_it, &good, |_| Ok(()))?;
+        ensure_same_mastership(&before, &after)
     })
+}
+
+#[test]
+fn a_bad_setting_stops_the_rollout_and_a_restarted_master_does_not_take_it() -> Result<()> {
+    play("g-bad-setting", Needs::Docker, |scene| {
+        let queue = Queue::apply(scene, &json!({ "config": { "max-body": "1MiB" } }))?;
+        let bad = json!({ "config": { "max-body": "much" } });
+        let has_it = |pod: &Value| {
+            let env = pod.pointer("/spec/containers/0/env").and_then(Value::as_array);
+            env.into_iter().flatten().any(|variable| variable["value"] == "much")
+        };
+        stops_at_the_slave(&queue, &bad, &has_it, &json!({ "config": { "max-body": "2MiB" } }), |master| {
+            let [status, _, message] = queue.condition("ConfigAccepted")?;
+            ensure!(status == "False" && message.contains("max-body"), "nobody says why: {message}");
+            let before = incarnation(&queue.pod(master)?);
+            End::Killed.of(&queue, master)?;
+            replaced(&queue, master, &before)
+        })
+        .map(drop)
+    })
+}
+
+/// Makes a change that no broker starts with, and puts it right: one slave has it, and the queue serves all the while. What
+/// happens meanwhile, with the name of the master, may cost it its mastership for a moment and no more. The configurations
+/// before and after.
+fn stops_at_the_slave(
+    queue: &Queue<'_>,
+    bad: &Value,
+    has_it: &dyn Fn(&Value) -> bool,
+    good: &Value,
+    meanwhile: impl FnOnce(&str) -> Result<()>,
+) -> Result<(Shard, Shard)> {
+    let load = Load::start(queue, LOAD)?;
+    let before = queue.shard()?;
+    let fault = now();
+    queue.change(bad)?;
+    let begun = Instant::now();
+    wait("the rollout has failed", Duration::from_mins(12), || {
+        let [status, reason, message] = queue.condition("UpToDate")?;
+        Ok(once(status == "False" && reason == "RolloutFailed", format!("{status} {reason} {message}")))
+    })?;
+    times::note(&queue.scene.test, "bad change until the rollout has failed", begun.elapsed());
+    ensure_same_mastership(&before, &queue.shard()?)?;
+    meanwhile(&before.master)?;
+    let pods = queue.pods()?;
+    let having: Vec<_> = pods.iter().filter(|pod| has_it(pod)).map(name).collect();
+    ensure!(having.len() == 1 && having[0] != before.master, "not one slave alone has it: {having:?}");
+    wait("the queue takes messages", DEADLINE, || {
+        let [status, reason, message] = queue.condition("WritesAvailable")?;
+        Ok(once(status == "True", format!("{status} {reason} {message}")))
+    })?;
+    let master = queue.shard()?.master;
+    ensure!(master == before.master, "{master} leads, which was not in sync");
+    queue.change(good)?;
+    let after = queue.whole(2)?;
+    load.finish(fault)?;
+    Ok((before, after))
 }
 
 #[test]

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests on a cluster, one at a time: they share two cores, and some take parts of the cluster away.
 # Usage: run.sh all|few|bench [FILTER...]
-#   all    every test, or those that a filter names (b_master), on the cluster that there is
+#   all    every test with every row of its tables, or those that a filter names (b_master), on the cluster that there is
 #   few    what `make test` runs, on the cluster of `make kind-up`, which it starts; says what it leaves out
 #   bench  how long failovers take, in many runs of each
 set -euo pipefail
@@ -33,7 +33,7 @@ few() {
     make -C "$KIND_TESTS/../.." --no-print-directory kind-up
     # helm is there now: the operator was installed with it.
     stage "chart" "$KIND_TESTS/chart.sh"
-    tests "${chosen[@]}" "$TIMES"
+    RQ_E2E_FEW=1 tests "${chosen[@]}" "$TIMES"
     echo "NOT RUN by make test: ${LEFT_OUT[*]}; make e2e runs them"
 }
 

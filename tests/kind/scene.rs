@@ -52,6 +52,11 @@ pub(crate) fn play(test: &str, needs: Needs, work: impl FnOnce(&Scene) -> Result
     outcome
 }
 
+/// Whether there is time for every row of a long table: `make test` sets `RQ_E2E_FEW=1` and has none.
+pub(crate) fn has_time() -> bool {
+    env::var("RQ_E2E_FEW").as_deref() != Ok("1")
+}
+
 fn can_play(test: &str, needs: Needs) -> Result<bool> {
     if env::var("RQ_E2E").as_deref() != Ok("1") {
         loudly(&format!("NOT RUN: {test} needs a cluster: `make kind-up`, then RQ_E2E=1"));

@@ -3,15 +3,14 @@
 
 mod access;
 pub(crate) mod disruption;
-mod environment;
+pub(crate) mod environment;
 mod pods;
 mod services;
-mod settings;
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -39,8 +38,6 @@ pub const MANAGER: &str = "reliablequeue-operator";
 pub const QUEUE_LABEL: &str = "app.kubernetes.io/instance";
 /// Label of a pod: `master` or `slave`. The broker sets it on its own pod.
 pub const ROLE_LABEL: &str = "reliablequeue.dev/role";
-/// Annotation of the pods: a number for all that a running broker cannot change.
-pub const REVISION_ANNOTATION: &str = "reliablequeue.dev/settings";
 
 /// All that a queue is made of, besides its `QueueShard` and its volumes.
 #[derive(Clone, PartialEq, Debug)]
@@ -55,8 +52,6 @@ pub struct Children {
     pub service: Service,
     /// A name for each pod, also before it is ready.
     pub pod_service: Service,
-    /// Settings of the brokers.
-    pub config_map: ConfigMap,
     /// One pod at a time may be moved.
     pub disruption_budget: PodDisruptionBudget,
     /// The pods.
@@ -67,7 +62,6 @@ impl Children {
     /// As the spec says, with this image where it names none.
     #[must_use]
     pub fn of(queue: &ReliableQueue, image: &str) -> Self {
-        let config_map = settings::config_map(queue);
         Self {
             service_account: access::service_account(queue),
             role: access::role(queue),
@@ -75,8 +69,7 @@ impl Children {
             service: services::for_clients(queue),
             pod_service: services::for_pods(queue),
             disruption_budget: disruption::budget(queue),
-            stateful_set: pods::stateful_set(queue, image, &settings::revision(&config_map)),
-            config_map,
+            stateful_set: pods::stateful_set(queue, image),
         }
     }
 }

@@ -25,11 +25,13 @@ pub enum ConditionType {
     UpToDate,
     /// The brokers took `spec.config`.
     ConfigAccepted,
+    /// Brokers and operator know each other by a certificate that is renewed in time.
+    CertificateHealthy,
 }
 
 impl ConditionType {
     /// All of them, the summary first.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ready,
         Self::WritesAvailable,
         Self::FullyReplicated,
@@ -38,6 +40,7 @@ impl ConditionType {
         Self::StorageHealthy,
         Self::UpToDate,
         Self::ConfigAccepted,
+        Self::CertificateHealthy,
     ];
 
     /// Its name in the resource.
@@ -52,6 +55,7 @@ impl ConditionType {
             Self::StorageHealthy => "StorageHealthy",
             Self::UpToDate => "UpToDate",
             Self::ConfigAccepted => "ConfigAccepted",
+            Self::CertificateHealthy => "CertificateHealthy",
         }
     }
 }
@@ -142,6 +146,8 @@ pub enum Reason {
     UnknownKey,
     /// A value of `spec.config` is not taken.
     InvalidValue,
+    /// The authority of the certificates ends in some months, or has ended.
+    AuthorityEnds,
 }
 
 impl Reason {
@@ -179,6 +185,7 @@ impl Reason {
             Self::Paused => "Paused",
             Self::UnknownKey => "UnknownKey",
             Self::InvalidValue => "InvalidValue",
+            Self::AuthorityEnds => "AuthorityEnds",
         }
     }
 }

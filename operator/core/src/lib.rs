@@ -8,6 +8,7 @@ pub mod conditions;
 pub mod crds;
 pub mod observed;
 pub mod plan;
+mod quantity;
 #[expect(unreachable_pub, reason = "the derive repeats each struct in a scope of its own")]
 pub mod queue;
 #[expect(unreachable_pub, reason = "the derive repeats each struct in a scope of its own")]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -60,8 +60,6 @@ pub struct Existing {
     pub service: Option<Service>,
     /// A name for each pod.
     pub pod_service: Option<Service>,
-    /// Settings of the brokers.
-    pub config_map: Option<ConfigMap>,
     /// One pod at a time may be moved.
     pub disruption_budget: Option<PodDisruptionBudget>,
     /// The pods.
@@ -84,4 +82,6 @@ pub struct CertificateSeen {
     pub not_before: Time,
     /// When it ends to hold.
     pub not_after: Time,
+    /// When its authority ends to hold.
+    pub authority_ends: Time,
 }

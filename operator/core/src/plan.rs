@@ -18,7 +18,7 @@ mod volumes;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use rq_core::config::{Change, Config, FlushPolicy};
@@ -29,7 +29,7 @@ pub use self::loss::ACCEPT_DATA_LOSS;
 use self::rollout::Busy;
 pub(crate) use self::rollout::Rollout;
 use self::scale::Step;
-use self::view::{Shard, View};
+use self::view::{ShardState, View};
 use crate::observed::Observed;
 use crate::queue::status::ReliableQueueStatus;
 
@@ -126,8 +126,6 @@ pub enum Child {
     RoleBinding(RoleBinding),
     /// For clients, or for names of pods.
     Service(Service),
-    /// Settings.
-    ConfigMap(ConfigMap),
     /// One pod at a time may be moved.
     PodDisruptionBudget(PodDisruptionBudget),
     /// The pods.
@@ -185,7 +183,7 @@ fn wait(view: &View<'_>, actions: &[Action], rollout: &Rollout) -> Duration {
         return BUSY;
     }
     let waits = matches!(rollout, Rollout::Waiting { .. } | Rollout::Taken(_));
-    let at_rest = matches!(view.shard, Shard::Formed(_)) && !waits;
+    let at_rest = matches!(view.shard, ShardState::Formed(_)) && !waits;
     if at_rest { AT_REST } else { WAITING }
 }
 

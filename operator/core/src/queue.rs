@@ -129,7 +129,7 @@ pub struct ReliableQueueSpec {
 }
 
 /// Settings of the broker that the operator gives it, by their names on the command line.
-const SET_BY_OPERATOR: [&str; 16] = [
+pub(crate) const SET_BY_OPERATOR: [&str; 17] = [
     "data",
     "listen",
     "http",
@@ -146,6 +146,7 @@ const SET_BY_OPERATOR: [&str; 16] = [
     "self-promotion",
     "ack-timeout",
     "rejoin-lag",
+    "log-format",
 ];
 
 /// That the settings of the user are none of the operator's.

@@ -8,22 +8,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::quantity;
+
 /// Digits of a span or a size: what is longer would overflow.
 const DIGITS_MAX: usize = 9;
 const SPAN: &str = "^[0-9]{1,9}(ms|s|m|h)$";
 const SIZE: &str = "^[0-9]{1,9}(Ki|Mi|Gi|Ti|k|M|G|T)$";
-/// The longer unit comes first where one ends like another.
 const MILLISECONDS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
-const BYTES: [(&str, u64); 8] = [
-    ("Ki", 1 << 10),
-    ("Mi", 1 << 20),
-    ("Gi", 1 << 30),
-    ("Ti", 1 << 40),
-    ("k", 1_000),
-    ("M", 1_000_000),
-    ("G", 1_000_000_000),
-    ("T", 1_000_000_000_000),
-];
+/// Of all units of a quantity, those that a size may have.
+const SIZES: [&str; 8] = ["Ki", "Mi", "Gi", "Ti", "k", "M", "G", "T"];
 
 /// A text that is no span or size.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -42,11 +35,18 @@ pub struct Span(#[schemars(length(max = 16))] pub String);
 impl Span {
     /// It as a duration.
     pub fn duration(&self) -> Result<Duration, Unreadable> {
-        read(&self.0, &MILLISECONDS).map(Duration::from_millis).ok_or_else(|| Unreadable {
+        self.milliseconds().map(Duration::from_millis).ok_or_else(|| Unreadable {
             text: self.0.clone(),
             what: "time span",
             units: "ms, s, m, h",
         })
+    }
+
+    fn milliseconds(&self) -> Option<u64> {
+        let unit = self.0.trim_start_matches(|c: char| c.is_ascii_digit());
+        let digits = self.0.strip_suffix(unit).filter(|digits| digits.len() <= DIGITS_MAX)?;
+        let (_, factor) = MILLISECONDS.iter().find(|(name, _)| *name == unit)?;
+        digits.parse::<u64>().ok()?.checked_mul(*factor)
     }
 
     /// The rule that it lies within these, and what the user is told otherwise.
@@ -71,7 +71,10 @@ pub struct Size(#[schemars(length(max = 16))] pub String);
 impl Size {
     /// It in bytes.
     pub fn bytes(&self) -> Result<u64, Unreadable> {
-        read(&self.0, &BYTES).ok_or_else(|| Unreadable {
+        let unit = self.0.trim_start_matches(|c: char| c.is_ascii_digit());
+        let digits = self.0.len() - unit.len();
+        let is_size = (1..=DIGITS_MAX).contains(&digits) && SIZES.contains(&unit);
+        quantity::bytes(&self.0).filter(|_| is_size).ok_or_else(|| Unreadable {
             text: self.0.clone(),
             what: "size",
             units: "Ki, Mi, Gi, Ti, k, M, G, T",
@@ -91,16 +94,6 @@ impl From<&str> for Size {
     fn from(text: &str) -> Self {
         Self(text.to_owned())
     }
-}
-
-fn read(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
-    let (digits, unit) = text.split_at(unit_at);
-    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
-    if digits.len() > DIGITS_MAX {
-        return None;
-    }
-    digits.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
 #[cfg(test)]

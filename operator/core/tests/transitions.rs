@@ -62,6 +62,7 @@ fn every_change_that_the_core_makes_is_allowed() {
             "it comes back as it was"
         );
     }
+    eprintln!("{} changes", rows.len());
     assert!(rows.len() > 500, "{}", rows.len());
 }
 

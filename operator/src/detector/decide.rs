@@ -11,7 +11,7 @@ use super::replicas::Replicas;
 
 /// The configuration, as far as it is known.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) enum Shard {
+pub(super) enum ShardRead {
     /// It has not been read yet.
     Unread,
     /// There is none.
@@ -45,7 +45,7 @@ pub(super) enum Verdict {
     Trouble(Trouble),
 }
 
-impl Shard {
+impl ShardRead {
     /// It, if it is known and formed.
     pub(super) const fn config(&self) -> Option<&Config> {
         match self {
@@ -57,7 +57,7 @@ impl Shard {
 
 impl Verdict {
     /// The configuration to be written over this one; none if nothing is to be.
-    pub(super) fn config(&self, shard: &Shard) -> Result<Option<Config>, Illegal> {
+    pub(super) fn config(&self, shard: &ShardRead) -> Result<Option<Config>, Illegal> {
         match (self, shard.config()) {
             (Self::Form(config), _) => Ok(Some(config.clone())),
             (Self::Change(change), Some(config)) => config::next(config, change).map(Some),
@@ -80,20 +80,26 @@ impl Rules {
 }
 
 /// Decides at `now`. A configuration that is older than the `newest` that was ever known is not acted on.
-pub(super) fn decide(shard: &Shard, replicas: &Replicas, newest: &Newest, rules: Rules, now: u64) -> Verdict {
+pub(super) fn decide(
+    shard: &ShardRead,
+    replicas: &Replicas,
+    newest: &Newest,
+    rules: Rules,
+    now: u64,
+) -> Verdict {
     match shard {
-        Shard::Unread => Verdict::Rest(None),
+        ShardRead::Unread => Verdict::Rest(None),
         // Not found is not empty: the reconciler makes the object, or puts it back as the brokers have kept it.
-        Shard::Missing => match overseer::first(replicas.seen(), rules.min_in_sync) {
+        ShardRead::Missing => match overseer::first(replicas.seen(), rules.min_in_sync) {
             Ok(_) => Verdict::Rest(None),
             Err(trouble) => Verdict::Trouble(trouble),
         },
-        Shard::Unformed => match overseer::first(replicas.expected(), rules.min_in_sync) {
+        ShardRead::Unformed => match overseer::first(replicas.expected(), rules.min_in_sync) {
             Ok(First::Wait) => Verdict::Rest(None),
             Ok(First::Form(config)) => Verdict::Form(config),
             Err(trouble) => Verdict::Trouble(trouble),
         },
-        Shard::Formed(config) => {
+        ShardRead::Formed(config) => {
             let known = overseer::is_newest(config, replicas.seen()).and_then(|()| newest.allows(config));
             known.map_or_else(Verdict::Trouble, |()| of_formed(config, replicas, rules, now))
         }
@@ -176,7 +182,7 @@ mod tests {
         }
     }
 
-    fn decide(shard: &Shard, replicas: &Replicas, rules: Rules, now: u64) -> Verdict {
+    fn decide(shard: &ShardRead, replicas: &Replicas, rules: Rules, now: u64) -> Verdict {
         super::decide(shard, replicas, &Newest::default(), rules, now)
     }
 
@@ -191,7 +197,7 @@ mod tests {
     /// Both in sync, q-0 is master.
     fn pair() -> (Config, Replicas) {
         let mut replicas = new_pair();
-        let Verdict::Form(formed) = decide(&Shard::Unformed, &replicas, RULES, 0) else {
+        let Verdict::Form(formed) = decide(&ShardRead::Unformed, &replicas, RULES, 0) else {
             panic!("not formed")
         };
         let by = (A, Epoch(1));
@@ -205,14 +211,14 @@ mod tests {
     fn a_shard_is_formed_by_the_replicas_that_are_asked_for_and_only_where_its_object_is() {
         let mut replicas = new_pair();
         assert!(
-            matches!(decide(&Shard::Unformed, &replicas, RULES, 0), Verdict::Form(config) if config.master == A)
+            matches!(decide(&ShardRead::Unformed, &replicas, RULES, 0), Verdict::Form(config) if config.master == A)
         );
-        for shard in [Shard::Unread, Shard::Missing] {
+        for shard in [ShardRead::Unread, ShardRead::Missing] {
             assert_eq!(decide(&shard, &replicas, RULES, 0), Verdict::Rest(None), "{shard:?}");
         }
         take(&mut replicas, 3, &["q-0", "q-1", "q-2"]);
         assert_eq!(
-            decide(&Shard::Unformed, &replicas, RULES, 0),
+            decide(&ShardRead::Unformed, &replicas, RULES, 0),
             Verdict::Rest(None),
             "q-2 has not answered"
         );
@@ -221,20 +227,20 @@ mod tests {
     #[test]
     fn a_configuration_that_is_gone_is_never_made_afresh() {
         let (config, replicas) = pair();
-        for shard in [Shard::Unformed, Shard::Missing] {
+        for shard in [ShardRead::Unformed, ShardRead::Missing] {
             let verdict = decide(&shard, &replicas, RULES, 0);
             assert!(matches!(verdict, Verdict::Trouble(Trouble::ConfigLost(_))), "{verdict:?}");
         }
         let mut newer = replicas;
         answer(&mut newer, "q-1", used(B, 5));
-        let verdict = decide(&Shard::Formed(config), &newer, RULES, 0);
+        let verdict = decide(&ShardRead::Formed(config), &newer, RULES, 0);
         assert!(matches!(verdict, Verdict::Trouble(Trouble::ConfigOld { .. })), "{verdict:?}");
     }
 
     #[test]
     fn a_master_whose_pod_is_gone_is_replaced_unless_only_humans_promote() {
         let (config, mut replicas) = pair();
-        let shard = Shard::Formed(config);
+        let shard = ShardRead::Formed(config);
         assert_eq!(decide(&shard, &replicas, RULES, 9), Verdict::Rest(None));
         take(&mut replicas, 2, &["q-1"]);
         let verdict = decide(&shard, &replicas, RULES, 9);
@@ -253,7 +259,7 @@ mod tests {
         let mut newest = Newest::default();
         let by = (A, Epoch(1));
         newest.learn(&config::next(&config, &Change::Shrink { by, remove: B }).unwrap());
-        let verdict = super::decide(&Shard::Formed(config), &replicas, &newest, RULES, 9);
+        let verdict = super::decide(&ShardRead::Formed(config), &replicas, &newest, RULES, 9);
         assert!(matches!(verdict, Verdict::Trouble(Trouble::ConfigBehind { .. })), "{verdict:?}");
     }
 
@@ -261,9 +267,9 @@ mod tests {
     fn a_replica_that_is_taken_away_is_not_registered_again() {
         let (config, mut replicas) = pair();
         let without = config::next(&config, &Change::Remove { store: B }).unwrap();
-        let verdict = decide(&Shard::Formed(without.clone()), &replicas, RULES, 9);
+        let verdict = decide(&ShardRead::Formed(without.clone()), &replicas, RULES, 9);
         assert!(matches!(verdict, Verdict::Change(Change::Register { store: B, .. })), "{verdict:?}");
         take(&mut replicas, 1, &["q-0", "q-1"]);
-        assert_eq!(decide(&Shard::Formed(without), &replicas, RULES, 9), Verdict::Rest(None));
+        assert_eq!(decide(&ShardRead::Formed(without), &replicas, RULES, 9), Verdict::Rest(None));
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::pauses::Pauses;
-use super::decide::{Rules, Shard, Verdict, decide};
+use super::decide::{Rules, ShardRead, Verdict, decide};
 use super::index::Surroundings;
 use super::newest::Newest;
 use super::prober::{Answered, Prober, Question};
@@ -48,7 +48,7 @@ pub(super) struct QueueWatch {
     question: Question,
     answers: mpsc::Receiver<Answered>,
     _identity: AbortOnDropHandle<()>,
-    shard: Shard,
+    shard: ShardRead,
     /// What that must not fall behind.
     newest: Newest,
     /// When the configuration is to be read again at the latest, in ms.
@@ -89,7 +89,7 @@ impl QueueWatch {
             question,
             answers,
             _identity: keeper,
-            shard: Shard::Unread,
+            shard: ShardRead::Unread,
             newest: Newest::default(),
             read_at: 0,
             pauses: Pauses::default(),
@@ -170,9 +170,9 @@ impl QueueWatch {
                 return Some(pause);
             }
             match self.store.read().await {
-                Ok(Some(config)) => self.take_shard(Shard::Formed(config), false),
-                Ok(None) => self.take_shard(Shard::Unformed, false),
-                Err(StoreError::NotFound(_)) => self.take_shard(Shard::Missing, false),
+                Ok(Some(config)) => self.take_shard(ShardRead::Formed(config), false),
+                Ok(None) => self.take_shard(ShardRead::Unformed, false),
+                Err(StoreError::NotFound(_)) => self.take_shard(ShardRead::Missing, false),
                 Err(error) => return Some(self.failed(&verdict, "read", &error)),
             }
             let now = self.detector.clock.now();
@@ -258,11 +258,11 @@ impl QueueWatch {
             }
             Verdict::Rest(_) | Verdict::Trouble(_) => {}
         }
-        self.take_shard(Shard::Formed(new), true);
+        self.take_shard(ShardRead::Formed(new), true);
     }
 
     /// The configuration as it was read or written.
-    fn take_shard(&mut self, shard: Shard, ours: bool) {
+    fn take_shard(&mut self, shard: ShardRead, ours: bool) {
         if shard == self.shard {
             return;
         }

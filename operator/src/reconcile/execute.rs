@@ -106,7 +106,6 @@ impl Act<'_> {
             Child::Role(object) => self.applied(object).await.map(|()| "role"),
             Child::RoleBinding(object) => self.applied(object).await.map(|()| "rolebinding"),
             Child::Service(object) => self.applied(object).await.map(|()| "service"),
-            Child::ConfigMap(object) => self.applied(object).await.map(|()| "configmap"),
             Child::PodDisruptionBudget(object) => self.applied(object).await.map(|()| "poddisruptionbudget"),
             Child::StatefulSet(object) => self.applied(object).await.map(|()| "statefulset"),
         }

@@ -104,22 +104,12 @@ impl Reader<'_> {
     /// The objects that the operator makes. Their names depend on nothing but the queue's.
     async fn existing(&self, queue: &ReliableQueue) -> kube::Result<Existing> {
         let wanted = Children::of(queue, &self.context.release.broker_image);
-        let (
-            service_account,
-            role,
-            role_binding,
-            service,
-            pod_service,
-            config_map,
-            disruption_budget,
-            stateful_set,
-        ) = tokio::try_join!(
+        let (service_account, role, role_binding, service, pod_service, disruption_budget, stateful_set) = tokio::try_join!(
             self.same(&wanted.service_account),
             self.same(&wanted.role),
             self.same(&wanted.role_binding),
             self.same(&wanted.service),
             self.same(&wanted.pod_service),
-            self.same(&wanted.config_map),
             self.same(&wanted.disruption_budget),
             self.same(&wanted.stateful_set),
         )?;
@@ -129,7 +119,6 @@ impl Reader<'_> {
             role_binding,
             service,
             pod_service,
-            config_map,
             disruption_budget,
             stateful_set,
         })

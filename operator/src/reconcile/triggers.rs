@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::Api;
@@ -38,7 +38,6 @@ pub(super) fn controller(client: &Client, board: &Board) -> Controller<ReliableQ
         .with_config(Config::default().concurrency(AT_ONCE))
         .owns_stream(children::<StatefulSet>(client))
         .owns_stream(children::<Service>(client))
-        .owns_stream(children::<ConfigMap>(client))
         .owns_stream(children::<ServiceAccount>(client))
         .owns_stream(children::<Role>(client))
         .owns_stream(children::<RoleBinding>(client))

@@ -7,12 +7,11 @@ use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, ConfigMapEnvSource, Container, ContainerPort, EnvFromSource, HTTPGetAction,
-    LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec,
-    PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    ProjectedVolumeSource, SeccompProfile, SecretVolumeSource, SecurityContext,
-    ServiceAccountTokenProjection, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
-    VolumeProjection, VolumeResourceRequirements, WeightedPodAffinityTerm,
+    Affinity, Capabilities, Container, ContainerPort, HTTPGetAction, LocalObjectReference,
+    ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodAffinityTerm, PodAntiAffinity,
+    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource, SeccompProfile,
+    SecretVolumeSource, SecurityContext, ServiceAccountTokenProjection, Toleration, TopologySpreadConstraint,
+    Volume, VolumeMount, VolumeProjection, VolumeResourceRequirements, WeightedPodAffinityTerm,
 };
 use k8s_openapi::api::core::v1::{
     ConfigMapProjection, DownwardAPIProjection, DownwardAPIVolumeFile, KeyToPath,
@@ -20,11 +19,10 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::ResourceExt as _;
 
 use super::{
-    BROKER_CONTAINER, CLIENT_PORT, HTTP_PORT, PEER_PORT, REVISION_ANNOTATION, certificate_secret,
-    environment, metadata, pod_service_name, selector, shard_name,
+    BROKER_CONTAINER, CLIENT_PORT, HTTP_PORT, PEER_PORT, certificate_secret, environment, metadata,
+    pod_service_name, selector, shard_name,
 };
 use crate::queue::ReliableQueue;
 use crate::queue::scheduling::Spread;
@@ -46,16 +44,14 @@ const STOP_SECONDS: i64 = 60;
 /// A pod counts as available when it was ready for so long, in seconds.
 const MIN_READY_SECONDS: i32 = 10;
 
-pub(super) fn stateful_set(queue: &ReliableQueue, image: &str, settings: &str) -> StatefulSet {
+pub(super) fn stateful_set(queue: &ReliableQueue, image: &str) -> StatefulSet {
     let mut template = metadata(queue, String::new());
     template.name = None;
     template.namespace = None;
     template.owner_references = None;
     let extra = &queue.spec.scheduling.pod_template;
     template.labels.get_or_insert_default().extend(extra.labels.clone());
-    let mut annotations = extra.annotations.clone();
-    annotations.insert(REVISION_ANNOTATION.to_owned(), settings.to_owned());
-    template.annotations = Some(annotations);
+    template.annotations = Some(extra.annotations.clone()).filter(|annotations| !annotations.is_empty());
     let retention = match queue.spec.storage.on_delete {
         OnDelete::Retain => "Retain",
         OnDelete::Delete => "Delete",
@@ -165,13 +161,6 @@ fn broker(queue: &ReliableQueue, image: &str) -> Container {
         image: Some(queue.spec.image.clone().unwrap_or_else(|| image.to_owned())),
         image_pull_policy: Some(policy.to_owned()),
         env: Some(environment::of(queue)),
-        env_from: Some(vec![EnvFromSource {
-            config_map_ref: Some(ConfigMapEnvSource {
-                name: queue.name_any(),
-                ..ConfigMapEnvSource::default()
-            }),
-            ..EnvFromSource::default()
-        }]),
         ports: Some(vec![port("grpc", CLIENT_PORT), port("http", HTTP_PORT), port("peers", PEER_PORT)]),
         resources: Some(queue.spec.resources.clone()),
         // A broker that cannot start says why in its last line, and the queue's status repeats it.

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::queue::SET_BY_OPERATOR;
 
 fn queue(spec: &serde_json::Value) -> ReliableQueue {
     let object = json!({
@@ -60,19 +61,49 @@ fn a_broker_may_change_its_own_configuration_and_label_its_own_pods_and_nothing_
     );
 }
 
+/// The variables of a broker of this queue, by name, in their order.
+fn variables(queue: &ReliableQueue) -> Vec<(String, String)> {
+    let template = Children::of(queue, "broker:1").stateful_set.spec.unwrap().template;
+    let env = template.spec.unwrap().containers.remove(0).env.unwrap();
+    env.into_iter().map(|variable| (variable.name, variable.value.unwrap_or_default())).collect()
+}
+
 #[test]
-fn another_setting_gives_another_revision_and_another_operator_does_not() {
-    let revision = |queue: &ReliableQueue| {
-        let template = Children::of(queue, "broker:1").stateful_set.spec.unwrap().template;
-        template.metadata.unwrap().annotations.unwrap()[REVISION_ANNOTATION].clone()
-    };
-    let with =
-        |value: &str| queue(&json!({ "storage": { "size": "10Gi" }, "config": { "max-body": value } }));
-    assert_ne!(revision(&with("1MiB")), revision(&with("2MiB")));
-    // Written down: a number that changes with a release would restart every broker of every queue.
-    assert_eq!(revision(&minimal()), "00000000");
-    let settings = Children::of(&with("1MiB"), "broker:1").config_map.data.unwrap();
-    assert_eq!(settings, BTreeMap::from([("RQ_MAX_BODY".to_owned(), "1MiB".to_owned())]));
+fn the_pods_template_carries_the_settings_after_those_of_the_operator_and_in_one_order() {
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let with = queue(&json!({
+        "storage": { "size": "10Gi" },
+        "config": { "max-body": "1MiB", "log": "info,x=$(HOME)", "auto-create": "true" },
+        "scheduling": { "podTemplate": { "env": [{ "name": "A", "value": "$(POD_IP)" }] } },
+    }));
+    let operators = variables(&minimal());
+    let of_user = [
+        pair("RQ_AUTO_CREATE", "true"),
+        pair("RQ_LOG", "info,x=$$(HOME)"),
+        pair("RQ_MAX_BODY", "1MiB"),
+        pair("A", "$(POD_IP)"),
+    ];
+    assert_eq!(variables(&with), [&operators[..], &of_user].concat());
+}
+
+#[test]
+fn what_the_operator_sets_is_no_setting_of_the_user() {
+    let options = variables(&minimal()).into_iter().map(|(name, _)| name);
+    for variable in options.filter(|name| name.starts_with("RQ_")) {
+        let is_refused = SET_BY_OPERATOR.iter().any(|key| environment::variable(key) == variable);
+        assert!(is_refused, "spec.config may hold {variable}, which the operator sets");
+    }
+    // Stored by a release that did not refuse it yet.
+    let old = queue(&json!({ "storage": { "size": "10Gi" }, "config": { "log-format": "text" } }));
+    assert_eq!(variables(&old), variables(&minimal()), "no variable is there twice");
+}
+
+#[test]
+fn a_release_that_changes_the_template_of_an_unchanged_spec_is_noticed() {
+    let template = Children::of(&minimal(), "broker:1").stateful_set.spec.unwrap().template;
+    let number = rq_core::hash::crc32c(serde_json::to_string(&template).unwrap().as_bytes());
+    // Written down: another template replaces every pod of every queue when the operator is upgraded.
+    assert_eq!(format!("{number:08x}"), "793a82ca");
 }
 
 #[test]

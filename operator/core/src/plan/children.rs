@@ -56,7 +56,6 @@ pub(super) fn applies(view: &View<'_>) -> Applies {
         apply(queue, wanted.service_account, there.service_account.as_ref(), Child::ServiceAccount),
         apply(queue, wanted.role, there.role.as_ref(), Child::Role),
         apply(queue, wanted.role_binding, there.role_binding.as_ref(), Child::RoleBinding),
-        apply(queue, wanted.config_map, there.config_map.as_ref(), Child::ConfigMap),
         apply(queue, pod_service, there.pod_service.as_ref(), Child::Service),
         apply(queue, wanted.service, there.service.as_ref(), Child::Service),
         apply(queue, disruption_budget, there.disruption_budget.as_ref(), Child::PodDisruptionBudget),

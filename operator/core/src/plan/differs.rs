@@ -1,8 +1,9 @@
 //! Whether an object is as it should be, decided from the two alone. The API server fills in what was left out, so that
 //! more may be there than was asked for: only what was asked for is compared.
 
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::Value;
+
+use crate::quantity;
 
 /// Fields whose values are quantities: `1000m` is `1`.
 const QUANTITIES: [&str; 2] = ["requests", "limits"];
@@ -45,54 +46,10 @@ fn amounts_differ(wanted: &Value, there: &Value) -> bool {
         return differs(wanted, there);
     };
     let differs = |(name, wanted): (&String, &Value)| match (wanted, there.get(name)) {
-        (Value::String(wanted), Some(Value::String(there))) => !same_amount(wanted, there),
+        (Value::String(wanted), Some(Value::String(there))) => !quantity::same(wanted, there),
         _ => true,
     };
     wanted.len() > there.len() || wanted.iter().any(differs)
-}
-
-/// Whether two quantities are the same amount, however they are spelled.
-pub(crate) fn same_amount(one: &str, other: &str) -> bool {
-    one == other || amount(one).is_some_and(|one| Some(one) == amount(other))
-}
-
-/// A quantity of Kubernetes in thousandths; none if it cannot be read, or is finer than that.
-pub(crate) fn amount(text: &str) -> Option<i128> {
-    const UNITS: [(&str, i128); 14] = [
-        ("Ki", 1 << 10),
-        ("Mi", 1 << 20),
-        ("Gi", 1 << 30),
-        ("Ti", 1 << 40),
-        ("Pi", 1 << 50),
-        ("Ei", 1 << 60),
-        ("k", 1_000),
-        ("M", 1_000_000),
-        ("G", 1_000_000_000),
-        ("T", 1_000_000_000_000),
-        ("P", 1_000_000_000_000_000),
-        ("E", 1_000_000_000_000_000_000),
-        ("m", 0),
-        ("", 1),
-    ];
-    let at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(at);
-    let factor = match unit.strip_prefix(['e', 'E']).map(str::parse::<u32>) {
-        Some(Ok(power)) => 10_i128.checked_pow(power)?.checked_mul(1_000)?,
-        _ => match UNITS.iter().find(|(name, _)| *name == unit)?.1 {
-            0 => 1,
-            factor => factor * 1_000,
-        },
-    };
-    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-    let scale = 10_i128.checked_pow(u32::try_from(part.len()).ok()?)?;
-    let digits: i128 = format!("{whole}{part}").parse().ok()?;
-    let thousandths = digits.checked_mul(factor)?;
-    (thousandths % scale == 0).then_some(thousandths / scale)
-}
-
-/// The same of an amount of storage.
-pub(crate) fn quantity(quantity: Option<&Quantity>) -> Option<i128> {
-    quantity.and_then(|quantity| amount(&quantity.0))
 }
 
 #[cfg(test)]

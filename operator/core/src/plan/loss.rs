@@ -7,8 +7,9 @@ use rq_core::config::{self, Change, Config};
 use rq_core::ids::{Epoch, StoreId};
 use rq_overseer::{Seen, Told};
 
-use super::view::{PodSeen, Shard, View};
+use super::view::{BrokerPod, ShardState, View};
 use super::{Action, Note};
+use crate::observed::Observed;
 
 /// Annotation of a queue: `POD/0@EPOCH`. Whoever sets it accepts that acknowledged messages are lost.
 pub const ACCEPT_DATA_LOSS: &str = "reliablequeue.dev/accept-data-loss";
@@ -80,13 +81,17 @@ pub(super) fn is_asked(view: &View<'_>) -> bool {
 
 /// What a lost configuration was, as far as anybody who answers knows.
 fn kept<'a>(view: &View<'a>) -> Option<&'a Config> {
-    let answers = view.observed.replicas.iter().filter_map(Seen::answer);
-    let kept = answers.filter_map(|told| told.config.as_ref()).max_by_key(|kept| (kept.epoch, kept.version));
-    kept.filter(|_| view.shard == Shard::Lost)
+    newest_kept(view.observed).filter(|_| view.shard == ShardState::Lost)
+}
+
+/// The newest configuration that a replica has kept which answers. Its epoch is the one that a human names.
+pub(super) fn newest_kept(observed: &Observed) -> Option<&Config> {
+    let answers = observed.replicas.iter().filter_map(Seen::answer);
+    answers.filter_map(|told| told.config.as_ref()).max_by_key(|kept| (kept.epoch, kept.version))
 }
 
 /// The pod that is to be master, if all that is demanded holds.
-fn successor<'v, 'a>(view: &'v View<'a>, config: &Config) -> Option<(&'v PodSeen<'a>, &'a Told)> {
+fn successor<'v, 'a>(view: &'v View<'a>, config: &Config) -> Option<(&'v BrokerPod<'a>, &'a Told)> {
     let word = word(view).filter(|word| word.epoch == config.epoch)?;
     let pod = view.pods.iter().find(|pod| pod.name == word.pod)?;
     let lacks = |told: &&Told| !told.halted && !config.may_lead(told.store, told.session);
@@ -123,7 +128,7 @@ const fn is_long_ago(view: &View<'_>, since: u64) -> bool {
     view.observed.now_ms.saturating_sub(since) >= SILENCE_MS
 }
 
-fn note(pod: &PodSeen<'_>, config: &Config) -> Note {
+fn note(pod: &BrokerPod<'_>, config: &Config) -> Note {
     Note {
         warning: true,
         reason: "DataLossAccepted".to_owned(),

@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use rq_core::config::Config;
 
 use super::children::Taken;
-use super::view::{PodSeen, Shard, View};
+use super::view::{BrokerPod, ShardState, View};
 use super::{Action, Note, scale};
 
 /// A new pod that is not ready after so long stops the rollout.
@@ -145,13 +145,13 @@ fn orderly(view: &View<'_>, left: usize) -> (Rollout, Option<Action>) {
     }
 }
 
-fn replace(pod: &PodSeen<'_>, left: usize) -> (Rollout, Option<Action>) {
+fn replace(pod: &BrokerPod<'_>, left: usize) -> (Rollout, Option<Action>) {
     let delete = pod.pod.uid().map(|uid| Action::DeletePod { name: pod.name.clone(), uid });
     (Rollout::Rolling { pod: pod.name.clone(), left }, delete)
 }
 
 /// Nothing is lost with it: its broker does not run, or it neither serves nor holds everything acknowledged.
-fn is_broken(view: &View<'_>, pod: &PodSeen<'_>) -> bool {
+fn is_broken(view: &View<'_>, pod: &BrokerPod<'_>) -> bool {
     let needed = |config: &Config| {
         let copies = config.in_sync.keys().filter_map(|store| config.members.get(store));
         copies.into_iter().any(|copy| copy.name == pod.name)
@@ -159,16 +159,16 @@ fn is_broken(view: &View<'_>, pod: &PodSeen<'_>) -> bool {
     };
     // The master is one of the set.
     let needed = match &view.shard {
-        Shard::Formed(config) => needed(config),
-        Shard::New | Shard::Unformed => false,
-        Shard::Unknown | Shard::Lost | Shard::Malformed => true,
+        ShardState::Formed(config) => needed(config),
+        ShardState::New | ShardState::Unformed => false,
+        ShardState::Unknown | ShardState::Lost | ShardState::Malformed => true,
     };
     // What answers runs, whatever a cache says.
     !pod.ready && (!needed || (pod.told.is_none() && !runs(pod)))
 }
 
 /// Whether a container of the pod runs.
-fn runs(pod: &PodSeen<'_>) -> bool {
+fn runs(pod: &BrokerPod<'_>) -> bool {
     let containers = pod.pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
     containers
         .into_iter()
@@ -176,7 +176,7 @@ fn runs(pod: &PodSeen<'_>) -> bool {
 }
 
 /// Why a new pod does not come up; none if it has, or still may.
-fn failure(view: &View<'_>, pod: &PodSeen<'_>) -> Option<String> {
+fn failure(view: &View<'_>, pod: &BrokerPod<'_>) -> Option<String> {
     if pod.ready || pod.outdated {
         return None;
     }
@@ -189,7 +189,7 @@ fn failure(view: &View<'_>, pod: &PodSeen<'_>) -> Option<String> {
 }
 
 /// What a container of the pod waits for in vain, in the words of the kubelet.
-fn hopeless(pod: &PodSeen<'_>) -> Option<String> {
+fn hopeless(pod: &BrokerPod<'_>) -> Option<String> {
     let status = pod.pod.status.as_ref()?;
     let containers =
         status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten());

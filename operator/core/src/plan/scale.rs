@@ -6,7 +6,7 @@ use rq_core::ids::StoreId;
 
 use super::Action;
 use super::children::replicas_of;
-use super::view::{PodSeen, Shard, View, ordinal, traces};
+use super::view::{BrokerPod, ShardState, View, ordinal, traces};
 
 /// Pods that the `StatefulSet` is to have now: those of the spec, or as many as there are while some of them are members.
 pub(super) fn pods(view: &View<'_>) -> u32 {
@@ -14,7 +14,7 @@ pub(super) fn pods(view: &View<'_>) -> u32 {
     let pods =
         |ordinals: &mut dyn Iterator<Item = u32>| ordinals.max().map_or(0, |most| most.saturating_add(1));
     let (held, needed) = match &view.shard {
-        Shard::Formed(config) => {
+        ShardState::Formed(config) => {
             let of_set = config.in_sync.keys().filter_map(|store| config.members.get(store));
             (
                 pods(&mut config.members.values().filter_map(|member| view.ordinal_of(member))),
@@ -22,12 +22,12 @@ pub(super) fn pods(view: &View<'_>) -> u32 {
             )
         }
         // Any replica may know of a configuration: those that left no more than a volume as well.
-        Shard::Unknown | Shard::Lost | Shard::Malformed => {
+        ShardState::Unknown | ShardState::Lost | ShardState::Malformed => {
             let traces = traces(view.observed, &view.name);
             let all = pods(&mut traces.iter().filter_map(|pod| ordinal(&view.name, pod)));
             (all, all)
         }
-        Shard::New | Shard::Unformed => (0, 0),
+        ShardState::New | ShardState::Unformed => (0, 0),
     };
     let there = there.unwrap_or(held).max(needed);
     if held > view.replicas { there.max(view.replicas) } else { view.replicas }
@@ -54,7 +54,7 @@ pub(super) fn step(view: &View<'_>) -> Option<Step> {
     if view.serving_master().is_none() {
         return Some(Step::Wait("no copy in sync is taken away while no master serves".to_owned()));
     }
-    let stays = |pod: &&PodSeen<'_>| pod.store() != Some(leaving) && view.in_sync(pod);
+    let stays = |pod: &&BrokerPod<'_>| pod.store() != Some(leaving) && view.in_sync(pod);
     let left = view.pods.iter().filter(stays).count();
     let needed = usize::try_from(view.observed.queue.spec.min_in_sync()).unwrap_or(1).max(1);
     Some(if left < needed {

@@ -3,14 +3,14 @@
 
 use kube::ResourceExt as _;
 
-use super::view::{Shard, View};
+use super::view::{ShardState, View};
 use super::{Action, Note, loss};
 
 /// Makes the `QueueShard`, or brings back what the brokers have kept of it; all of them, or those with which a human makes do.
 pub(super) fn keep(view: &View<'_>, notes: &mut Vec<Note>) -> Option<Action> {
     match &view.shard {
-        Shard::New => Some(Action::CreateShard { owned: view.owned() }),
-        Shard::Lost => {
+        ShardState::New => Some(Action::CreateShard { owned: view.owned() }),
+        ShardState::Lost => {
             let Some(config) = rq_overseer::kept(&view.observed.replicas).cloned() else {
                 let config = loss::rebuilt(view, notes)?;
                 return Some(Action::Rebuild { config, owned: view.owned() });
@@ -26,7 +26,7 @@ pub(super) fn keep(view: &View<'_>, notes: &mut Vec<Note>) -> Option<Action> {
             });
             Some(Action::Rebuild { config, owned: view.owned() })
         }
-        Shard::Unknown | Shard::Unformed | Shard::Malformed | Shard::Formed(_) => None,
+        ShardState::Unknown | ShardState::Unformed | ShardState::Malformed | ShardState::Formed(_) => None,
     }
 }
 

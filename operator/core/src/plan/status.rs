@@ -1,18 +1,20 @@
 //! What a queue's status says, from what is seen of it: one file for each group of conditions. A queue at rest has the same
 //! status at each look, so that no sentence holds a number that moves by itself.
 
+mod certificate;
 mod copies;
+mod pods;
 mod settings;
+mod shown;
 mod storage;
 mod topology;
-mod view;
 mod writes;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use rq_core::config::FlushMode as CoreFlushMode;
 
-use self::view::View;
+use self::shown::Shown;
 use super::children;
 use super::rollout::Rollout;
 use super::{Note, Release};
@@ -24,34 +26,36 @@ use crate::queue::spec::FlushMode;
 use crate::queue::status::{Endpoints, LastFailover, ReliableQueueStatus};
 
 /// Conditions whose changes people are told as events. Another master is told by who sees it, the failure detector.
-const TOLD: [ConditionType; 6] = [
+const TOLD: [ConditionType; 7] = [
     ConditionType::WritesAvailable,
     ConditionType::FullyReplicated,
     ConditionType::FailoverReady,
     ConditionType::UpToDate,
     ConditionType::ConfigAccepted,
+    ConditionType::CertificateHealthy,
     ConditionType::Ready,
 ];
 
 /// The whole status. It takes from the one before only the times of conditions that stay, and the last failover.
 pub(crate) fn status(observed: &Observed, release: &Release, rollout: &Rollout) -> ReliableQueueStatus {
-    let view = View::of(observed);
+    let shown = Shown::of(observed);
     let queue = &observed.queue;
     let before = queue.status.clone().unwrap_or_default();
     let mut findings = vec![
-        writes::available(&view),
-        copies::replicated(&view),
-        copies::failover_ready(&view),
-        topology::satisfied(&view),
-        storage::healthy(&view),
+        writes::available(&shown),
+        copies::replicated(&shown),
+        copies::failover_ready(&shown),
+        topology::satisfied(&shown),
+        storage::healthy(&shown),
         settings::up_to_date(rollout),
-        settings::accepted(&view),
+        settings::accepted(&shown),
+        certificate::healthy(&shown),
     ];
-    findings.insert(0, ready(&view, &findings));
+    findings.insert(0, ready(&shown, &findings));
     let generation = queue.metadata.generation.unwrap_or_default();
-    let in_sync = view.in_sync();
+    let in_sync = shown.in_sync();
     let copies = count(in_sync.len());
-    let ready = observed.pods.iter().filter(|pod| view::is_ready(pod)).count();
+    let ready = observed.pods.iter().filter(|pod| pods::is_ready(pod)).count();
     ReliableQueueStatus {
         observed_generation: queue.metadata.generation,
         conditions: merge(&before.conditions, &findings, generation, &observed.now),
@@ -60,31 +64,32 @@ pub(crate) fn status(observed: &Observed, release: &Release, rollout: &Rollout) 
         in_sync_replicas: copies,
         copies: Some(format!("{copies}/{}", queue.spec.replicas)),
         selector: Some(query(queue)),
-        master: master(&view, &findings),
-        epoch: view.config.as_ref().map(|config| config.epoch.0.into()),
+        master: master(&shown, &findings),
+        epoch: shown.config.as_ref().map(|config| config.epoch.0.into()),
         in_sync: in_sync.into_iter().map(str::to_owned).collect(),
-        flush_mode: flush_mode(&view),
+        flush_mode: flush_mode(&shown),
         image: Some(children::image(observed, release)),
-        endpoints: Some(endpoints(&view)),
+        endpoints: Some(endpoints(&shown)),
         last_failover: newest(before.last_failover, observed.failover.clone()),
     }
 }
 
 /// All that the user asked for is there, or the first that is not.
-fn ready(view: &View<'_>, findings: &[Finding]) -> Finding {
+fn ready(shown: &Shown<'_>, findings: &[Finding]) -> Finding {
     let counts = |finding: &&Finding| match (finding.condition, finding.reason) {
-        // The user has the first as asked for; the second is a warning, and nothing is refused yet.
+        // The user has the first as asked for; the others are warnings, and nothing is refused yet.
         (ConditionType::FailoverReady, Reason::Manual | Reason::OperatorOnly)
-        | (ConditionType::StorageHealthy, Reason::NearFull) => false,
-        (ConditionType::FailoverReady, Reason::SingleInSync) => view.wanted.len() > 1,
-        (ConditionType::TopologySatisfied, reason) => topology::is_demanded(view, reason),
+        | (ConditionType::StorageHealthy, Reason::NearFull)
+        | (ConditionType::CertificateHealthy, Reason::AuthorityEnds) => false,
+        (ConditionType::FailoverReady, Reason::SingleInSync) => shown.wanted.len() > 1,
+        (ConditionType::TopologySatisfied, reason) => topology::is_demanded(shown, reason),
         _ => true,
     };
     let first = |status: ConditionStatus| {
         findings.iter().filter(|finding| finding.status == status).find(counts).cloned()
     };
     let worst = first(ConditionStatus::False).or_else(|| first(ConditionStatus::Unknown));
-    let unready = || view.wanted.iter().find(|name| !view.pod(name).is_some_and(view::is_ready));
+    let unready = || shown.wanted.iter().find(|name| !shown.pod(name).is_some_and(pods::is_ready));
     match worst {
         Some(worst) => Finding { condition: ConditionType::Ready, ..worst },
         None if unready().is_some() => {
@@ -97,33 +102,33 @@ fn ready(view: &View<'_>, findings: &[Finding]) -> Finding {
 }
 
 /// The pod that is master, or is becoming it.
-fn master(view: &View<'_>, findings: &[Finding]) -> Option<String> {
+fn master(shown: &Shown<'_>, findings: &[Finding]) -> Option<String> {
     let lost = findings.iter().any(|finding| {
         finding.condition == ConditionType::WritesAvailable
             && finding.status == ConditionStatus::False
             && finding.reason == Reason::NoMaster
     });
-    view.serving().or_else(|| view.appointed().filter(|_| !lost)).map(str::to_owned)
+    shown.serving().or_else(|| shown.appointed().filter(|_| !lost)).map(str::to_owned)
 }
 
 /// As the log says now; on the way from one mode to the other, as the configuration says.
-fn flush_mode(view: &View<'_>) -> Option<FlushMode> {
-    let told = view.serving().and_then(|master| view.told(master)).and_then(|told| told.flush_policy);
+fn flush_mode(shown: &Shown<'_>) -> Option<FlushMode> {
+    let told = shown.serving().and_then(|master| shown.told(master)).and_then(|told| told.flush_policy);
     let mode =
-        told.map(|policy| policy.mode).or_else(|| view.config.as_ref().map(|config| config.flush_mode));
+        told.map(|policy| policy.mode).or_else(|| shown.config.as_ref().map(|config| config.flush_mode));
     mode.map(|mode| match mode {
         CoreFlushMode::Sync => FlushMode::Sync,
         CoreFlushMode::Async => FlushMode::Async,
     })
 }
 
-fn endpoints(view: &View<'_>) -> Endpoints {
-    let queue = &view.observed.queue;
+fn endpoints(shown: &Shown<'_>) -> Endpoints {
+    let queue = &shown.observed.queue;
     let namespace = queue.namespace().unwrap_or_default();
     let pods = pod_service_name(queue);
     Endpoints {
         bootstrap: format!("{}.{namespace}.svc:{CLIENT_PORT}", queue.name_any()),
-        replicas: view
+        replicas: shown
             .wanted
             .iter()
             .map(|pod| format!("{pod}.{pods}.{namespace}.svc:{CLIENT_PORT}"))

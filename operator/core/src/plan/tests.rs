@@ -35,7 +35,6 @@ fn words(observed: &Observed) -> Vec<String> {
             Child::Role(_) => "Role".to_owned(),
             Child::RoleBinding(_) => "RoleBinding".to_owned(),
             Child::Service(_) => "Service".to_owned(),
-            Child::ConfigMap(_) => "ConfigMap".to_owned(),
             Child::PodDisruptionBudget(_) => "PodDisruptionBudget".to_owned(),
             Child::StatefulSet(_) => "StatefulSet".to_owned(),
         },
@@ -61,7 +60,6 @@ fn a_new_queue_gets_its_certificate_then_all_its_pods_need_and_its_pods_last() {
         "ServiceAccount",
         "Role",
         "RoleBinding",
-        "ConfigMap",
         "Service",
         "Service",
         "PodDisruptionBudget",
@@ -78,7 +76,7 @@ fn what_somebody_else_made_is_never_taken_over_and_nothing_after_it_is_made() {
     new.certificate = at_rest(&json!({})).certificate;
     let theirs = json!({ "metadata": { "name": "orders", "labels": { "app": "orders" } } });
     new.existing.service = serde_json::from_value(theirs.clone()).unwrap();
-    assert_eq!(words(&new), ["ServiceAccount", "Role", "RoleBinding", "ConfigMap", "Service"]);
+    assert_eq!(words(&new), ["ServiceAccount", "Role", "RoleBinding", "Service"]);
     let plan = planned(&new);
     let up_to_date = plan.status.conditions.iter().find(|found| found.type_ == "UpToDate").unwrap();
     assert_eq!((up_to_date.status.as_str(), up_to_date.reason.as_str()), ("False", "NameTaken"));
@@ -127,6 +125,18 @@ fn a_certificate_is_renewed_when_two_thirds_of_its_time_are_over() {
     assert_eq!(words(&observed), ["IssueCertificate"]);
     observed.queue = scene::queue(&json!({ "reconcile": "Paused" }));
     assert_eq!(words(&observed), ["IssueCertificate"], "also when paused");
+}
+
+#[test]
+fn a_certificate_that_ends_with_its_authority_is_renewed_when_both_have_ended() {
+    let mut observed = at_rest(&json!({}));
+    let certificate = observed.certificate.as_mut().unwrap();
+    certificate.authority_ends = certificate.not_after.clone();
+    observed.now = time(NOW + 89 * DAY - 30);
+    let plan = planned(&observed);
+    assert_eq!((plan.actions.len(), plan.look_again.as_secs()), (0, 30));
+    observed.now = time(NOW + 89 * DAY);
+    assert_eq!(words(&observed), ["IssueCertificate"]);
 }
 
 #[test]

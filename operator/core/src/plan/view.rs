@@ -25,14 +25,14 @@ pub(crate) struct View<'a> {
     /// As the spec says.
     pub(crate) replicas: u32,
     /// How the shard is.
-    pub(crate) shard: Shard,
+    pub(crate) shard: ShardState,
     /// Those that the `StatefulSet` made, by ordinal.
-    pub(crate) pods: Vec<PodSeen<'a>>,
+    pub(crate) pods: Vec<BrokerPod<'a>>,
 }
 
 /// How the configuration of the shard is.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) enum Shard {
+pub(crate) enum ShardState {
     /// There is none, and nothing speaks against a new one.
     New,
     /// There is none, and who could tell whether there was one has not answered.
@@ -48,7 +48,7 @@ pub(crate) enum Shard {
 }
 
 /// A pod with what its broker says.
-pub(crate) struct PodSeen<'a> {
+pub(crate) struct BrokerPod<'a> {
     pub(crate) pod: &'a Pod,
     pub(crate) name: String,
     pub(crate) ordinal: u32,
@@ -71,7 +71,7 @@ impl<'a> View<'a> {
             .iter()
             .filter_map(|pod| {
                 let ordinal = ordinal(&name, &pod.name_any())?;
-                Some(PodSeen::of(pod, ordinal, &observed.replicas, update))
+                Some(BrokerPod::of(pod, ordinal, &observed.replicas, update))
             })
             .collect();
         pods.sort_by_key(|pod| pod.ordinal);
@@ -97,33 +97,33 @@ impl<'a> View<'a> {
     /// The configuration that can be acted on.
     pub(crate) const fn config(&self) -> Option<&Config> {
         match &self.shard {
-            Shard::Formed(config) => Some(config),
+            ShardState::Formed(config) => Some(config),
             _ => None,
         }
     }
 
     /// The master's pod, if its broker answers.
-    pub(crate) fn master(&self) -> Option<&PodSeen<'a>> {
+    pub(crate) fn master(&self) -> Option<&BrokerPod<'a>> {
         let config = self.config()?;
         self.pods.iter().find(|pod| pod.store() == Some(config.master))
     }
 
     /// The master's pod, if it is where it serves and nobody is to succeed it.
-    pub(crate) fn serving_master(&self) -> Option<&PodSeen<'a>> {
+    pub(crate) fn serving_master(&self) -> Option<&BrokerPod<'a>> {
         let epoch = self.config()?.epoch;
         self.master().filter(|pod| pod.told.is_some_and(|told| told.serves && told.epoch == epoch))
     }
 
     /// Whether the broker of this pod holds everything acknowledged.
-    pub(crate) fn in_sync(&self, pod: &PodSeen<'_>) -> bool {
+    pub(crate) fn in_sync(&self, pod: &BrokerPod<'_>) -> bool {
         let leads =
             |told: &Told| self.config().is_some_and(|config| config.may_lead(told.store, told.session));
         pod.told.is_some_and(leads)
     }
 
     /// A hand-over to one of the pods that may have it: rather to one whose node is not about to be emptied.
-    pub(crate) fn successor(&self, may: impl Fn(&PodSeen<'_>) -> bool) -> Option<Action> {
-        let is_cordoned = |pod: &&PodSeen<'_>| {
+    pub(crate) fn successor(&self, may: impl Fn(&BrokerPod<'_>) -> bool) -> Option<Action> {
+        let is_cordoned = |pod: &&BrokerPod<'_>| {
             let node = pod.pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
             node.and_then(|node| self.observed.nodes.get(node)).is_some_and(|node| node.unschedulable)
         };
@@ -145,7 +145,7 @@ impl<'a> View<'a> {
     }
 }
 
-impl<'a> PodSeen<'a> {
+impl<'a> BrokerPod<'a> {
     fn of(pod: &'a Pod, ordinal: u32, replicas: &'a [Seen], update: Option<&str>) -> Self {
         let name = pod.name_any();
         let told = replicas.iter().find(|seen| seen.name == name).and_then(Seen::answer);
@@ -185,21 +185,21 @@ pub(crate) fn ordinal(set: &str, pod: &str) -> Option<u32> {
     number.parse().ok().filter(|ordinal: &u32| ordinal.to_string() == number)
 }
 
-fn shard(observed: &Observed, name: &str) -> Shard {
+fn shard(observed: &Observed, name: &str) -> ShardState {
     let used = observed.replicas.iter().any(|seen| seen.told.as_ref().is_some_and(|told| !told.is_new()));
     let Some(shard) = &observed.shard else {
         return match (used, all_new(observed, name)) {
-            (true, _) => Shard::Lost,
-            (false, true) => Shard::New,
-            (false, false) => Shard::Unknown,
+            (true, _) => ShardState::Lost,
+            (false, true) => ShardState::New,
+            (false, false) => ShardState::Unknown,
         };
     };
     match shard.spec.config() {
-        Err(_) => Shard::Malformed,
-        Ok(None) if used => Shard::Lost,
-        Ok(None) => Shard::Unformed,
-        Ok(Some(config)) if rq_overseer::is_newest(&config, &observed.replicas).is_err() => Shard::Lost,
-        Ok(Some(config)) => Shard::Formed(config),
+        Err(_) => ShardState::Malformed,
+        Ok(None) if used => ShardState::Lost,
+        Ok(None) => ShardState::Unformed,
+        Ok(Some(config)) if rq_overseer::is_newest(&config, &observed.replicas).is_err() => ShardState::Lost,
+        Ok(Some(config)) => ShardState::Formed(config),
     }
 }
 

@@ -7,13 +7,14 @@ use kube::ResourceExt as _;
 
 use super::Action;
 use super::children::json;
-use super::differs::{amount, differs, quantity};
+use super::differs::differs;
 use super::view::View;
+use crate::quantity;
 
 /// Has each claim grow that is smaller than the spec says; when all were asked, has the `StatefulSet` made anew.
 pub(super) fn grow(view: &View<'_>) -> Vec<Action> {
     let size = &view.observed.queue.spec.storage.size.0;
-    let Some(wanted) = amount(size) else { return Vec::new() };
+    let Some(wanted) = quantity::thousandths(size) else { return Vec::new() };
     let small =
         view.observed.volumes.iter().filter(|claim| requested(claim).is_some_and(|there| there < wanted));
     let grown: Vec<_> =
@@ -51,8 +52,8 @@ fn claims(set: &StatefulSet) -> Option<&[PersistentVolumeClaim]> {
     set.spec.as_ref()?.volume_claim_templates.as_deref()
 }
 
-/// What a claim asks for.
+/// What a claim asks for, in thousandths of a byte.
 fn requested(claim: &PersistentVolumeClaim) -> Option<i128> {
     let requests = claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?;
-    quantity(requests.get("storage"))
+    quantity::thousandths(&requests.get("storage")?.0)
 }

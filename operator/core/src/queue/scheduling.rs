@@ -92,6 +92,8 @@ pub struct PodTemplate {
         merge_strategy = ListMerge::Map(vec!["name".to_owned()]),
         validation = Rule::new("self.all(variable, !variable.name.startsWith('RQ_'))")
             .message("remove the variables that begin with RQ_: they are the broker's settings, which belong into spec.config"),
+        validation = Rule::new("self.all(variable, variable.name != 'POD_IP')")
+            .message("remove the variable POD_IP, or give it another name: the operator sets it"),
     )]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<Variable>,

@@ -10,7 +10,6 @@ pub(crate) const EVERYWHERE: &[&str] = &[
     "apps/statefulsets: get list watch create patch delete",
     "services: get list watch create patch",
     "serviceaccounts: get list watch create patch",
-    "configmaps: get list watch create patch",
     "secrets: get create patch",
     "rbac.authorization.k8s.io/roles: get list watch create patch",
     "rbac.authorization.k8s.io/rolebindings: get list watch create patch",

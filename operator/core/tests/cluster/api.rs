@@ -45,7 +45,6 @@ impl Objects {
             Child::ServiceAccount(wanted) => put(&mut there.service_account, wanted, &version),
             Child::Role(wanted) => put(&mut there.role, wanted, &version),
             Child::RoleBinding(wanted) => put(&mut there.role_binding, wanted, &version),
-            Child::ConfigMap(wanted) => put(&mut there.config_map, wanted, &version),
             Child::PodDisruptionBudget(wanted) => put(&mut there.disruption_budget, wanted, &version),
             Child::StatefulSet(wanted) => put(&mut there.stateful_set, wanted, &version),
             Child::Service(wanted) if wanted.name_any().ends_with("-pods") => {

@@ -16,6 +16,7 @@ use rq_overseer::{Disk, First, Seen, Told};
 use serde_json::json;
 
 use crate::api::Objects;
+use crate::settings::setting;
 
 /// What lies on a volume.
 #[derive(Clone)]
@@ -105,14 +106,22 @@ impl Cluster {
             return;
         }
         let image = pod.spec.as_ref().unwrap().containers[0].image.clone().unwrap();
-        let starts = self.objects.certificate.is_some() && !image.contains("bad");
+        let refuses = setting(pod, "RQ_MAX_BODY").is_some_and(|size| size == "bad");
+        let starts = self.objects.certificate.is_some() && !image.contains("bad") && !refuses;
         if starts {
             self.brokers.entry(name.to_owned()).or_default();
         }
         let state = if starts {
             json!({ "running": {} })
         } else {
-            json!({ "waiting": { "reason": if image.contains("bad") { "ImagePullBackOff" } else { "ContainerCreating" } } })
+            let reason = if image.contains("bad") {
+                "ImagePullBackOff"
+            } else if refuses {
+                "CrashLoopBackOff"
+            } else {
+                "ContainerCreating"
+            };
+            json!({ "waiting": { "reason": reason } })
         };
         let ready = starts && formed && self.brokers[name].begun;
         pod.status = serde_json::from_value(json!({

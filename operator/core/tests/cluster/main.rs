@@ -6,6 +6,8 @@
 mod api;
 mod machines;
 mod operator;
+mod settings;
+mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,100 +22,12 @@ use serde_json::json;
 use crate::api::Objects;
 use crate::machines::Cluster;
 use crate::operator::{Lag, planned};
+use crate::steps::{Fault, Step, Wish, step};
 
 /// Snapshots that a cache may still show.
 const HISTORY: usize = 6;
 /// Rounds in which everybody has a turn, after which all must be well.
 const ROUNDS: usize = 120;
-
-#[derive(Clone, Debug)]
-enum Step {
-    Operator {
-        lag: Lag,
-        acts: usize,
-    },
-    StatefulSet,
-    Kubelet(i32),
-    Broker(i32),
-    Detector,
-    /// Each has a turn.
-    Round,
-    User(Wish),
-    Fault(Fault),
-}
-
-#[derive(Clone, Debug)]
-enum Wish {
-    Replicas(i32),
-    MinInSync(Option<i32>),
-    Cpu(u8),
-    Flush(bool),
-    Image(&'static str),
-    OnDelete(bool),
-    Grow,
-    Paused(bool),
-    Config(u8),
-}
-
-#[derive(Clone, Debug)]
-enum Fault {
-    PodDeleted(i32),
-    ProcessKilled(i32),
-    ShardDeleted,
-    ShardPutBack(usize),
-    Days(i64),
-}
-
-fn lag() -> impl Strategy<Value = Lag> {
-    let each = || prop_oneof![3 => Just(0_usize), 2 => 0..HISTORY];
-    (each(), each(), each(), each(), each(), each()).prop_map(
-        |(queue, existing, shard, pods, claims, certificate)| Lag {
-            queue,
-            existing,
-            shard,
-            pods,
-            claims,
-            certificate,
-        },
-    )
-}
-
-fn wish() -> impl Strategy<Value = Wish> {
-    prop_oneof![
-        4 => (1..=5).prop_map(Wish::Replicas),
-        2 => prop::option::of(1..=5).prop_map(Wish::MinInSync),
-        2 => (0..3_u8).prop_map(Wish::Cpu),
-        1 => any::<bool>().prop_map(Wish::Flush),
-        3 => prop_oneof![Just("good:1"), Just("good:2"), Just("bad")].prop_map(Wish::Image),
-        1 => any::<bool>().prop_map(Wish::OnDelete),
-        1 => Just(Wish::Grow),
-        1 => any::<bool>().prop_map(Wish::Paused),
-        1 => (0..3_u8).prop_map(Wish::Config),
-    ]
-}
-
-fn fault() -> impl Strategy<Value = Fault> {
-    prop_oneof![
-        3 => (0..5).prop_map(Fault::PodDeleted),
-        3 => (0..5).prop_map(Fault::ProcessKilled),
-        1 => Just(Fault::ShardDeleted),
-        1 => (0..HISTORY).prop_map(Fault::ShardPutBack),
-        1 => (20_i64..80).prop_map(Fault::Days),
-    ]
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        8 => (lag(), 0..12_usize).prop_map(|(lag, acts)| Step::Operator { lag, acts }),
-        3 => Just(Step::StatefulSet),
-        5 => (0..5).prop_map(Step::Kubelet),
-        5 => (0..5).prop_map(Step::Broker),
-        3 => Just(Step::Detector),
-        8 => Just(Step::Round),
-        2 => wish().prop_map(Step::User),
-        1 => fault().prop_map(Step::Fault),
-    ]
-}
 
 fn new_queue(replicas: i32) -> ReliableQueue {
     serde_json::from_value(json!({
@@ -197,8 +111,8 @@ impl Cluster {
             Wish::Paused(paused) => {
                 spec.reconcile = if *paused { Reconcile::Paused } else { Reconcile::Active }
             }
-            Wish::Config(size) => {
-                spec.config.insert("max-body".to_owned(), format!("{}MiB", size + 1));
+            Wish::MaxBody(size) => {
+                spec.config.insert("max-body".to_owned(), (*size).to_owned());
             }
         }
         // The API server lets no number through that could never be reached.
@@ -299,6 +213,9 @@ proptest! {
         cluster.wish(&Wish::Paused(false));
         if cluster.objects.queue.spec.image.as_deref() == Some("bad") {
             cluster.wish(&Wish::Image("good:3"));
+        }
+        if cluster.objects.queue.spec.config.get("max-body").is_some_and(|size| size == "bad") {
+            cluster.wish(&Wish::MaxBody("3MiB"));
         }
         cluster.settle();
         // At rest nothing is planned, whatever cache lags.

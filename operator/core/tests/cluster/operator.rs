@@ -127,8 +127,11 @@ impl Cluster {
 
     fn issue(&mut self) {
         let at = |second| Time(Timestamp::from_second(second).unwrap());
-        self.objects.certificate =
-            Some(CertificateSeen { not_before: at(self.second), not_after: at(self.second + 90 * DAY) });
+        self.objects.certificate = Some(CertificateSeen {
+            not_before: at(self.second),
+            not_after: at(self.second + 90 * DAY),
+            authority_ends: at(self.second + 3_650 * DAY),
+        });
     }
 
     fn owners(&self, owned: bool) -> Option<Vec<OwnerReference>> {

@@ -129,6 +129,10 @@ fn names_and_extras() -> Vec<Refused> {
             &pod(json!({ "env": [{ "name": "RQ_LISTEN", "value": "0.0.0.0:1" }] })),
             "remove the variables that begin with RQ_: they are the broker's settings, which belong into spec.config",
         ),
+        spec(
+            &pod(json!({ "env": [{ "name": "POD_IP", "value": "10.0.0.1" }] })),
+            "remove the variable POD_IP, or give it another name",
+        ),
         spec(&pod(json!({ "env": [{ "name": "A" }] })), "give the variable either a value or a valueFrom"),
         spec(
             &json!({ "services": { "bootstrap": { "type": "ExternalName" } } }),
@@ -143,6 +147,7 @@ fn names_and_extras() -> Vec<Refused> {
             &json!({ "config": { "listen": "0.0.0.0:1" } }),
             "from config: the operator sets them, some from other fields of the spec",
         ),
+        spec(&json!({ "config": { "log-format": "text" } }), "and log-format from config: the operator sets"),
     ]
 }
 

@@ -4,14 +4,14 @@ use rq_core::config::Config;
 use rq_operator_core::plan::Note;
 use rq_operator_core::queue::status::LastFailover;
 
-use super::super::decide::Shard;
+use super::super::decide::ShardRead;
 use super::super::{failover, news};
 use super::QueueWatch;
 use crate::metrics::Phase;
 
 impl QueueWatch {
     /// Tells what has changed since the configuration before.
-    pub(super) fn tell_of_changes(&mut self, before: &Shard, ours: bool) {
+    pub(super) fn tell_of_changes(&mut self, before: &ShardRead, ours: bool) {
         let Some(config) = self.shard.config().cloned() else { return };
         let in_sync = self.detector.metrics.in_sync.get_or_create_owned(&(&self.key).into());
         in_sync.set(config.in_sync.len().try_into().unwrap_or_default());

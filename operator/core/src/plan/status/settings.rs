@@ -1,11 +1,15 @@
 //! Whether the pods are as the spec says, and whether the brokers took its settings.
 
+use k8s_openapi::api::core::v1::{EnvVar, Pod};
+
+use crate::children::{BROKER_CONTAINER, environment};
 use crate::conditions::ConditionType::{ConfigAccepted, UpToDate};
 use crate::conditions::{Finding, Reason};
 use crate::plan::children::Taken;
 use crate::plan::rollout::Rollout;
 
-use super::view::{View, broker, last_words};
+use super::pods::{broker, last_words};
+use super::shown::Shown;
 use super::{fails, holds, unknown};
 
 pub(super) fn up_to_date(rollout: &Rollout) -> Finding {
@@ -52,9 +56,9 @@ pub(super) fn up_to_date(rollout: &Rollout) -> Finding {
 }
 
 /// A broker that ends at its start tells which setting it does not take.
-pub(super) fn accepted(view: &View<'_>) -> Finding {
-    let config = &view.observed.queue.spec.config;
-    let brokers = || view.wanted.iter().filter_map(|name| Some((name, broker(view.pod(name)?)?)));
+pub(super) fn accepted(shown: &Shown<'_>) -> Finding {
+    let config = &shown.observed.queue.spec.config;
+    let brokers = || shown.wanted.iter().filter_map(|name| Some((name, broker(shown.pod(name)?)?)));
     let refused = brokers().filter(|(_, broker)| !broker.ready).find_map(|(name, broker)| {
         let words = last_words(broker)?;
         config.keys().any(|key| names(words, key)).then_some((name, words))
@@ -67,15 +71,26 @@ pub(super) fn accepted(view: &View<'_>) -> Finding {
     if config.is_empty() {
         return holds(ConfigAccepted, "spec.config is empty".to_owned());
     }
-    if brokers().any(|(_, broker)| broker.ready) {
+    let settings: Vec<_> = environment::settings(&shown.observed.queue).collect();
+    let has_them = |name: &str| shown.pod(name).is_some_and(|pod| has(pod, &settings));
+    if brokers().any(|(name, broker)| broker.ready && has_them(name)) {
         return holds(ConfigAccepted, "the brokers took spec.config".to_owned());
     }
     unknown(ConfigAccepted, Reason::Forming, "no broker has started with spec.config yet".to_owned())
 }
 
+/// Whether a pod was made with these settings, not with those of an older spec.
+fn has(pod: &Pod, settings: &[EnvVar]) -> bool {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut brokers = containers.filter(|container| container.name == BROKER_CONTAINER);
+    brokers.any(|broker| {
+        settings.iter().all(|setting| broker.env.iter().flatten().any(|there| there == setting))
+    })
+}
+
 /// Whether a broker speaks of this key, as an option, as a variable, or bare.
 fn names(words: &str, key: &str) -> bool {
-    let variable = format!("RQ_{}", key.to_ascii_uppercase().replace('-', "_"));
+    let variable = environment::variable(key);
     let mut each = words.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
     each.any(|word| word == variable || word.trim_start_matches('-') == key)
 }

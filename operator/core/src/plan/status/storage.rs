@@ -1,30 +1,30 @@
 //! Whether the volumes have room, and the size that was asked for.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt as _;
 
 use crate::conditions::ConditionType::StorageHealthy;
 use crate::conditions::{Finding, Reason};
+use crate::quantity;
 use crate::units::Size;
 
-use super::view::View;
+use super::shown::Shown;
 use super::{fails, holds};
 
 /// A volume is nearly full from here on, in percent.
 const NEARLY_FULL_PERCENT: u64 = 85;
 
-pub(super) fn healthy(view: &View<'_>) -> Finding {
+pub(super) fn healthy(shown: &Shown<'_>) -> Finding {
     let refuses =
-        view.serving().and_then(|master| view.told(master)).is_some_and(|told| !told.accepts_messages);
-    let full = crowded(view);
+        shown.serving().and_then(|master| shown.told(master)).is_some_and(|told| !told.accepts_messages);
+    let full = crowded(shown);
     let remedy = "raise storage.size, or have consumer groups read what they owe: `rq status` names those that hold most";
     if refuses {
         let message = format!("{} too full for new messages: {remedy}", of_volumes(&full));
         return fails(StorageHealthy, Reason::Full, message);
     }
-    let size = &view.observed.queue.spec.storage.size;
-    let grows = claims(view).into_iter().filter_map(|claim| Some((claim, growth(claim, size)?)));
+    let size = &shown.observed.queue.spec.storage.size;
+    let grows = claims(shown).into_iter().filter_map(|claim| Some((claim, growth(claim, size)?)));
     let growing: Vec<_> = grows.collect();
     if let Some((_, (reason, why))) = growing.iter().find(|(_, (reason, _))| *reason == Reason::ResizeFailed)
     {
@@ -41,14 +41,14 @@ pub(super) fn healthy(view: &View<'_>) -> Finding {
 }
 
 /// The replicas whose volumes are nearly full.
-fn crowded<'v>(view: &'v View<'_>) -> Vec<&'v str> {
+fn crowded<'v>(shown: &'v Shown<'_>) -> Vec<&'v str> {
     let is_crowded = |name: &&String| {
-        view.told(name).is_some_and(|told| {
+        shown.told(name).is_some_and(|told| {
             let used = told.disk.total_bytes.saturating_sub(told.disk.free_bytes);
             used > 0 && used.saturating_mul(100) >= told.disk.total_bytes.saturating_mul(NEARLY_FULL_PERCENT)
         })
     };
-    view.wanted.iter().filter(is_crowded).map(String::as_str).collect()
+    shown.wanted.iter().filter(is_crowded).map(String::as_str).collect()
 }
 
 fn of_volumes(names: &[&str]) -> String {
@@ -60,13 +60,13 @@ fn of_volumes(names: &[&str]) -> String {
 }
 
 /// Those of the pods that there should be. Others stay for a replica that may come back.
-fn claims<'o>(view: &View<'o>) -> Vec<&'o PersistentVolumeClaim> {
+fn claims<'o>(shown: &Shown<'o>) -> Vec<&'o PersistentVolumeClaim> {
     let is_wanted = |claim: &&PersistentVolumeClaim| {
-        view.wanted.iter().any(|pod| {
+        shown.wanted.iter().any(|pod| {
             claim.name_any().strip_suffix(pod.as_str()).is_some_and(|volume| volume.ends_with('-'))
         })
     };
-    let mut claims: Vec<_> = view.observed.volumes.iter().filter(is_wanted).collect();
+    let mut claims: Vec<_> = shown.observed.volumes.iter().filter(is_wanted).collect();
     claims.sort_by_key(|claim| claim.name_any());
     claims
 }
@@ -76,7 +76,7 @@ fn growth(claim: &PersistentVolumeClaim, size: &Size) -> Option<(Reason, String)
     let name = claim.name_any();
     let wanted = size.bytes().ok()?;
     let status = claim.status.as_ref()?;
-    let has = bytes(status.capacity.as_ref()?.get("storage")?)?;
+    let has = quantity::bytes(&status.capacity.as_ref()?.get("storage")?.0)?;
     if has >= wanted {
         return None;
     }
@@ -107,9 +107,4 @@ fn growth(claim: &PersistentVolumeClaim, size: &Size) -> Option<(Reason, String)
         "if it stays so, its storage class allows no growth (allowVolumeExpansion)"
     };
     Some((Reason::ResizePending, format!("the volume {name} is to grow to {}: {why}", size.0)))
-}
-
-/// A quantity as claims spell it: with one of the units of [`Size`], or bare bytes.
-fn bytes(quantity: &Quantity) -> Option<u64> {
-    quantity.0.parse().ok().or_else(|| Size::from(quantity.0.as_str()).bytes().ok())
 }

@@ -10,14 +10,15 @@ use rq_overseer::{Disk, Seen, Told, Trouble};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::observed::{Existing, NodeSeen};
+use crate::observed::{CertificateSeen, Existing, NodeSeen};
 use crate::shard::{QueueShard, QueueShardSpec};
 use ConditionType::{
-    ConfigAccepted, FailoverReady, FullyReplicated, Ready, StorageHealthy, TopologySatisfied, UpToDate,
-    WritesAvailable,
+    CertificateHealthy, ConfigAccepted, FailoverReady, FullyReplicated, Ready, StorageHealthy,
+    TopologySatisfied, UpToDate, WritesAvailable,
 };
 
 const NOW_MS: u64 = 100_000;
+const DAY: i64 = 86_400;
 
 fn at(second: i64) -> Time {
     Time(Timestamp::from_second(second).unwrap())
@@ -106,7 +107,11 @@ fn at_rest(replicas: u16, spec: &Value) -> Observed {
         pods: ordinals.clone().map(pod).collect(),
         volumes: ordinals.clone().map(volume).collect(),
         nodes: ordinals.clone().map(|ordinal| (format!("worker-{ordinal}"), node(ordinal))).collect(),
-        certificate: None,
+        certificate: Some(CertificateSeen {
+            not_before: at(0),
+            not_after: at(90 * DAY),
+            authority_ends: at(3_650 * DAY),
+        }),
         replicas: ordinals.map(seen).collect(),
         trouble: None,
         failover: None,
@@ -156,6 +161,15 @@ fn container(observed: &mut Observed, ordinal: usize, change: &Value) {
     pod["status"]["conditions"][0]["status"] = json!("False");
     observed.pods[ordinal] = serde_json::from_value(pod).unwrap();
     observed.replicas[ordinal].running = false;
+}
+
+/// All pods were made with this setting.
+fn started_with(observed: &mut Observed, key: &str, value: &str) {
+    for pod in &mut observed.pods {
+        let env = json!([{ "name": crate::children::environment::variable(key), "value": value }]);
+        let broker = json!([{ "name": "broker", "env": env }]);
+        pod.spec.as_mut().unwrap().containers = serde_json::from_value(broker).unwrap();
+    }
 }
 
 /// orders-1 is out of the set, because of this.

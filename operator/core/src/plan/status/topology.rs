@@ -6,11 +6,12 @@ use crate::conditions::ConditionType::TopologySatisfied;
 use crate::conditions::{Finding, Reason};
 use crate::queue::scheduling::Spread;
 
-use super::view::{View, node, unschedulable};
+use super::pods::{node, unschedulable};
+use super::shown::Shown;
 use super::{fails, holds};
 
-pub(super) fn satisfied(view: &View<'_>) -> Finding {
-    let homeless = view.wanted.iter().find_map(|name| Some((name, unschedulable(view.pod(name)?)?)));
+pub(super) fn satisfied(shown: &Shown<'_>) -> Finding {
+    let homeless = shown.wanted.iter().find_map(|name| Some((name, unschedulable(shown.pod(name)?)?)));
     if let Some((name, why)) = homeless {
         let message = format!(
             "{name} finds no node: {}. Have its node take pods again if it is cordoned, add a node, or loosen scheduling (hostSpread, zoneSpread, nodeSelector, tolerations) or resources",
@@ -18,10 +19,10 @@ pub(super) fn satisfied(view: &View<'_>) -> Finding {
         );
         return fails(TopologySatisfied, Reason::Unschedulable, message);
     }
-    let scheduling = &view.observed.queue.spec.scheduling;
+    let scheduling = &shown.observed.queue.spec.scheduling;
     let mut by_node: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for name in view.in_sync() {
-        if let Some(node) = view.pod(name).and_then(node) {
+    for name in shown.in_sync() {
+        if let Some(node) = shown.pod(name).and_then(node) {
             by_node.entry(node).or_default().push(name);
         }
     }
@@ -34,7 +35,7 @@ pub(super) fn satisfied(view: &View<'_>) -> Finding {
         return fails(TopologySatisfied, Reason::SameHost, message);
     }
     let copies: usize = by_node.values().map(Vec::len).sum();
-    let zone = |node: &&str| view.observed.nodes.get(*node).and_then(|seen| seen.zone.as_deref());
+    let zone = |node: &&str| shown.observed.nodes.get(*node).and_then(|seen| seen.zone.as_deref());
     let zones: BTreeSet<_> = by_node.keys().map(zone).collect();
     // A node that names no zone may be anywhere.
     if let (true, [Some(zone)]) = (
@@ -50,8 +51,8 @@ pub(super) fn satisfied(view: &View<'_>) -> Finding {
 }
 
 /// Whether a breach of it is one of what the user demands, not only prefers.
-pub(super) fn is_demanded(view: &View<'_>, reason: Reason) -> bool {
-    let scheduling = &view.observed.queue.spec.scheduling;
+pub(super) fn is_demanded(shown: &Shown<'_>, reason: Reason) -> bool {
+    let scheduling = &shown.observed.queue.spec.scheduling;
     match reason {
         Reason::SameHost => scheduling.host_spread == Spread::Required,
         Reason::SameZone => scheduling.zone_spread == Spread::Required,

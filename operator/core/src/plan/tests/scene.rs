@@ -56,8 +56,11 @@ pub(crate) fn nothing(spec: &Value) -> Observed {
 /// All is as the spec says; the master is `orders-0`, its store 1.
 pub(crate) fn at_rest(spec: &Value) -> Observed {
     let mut observed = nothing(spec);
-    observed.certificate =
-        Some(CertificateSeen { not_before: time(NOW - DAY), not_after: time(NOW + 89 * DAY) });
+    observed.certificate = Some(CertificateSeen {
+        not_before: time(NOW - DAY),
+        not_after: time(NOW + 89 * DAY),
+        authority_ends: time(NOW + 3_649 * DAY),
+    });
     let replicas = u32::try_from(observed.queue.spec.replicas).unwrap();
     let config = config(replicas, u8::try_from(observed.queue.spec.min_in_sync()).unwrap());
     observed.pods = (0..replicas).map(|ordinal| pod(ordinal, "new")).collect();
@@ -79,7 +82,6 @@ pub(crate) fn apply_all(observed: &mut Observed) {
             Child::ServiceAccount(child) => there.service_account = Some(child),
             Child::Role(child) => there.role = Some(child),
             Child::RoleBinding(child) => there.role_binding = Some(child),
-            Child::ConfigMap(child) => there.config_map = Some(child),
             Child::PodDisruptionBudget(child) => there.disruption_budget = Some(child),
             Child::Service(child) if child.metadata.name.as_deref() == Some("orders") => {
                 there.service = Some(child);

@@ -342,9 +342,23 @@ fn volumes_that_fill_up_or_do_not_grow_are_told() {
 }
 
 #[test]
+fn an_authority_is_told_of_half_a_year_before_it_ends_and_is_no_reason_not_to_be_ready() {
+    let none = edited(pair(), |seen| seen.certificate = None);
+    let ends = |day| edited(pair(), |seen| seen.certificate.as_mut().unwrap().authority_ends = at(day * DAY));
+    let told = "1970-06-29 | delete the Secrets orders-authority and orders-certificate";
+    hold(vec![
+        ("new", CertificateHealthy, none, unknown(Forming), ""),
+        ("long before the end", CertificateHealthy, ends(181), YES, "by itself"),
+        ("near the end", CertificateHealthy, ends(179), no(AuthorityEnds), told),
+        ("and ready", Ready, ends(179), YES, ""),
+    ]);
+}
+
+#[test]
 fn a_setting_that_brokers_refuse_is_told_in_their_words() {
     let crash = |key: &str, words: &str| {
         edited(at_rest(2, &json!({ "config": { key: "9" } })), |seen| {
+            started_with(seen, key, "9");
             let ended = json!({ "ready": false, "state": { "waiting": { "reason": "CrashLoopBackOff" } },
                 "lastState": { "terminated": { "exitCode": 1, "message": words } } });
             container(seen, 1, &ended);
@@ -367,6 +381,9 @@ fn a_setting_that_brokers_refuse_is_told_in_their_words() {
             );
         }
     });
+    let older = edited(at_rest(2, &json!({ "config": { "max-body": "1MiB" } })), |seen| {
+        started_with(seen, "max-body", "2MiB");
+    });
     hold(vec![
         ("no settings", ConfigAccepted, pair(), YES, ""),
         (
@@ -380,6 +397,13 @@ fn a_setting_that_brokers_refuse_is_told_in_their_words() {
         ("unreadable", ConfigAccepted, crash("max-body", clap), no(InvalidValue), "write a unit"),
         ("of something else", ConfigAccepted, crash("max-body", elsewhere), YES, ""),
         ("corrected", ConfigAccepted, recovered, YES, "took"),
+        (
+            "started with older settings",
+            ConfigAccepted,
+            older,
+            unknown(Forming),
+            "no broker has started with",
+        ),
         ("starting", ConfigAccepted, starting, unknown(Forming), ""),
     ]);
 }

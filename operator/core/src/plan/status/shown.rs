@@ -1,21 +1,22 @@
-//! What is seen of a queue, as its status asks for it: by names of pods instead of ids of stores.
+//! What a status shows of what is seen of a queue: by names of pods instead of ids of stores, and without what a hiccup changes.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use rq_core::config::Config;
 use rq_core::failover::Stalled;
 use rq_core::ids::StoreId;
 use rq_overseer::{Seen, Told, Trouble};
 
-use crate::children::{BROKER_CONTAINER, ROLE_LABEL, SELF_PROMOTION};
+use super::pods::{hindrance, is_labelled_master, is_ready, node};
+use crate::children::SELF_PROMOTION;
 use crate::observed::Observed;
 use crate::queue::spec::FailoverMode;
 
 /// Silence after which a replica counts as away, where the spec's own span cannot be read, in ms.
 const SILENCE_MS: u64 = 2_000;
 
-/// The view of one moment.
-pub(super) struct View<'o> {
+/// What is shown of one moment.
+pub(super) struct Shown<'o> {
     /// All of it.
     pub(super) observed: &'o Observed,
     /// The configuration of the shard; none where it was never formed, is gone or cannot be read.
@@ -37,7 +38,7 @@ pub(super) enum Standing {
     Down(String),
 }
 
-impl<'o> View<'o> {
+impl<'o> Shown<'o> {
     pub(super) fn of(observed: &'o Observed) -> Self {
         let name = observed.queue.name_any();
         let (config, unreadable) = match observed.shard.as_ref().map(|shard| shard.spec.config()) {
@@ -93,12 +94,6 @@ impl<'o> View<'o> {
             let unseen = self.appointed().filter(|name| self.seen(name).is_none())?;
             self.pod(unseen).is_some_and(|pod| is_ready(pod) && is_labelled_master(pod)).then_some(unseen)
         })
-    }
-
-    /// The newest configuration that a replica has kept which answers.
-    pub(super) fn newest_kept(&self) -> Option<&Config> {
-        let told = self.observed.replicas.iter().filter_map(|seen| self.told(&seen.name));
-        told.filter_map(|told| told.config.as_ref()).max_by_key(|kept| (kept.epoch, kept.version))
     }
 
     /// A copy that is away, or has another disk now, and that the master must wait for, by the configuration that it has kept.
@@ -226,77 +221,5 @@ impl<'o> View<'o> {
             Standing::Down(why) => Some(format!("{name} {why}")),
         });
         Some(told.collect::<Vec<_>>().join("; ")).filter(|told| !told.is_empty())
-    }
-}
-
-/// The node that a pod runs on.
-pub(super) fn node(pod: &Pod) -> Option<&str> {
-    pod.spec.as_ref()?.node_name.as_deref()
-}
-
-/// Whether it serves.
-pub(super) fn is_ready(pod: &Pod) -> bool {
-    condition(pod, "Ready").is_some_and(|(status, _)| status == "True")
-        && pod.metadata.deletion_timestamp.is_none()
-}
-
-fn is_labelled_master(pod: &Pod) -> bool {
-    pod.labels().get(ROLE_LABEL).is_some_and(|role| role == "master")
-}
-
-/// Status and message of a condition of a pod.
-fn condition<'p>(pod: &'p Pod, type_: &str) -> Option<(&'p str, &'p str)> {
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let found = conditions.iter().find(|condition| condition.type_ == type_)?;
-    Some((&found.status, found.message.as_deref().unwrap_or_default()))
-}
-
-/// Why a pod finds no node, in the words of the scheduler.
-pub(super) fn unschedulable(pod: &Pod) -> Option<&str> {
-    let (status, message) = condition(pod, "PodScheduled")?;
-    (status == "False").then_some(message)
-}
-
-/// The broker's container.
-pub(super) fn broker(pod: &Pod) -> Option<&ContainerStatus> {
-    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    statuses.iter().find(|status| status.name == BROKER_CONTAINER)
-}
-
-/// The last words of a broker that ended: the line in which it says why.
-pub(super) fn last_words(broker: &ContainerStatus) -> Option<&str> {
-    let ended = [broker.state.as_ref(), broker.last_state.as_ref()];
-    let mut messages =
-        ended.into_iter().flatten().filter_map(|state| state.terminated.as_ref()?.message.as_deref());
-    let said = |line: &&str| line.starts_with("rq-broker: ") || line.starts_with("error: ");
-    messages.find_map(|message| message.lines().map(str::trim).rev().find(said))
-}
-
-/// What keeps a pod from running its broker: a clause that goes after its name. Nothing in it changes while the pod waits.
-fn hindrance(pod: &Pod) -> Option<String> {
-    let name = pod.name_any();
-    if let Some(why) = unschedulable(pod) {
-        return Some(format!("finds no node: {why}"));
-    }
-    let broker = broker(pod)?;
-    let state = broker.state.as_ref()?;
-    let waiting = state.waiting.as_ref();
-    let crashes = || match last_words(broker) {
-        Some(words) => format!("ends at its start: {words}"),
-        None => format!("has ended and is started again: see `kubectl logs {name} --previous`"),
-    };
-    match waiting.and_then(|waiting| waiting.reason.as_deref()) {
-        Some("CrashLoopBackOff") => Some(crashes()),
-        Some("ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull") => {
-            Some(format!(
-                "cannot get its image {}: correct spec.image, or see `kubectl describe pod {name}`",
-                broker.image
-            ))
-        }
-        Some("ContainerCreating" | "PodInitializing") | None if state.terminated.is_none() => {
-            waiting.map(|_| format!("is being started by its node: see `kubectl describe pod {name}`"))
-        }
-        Some(reason) => Some(format!("cannot start ({reason}): see `kubectl describe pod {name}`")),
-        None => Some(crashes()),
     }
 }
