@@ -8,6 +8,7 @@
 mod consumers;
 mod cpu;
 mod history;
+mod lateness;
 mod ledger;
 mod master;
 pub(crate) mod null;
@@ -135,12 +136,19 @@ async fn drain(global: &Global, bench: &Bench, run: &Run) -> Result<bool, Failur
     Ok(drained)
 }
 
-/// Messages of the topic that the consumer group has not acknowledged.
+/// Messages of the topic that the consumer group has not acknowledged, with those whose time has not come.
 async fn owed(global: &Global, bench: &Bench) -> Result<u64, Failure> {
     let admin = Admin::connect(global).await?;
+    // Before the group is asked: what leaves the one is in the other then.
+    let delayed = match bench.delay {
+        Some(_) => {
+            call!(admin.describe_topic(pb::DescribeTopicRequest { name: bench.topic.clone() }))?.delayed
+        }
+        None => 0,
+    };
     let group = call!(admin.describe_group(pb::DescribeGroupRequest { name: bench.group.clone() }))?;
     let of_topic = group.progress.iter().filter(|queue| queue.topic == bench.topic);
-    Ok(of_topic.map(|queue| queue.ready + queue.in_flight + queue.waiting).sum())
+    Ok(delayed + of_topic.map(|queue| queue.ready + queue.in_flight + queue.waiting).sum::<u64>())
 }
 
 /// What was measured besides the operations: the time it took and the processor time spent.
@@ -222,8 +230,8 @@ async fn connections(global: &Global, number: u32) -> Result<Vec<Channel>, Failu
 async fn create(global: &Global, bench: &Bench) -> Result<(), Failure> {
     let admin = Admin::connect(global).await?;
     let fifo = bench.message_groups > 0;
-    let kind = if fifo { pb::TopicType::Fifo } else { pb::TopicType::Normal };
-    let topic = pb::CreateTopicRequest { name: bench.topic.clone(), r#type: kind.into(), queues: 0 };
+    let kind = bench.topic_type().into();
+    let topic = pb::CreateTopicRequest { name: bench.topic.clone(), r#type: kind, queues: 0 };
     tolerate(call!(admin.create_topic(topic)))?;
     if bench.consumers > 0 {
         let group = pb::CreateGroupRequest { name: bench.group.clone(), fifo, ..Default::default() };

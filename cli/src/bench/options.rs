@@ -4,9 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use rq_filter::Expression;
+use rq_proto::reliablequeue::TopicType;
 
-use crate::args::duration;
+use crate::args::{duration, property};
 use crate::bench::consumers::Consumer;
+use crate::bench::prebuilt::{Content, Hold};
+use crate::client::Filter;
 use crate::failure::Failure;
 
 const AFTER_HELP: &str = "\
@@ -17,20 +21,31 @@ At the end it says what came of the messages, those of the warm-up included. Wit
 message that was acknowledged is received, or the consumer group has nothing left; what is missing then is lost, and
 the exit code 1. Nobody else may receive for that group meanwhile. Ctrl-C ends the load, and once more the wait.
 
+With --transactions a message is acknowledged when its commit is, and both calls are one. A commit that fails for
+the moment is repeated too. Nobody answers the broker's checks: what the end of the run leaves open, `rq tx list` shows.
+
+With --delay the report says how long after its time each message came that was due within the measurement, and how
+many came before it: by the clock of this machine, which is to go with the broker's.
+
 --history writes one JSON object a line for every attempt of an operation:
-  op           send | receive | ack
+  op           send | commit | receive | ack
   client       number of the sender or the consumer
   id           message id; \"\" for a receive that failed or found nothing
   invoke_ns    when the call began, nanoseconds since 1970, monotonic within the run
   complete_ns  when its outcome was known
   result       ok | fail (surely not done) | unknown (done or not)
   code         what the broker answered, where the result is not ok
+  half         true for sends of half messages, which wait for their commit
+  due_ns       of sends of delayed messages: their time
   queue, offset, attempt, handle, invisible_ms, message_group   of messages received, and handle of acks
 
 Examples:
   rq bench --senders 64 --duration 30s
   rq bench --rate 5000 --size 4096 -o json
   rq bench --senders 64 --consumers 8 --inflight 64
+  rq bench --topic payments --transactions --senders 16
+  rq bench --topic reminders --delay 5s --rate 1000 --consumers 4
+  rq bench --consumers 8 --sql 'amount > 100' --property amount=250
   rq bench --rate 500 --consumers 2 --duration 30s     while you run `rq local kill master`
   rq bench --call empty --senders 1
   rq bench --senders 16 --consumers 4 --count 100000 --drain --history ops.jsonl";
@@ -81,6 +96,21 @@ pub(crate) struct Bench {
     /// Spread the messages over so many message groups (topic and consumer group of type fifo)
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=65536), value_name = "N")]
     pub(crate) message_groups: u32,
+    /// Send half messages, and commit each (topic of type transaction)
+    #[arg(long, conflicts_with_all = ["delay", "message_groups"])]
+    pub(crate) transactions: bool,
+    /// Deliver each message so long after its send begins (topic of type delay)
+    #[arg(long, value_parser = delay, conflicts_with = "message_groups", value_name = "DURATION")]
+    pub(crate) delay: Option<Duration>,
+    /// Send messages of this tag, and receive only those
+    #[arg(long, conflicts_with = "sql", value_name = "TAG")]
+    pub(crate) tag: Option<String>,
+    /// Receive only messages of which this is true; with --senders it must be of what they send
+    #[arg(long, value_name = "EXPRESSION")]
+    pub(crate) sql: Option<String>,
+    /// User property of what is sent; may be given several times
+    #[arg(long = "property", value_parser = property, value_name = "KEY=VALUE")]
+    pub(crate) properties: Vec<(String, String)>,
     /// HTTP/2 connections that the senders share, and as many that the consumers share
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024), value_name = "N")]
     pub(crate) connections: u32,
@@ -103,6 +133,13 @@ pub(crate) enum Call {
     Send,
     /// A heartbeat: the cost of a gRPC call that does nothing
     Empty,
+}
+
+/// Moments within it can be told in nanoseconds since 1970; brokers allow far less.
+fn delay(text: &str) -> Result<Duration, String> {
+    const DELAY_MAX: Duration = Duration::from_hours(10 * 365 * 24);
+    let delay = duration(text).map_err(|error| error.to_string())?;
+    if delay <= DELAY_MAX { Ok(delay) } else { Err("give ten years at most".to_owned()) }
 }
 
 fn rate(text: &str) -> Result<f64, &'static str> {
@@ -129,10 +166,61 @@ impl Bench {
             "--drain needs --consumers"
         } else if self.call == Call::Empty && self.consumers > 0 {
             "--call empty goes without --consumers"
+        } else if self.call == Call::Empty && self.hold() != Hold::Nothing {
+            "--call empty goes without --transactions and --delay"
         } else {
-            return Ok(());
+            return self.check_sql();
         };
         Err(Failure::Usage(wrong.to_owned()))
+    }
+
+    /// What is sent and wanted by nobody would be told as lost.
+    fn check_sql(&self) -> Result<(), Failure> {
+        let Some(sql) = &self.sql else { return Ok(()) };
+        let filter = Expression::parse(sql).map_err(|error| Failure::Usage(format!("--sql: {error}")))?;
+        if self.senders > 0 && self.consumers > 0 && !filter.matches(&self.content(None)) {
+            let wrong = "--sql is not true of what is sent: give that properties with --property KEY=VALUE";
+            return Err(Failure::Usage(wrong.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// What the messages of a message group, or of none, have in common.
+    pub(super) fn content(&self, message_group: Option<String>) -> Content {
+        Content {
+            topic: self.topic.clone(),
+            message_group,
+            size: self.size as usize,
+            tag: self.tag.clone(),
+            properties: self.properties.iter().cloned().collect(),
+            hold: self.hold(),
+        }
+    }
+
+    pub(super) fn hold(&self) -> Hold {
+        match self.delay {
+            Some(delay) => Hold::Delay(delay),
+            None if self.transactions => Hold::Transaction,
+            None => Hold::Nothing,
+        }
+    }
+
+    /// The type that the topic must have.
+    pub(super) fn topic_type(&self) -> TopicType {
+        match self.hold() {
+            Hold::Nothing if self.message_groups > 0 => TopicType::Fifo,
+            Hold::Nothing => TopicType::Normal,
+            Hold::Transaction => TopicType::Transaction,
+            Hold::Delay(_) => TopicType::Delay,
+        }
+    }
+
+    fn filter(&self) -> Filter {
+        match (&self.tag, &self.sql) {
+            (_, Some(sql)) => Filter::Sql(sql.clone()),
+            (Some(tag), None) => Filter::Tags(tag.clone()),
+            (None, None) => Filter::Tags("*".to_owned()),
+        }
     }
 
     /// What each consumer does.
@@ -140,8 +228,52 @@ impl Bench {
         Consumer {
             topic: self.topic.clone(),
             group: self.group.clone(),
+            filter: self.filter(),
             inflight: self.inflight,
             invisible: self.invisible,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Args as Line, Command};
+
+    fn bench(options: &[&str]) -> Result<Bench, clap::Error> {
+        match Line::try_parse_from([&["rq", "bench"], options].concat())?.command {
+            Command::Bench(bench) => Ok(*bench),
+            _ => panic!("another command"),
+        }
+    }
+
+    #[test]
+    fn the_type_of_the_topic_follows_from_what_is_sent() {
+        let kind = |options: &[&str]| bench(options).unwrap().topic_type();
+        assert_eq!(kind(&[]), TopicType::Normal);
+        assert_eq!(kind(&["--message-groups", "3"]), TopicType::Fifo);
+        assert_eq!(kind(&["--transactions"]), TopicType::Transaction);
+        assert_eq!(kind(&["--delay", "5s"]), TopicType::Delay);
+    }
+
+    #[test]
+    fn a_message_waits_for_one_thing_at_most() {
+        assert!(bench(&["--transactions", "--delay", "5s"]).is_err());
+        assert!(bench(&["--transactions", "--message-groups", "3"]).is_err());
+        assert!(bench(&["--delay", "5s", "--message-groups", "3"]).is_err());
+        assert!(bench(&["--call", "empty", "--transactions"]).unwrap().check().is_err());
+    }
+
+    #[test]
+    fn what_is_sent_passes_the_filter_that_it_is_received_by() {
+        let check = |options: &[&str]| bench(&[&["--consumers", "1"], options].concat()).unwrap().check();
+        assert!(check(&["--sql", "amount > 100", "--property", "amount=250"]).is_ok());
+        let unwanted = check(&["--sql", "amount > 100", "--property", "amount=25"]).unwrap_err().to_string();
+        assert!(unwanted.contains("--property"), "{unwanted}");
+        assert!(check(&["--sql", "amount > 100", "--senders", "0"]).is_ok(), "others may send");
+        let wrong = check(&["--sql", "amount == 100"]).unwrap_err().to_string();
+        assert!(wrong.contains("character 8"), "{wrong}");
     }
 }

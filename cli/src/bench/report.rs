@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::bench::lateness::Lateness;
 use crate::bench::ledger::Account;
 use crate::bench::master::Promotion;
 use crate::bench::run::{Run, Tally};
@@ -28,6 +29,8 @@ pub(super) struct Report {
     r#loop: &'static str,
     senders: u32,
     rate_wanted: Option<f64>,
+    transactions: bool,
+    delay_ms: Option<u64>,
     consumers: u32,
     inflight: u32,
     size: u32,
@@ -42,6 +45,7 @@ pub(super) struct Report {
     receive: Operation,
     ack: Operation,
     end_to_end_us: Latency,
+    late_delivery: Option<LateDelivery>,
     /// Processor time for each successful call of the senders (of the consumers, where there are no senders).
     driver_cpu_us_per_message: Option<f64>,
     server_cpu_us_per_message: Option<f64>,
@@ -58,6 +62,17 @@ struct Messages {
     received: Option<u64>,
     /// Acknowledged and not received though nothing is left to receive; none where that was not waited for.
     lost: Option<u64>,
+}
+
+/// Delayed messages that were due within the measurement, as far as they came.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LateDelivery {
+    messages: u64,
+    /// Before their time, in the whole run.
+    early: u64,
+    /// From their time to their receipt.
+    after_us: Latency,
 }
 
 /// The longest time without a successful send.
@@ -91,6 +106,8 @@ impl Report {
             r#loop: if bench.rate.is_some() { "open" } else { "closed" },
             senders: bench.senders,
             rate_wanted: bench.rate,
+            transactions: bench.transactions,
+            delay_ms: bench.delay.map(|delay| delay.as_millis() as u64),
             consumers: bench.consumers,
             inflight: bench.inflight,
             size: bench.size,
@@ -107,6 +124,7 @@ impl Report {
             receive,
             ack,
             end_to_end_us: Latency::of(&run.end_to_end.latency()),
+            late_delivery: LateDelivery::of(&run.lateness),
             driver_cpu_us_per_message: each(measured.driver_cpu),
             server_cpu_us_per_message: each(measured.server_cpu),
         }
@@ -116,7 +134,11 @@ impl Report {
         if output == Output::Json {
             return output::json(self);
         }
-        let call = if self.call == "send" { "send" } else { "empty call" };
+        let call = match self.call {
+            "send" if self.transactions => "send and commit",
+            "send" => "send",
+            _ => "empty call",
+        };
         let lines = [
             (call, &self.send, self.senders > 0),
             ("receive", &self.receive, self.consumers > 0),
@@ -126,16 +148,20 @@ impl Report {
             lines.into_iter().filter(|(_, _, shown)| *shown).map(|(name, operation, _)| operation.row(name));
         let header = ["CALL", "OK", "FAILED", "UNKNOWN", "PER SECOND", "P50", "P90", "P99", "P99.9", "MAX"];
         let end_to_end = self.consumers > 0 && self.end_to_end_us.max > 0.0;
-        let last = end_to_end.then(|| {
+        let last = [
+            end_to_end.then_some(("send to receipt", &self.end_to_end_us)),
+            self.late_delivery.as_ref().map(|late| ("time to receipt", &late.after_us)),
+        ];
+        let last = last.into_iter().flatten().map(|(name, latency)| {
             let blank = std::iter::repeat_n(String::new(), 4);
-            std::iter::once("send to receipt".to_owned())
-                .chain(blank)
-                .chain(self.end_to_end_us.cells())
-                .collect()
+            std::iter::once(name.to_owned()).chain(blank).chain(latency.cells()).collect()
         });
         output::table(&header, rows.chain(last))?;
         if self.call == "send" && self.senders > 0 {
             self.print_outcome()?;
+        }
+        if let Some(LateDelivery { early: early @ 1.., .. }) = self.late_delivery {
+            output::line(&format!("{early} messages came before their time, by the clock of this machine"))?;
         }
         for (name, operation, _) in lines {
             for (error, count) in &operation.errors {
@@ -178,6 +204,15 @@ impl Report {
             ))?;
         }
         Ok(())
+    }
+}
+
+impl LateDelivery {
+    /// None where nothing delayed came.
+    fn of(lateness: &Lateness) -> Option<Self> {
+        let (nanos, early) = (lateness.nanos(), lateness.early());
+        let messages = nanos.len();
+        (messages + early > 0).then(|| Self { messages, early, after_us: Latency::of(&nanos) })
     }
 }
 
