@@ -134,36 +134,15 @@ impl Report {
         if output == Output::Json {
             return output::json(self);
         }
-        let call = match self.call {
-            "send" if self.transactions => "send and commit",
-            "send" => "send",
-            _ => "empty call",
-        };
-        let lines = [
-            (call, &self.send, self.senders > 0),
-            ("receive", &self.receive, self.consumers > 0),
-            ("ack", &self.ack, self.consumers > 0),
-        ];
-        let rows =
-            lines.into_iter().filter(|(_, _, shown)| *shown).map(|(name, operation, _)| operation.row(name));
-        let header = ["CALL", "OK", "FAILED", "UNKNOWN", "PER SECOND", "P50", "P90", "P99", "P99.9", "MAX"];
-        let end_to_end = self.consumers > 0 && self.end_to_end_us.max > 0.0;
-        let last = [
-            end_to_end.then_some(("send to receipt", &self.end_to_end_us)),
-            self.late_delivery.as_ref().map(|late| ("time to receipt", &late.after_us)),
-        ];
-        let last = last.into_iter().flatten().map(|(name, latency)| {
-            let blank = std::iter::repeat_n(String::new(), 4);
-            std::iter::once(name.to_owned()).chain(blank).chain(latency.cells()).collect()
-        });
-        output::table(&header, rows.chain(last))?;
+        let lines = self.lines();
+        self.print_table(&lines)?;
         if self.call == "send" && self.senders > 0 {
             self.print_outcome()?;
         }
         if let Some(LateDelivery { early: early @ 1.., .. }) = self.late_delivery {
             output::line(&format!("{early} messages came before their time, by the clock of this machine"))?;
         }
-        for (name, operation, _) in lines {
+        for (name, operation) in lines {
             for (error, count) in &operation.errors {
                 output::line(&format!("{name}: {count} times {error}"))?;
             }
@@ -182,6 +161,33 @@ impl Report {
             }
         }
         Ok(())
+    }
+
+    /// Calls that were made, as people name them.
+    fn lines(&self) -> Vec<(&'static str, &Operation)> {
+        let call = match self.call {
+            "send" if self.transactions => "send and commit",
+            "send" => "send",
+            _ => "empty call",
+        };
+        let senders = (self.senders > 0).then_some((call, &self.send));
+        let consumers = (self.consumers > 0).then_some([("receive", &self.receive), ("ack", &self.ack)]);
+        senders.into_iter().chain(consumers.into_iter().flatten()).collect()
+    }
+
+    fn print_table(&self, lines: &[(&str, &Operation)]) -> Result<(), Failure> {
+        let rows = lines.iter().map(|(name, operation)| operation.row(name));
+        let header = ["CALL", "OK", "FAILED", "UNKNOWN", "PER SECOND", "P50", "P90", "P99", "P99.9", "MAX"];
+        let end_to_end = self.consumers > 0 && self.end_to_end_us.max > 0.0;
+        let last = [
+            end_to_end.then_some(("send to receipt", &self.end_to_end_us)),
+            self.late_delivery.as_ref().map(|late| ("time to receipt", &late.after_us)),
+        ];
+        let last = last.into_iter().flatten().map(|(name, latency)| {
+            let blank = std::iter::repeat_n(String::new(), 4);
+            std::iter::once(name.to_owned()).chain(blank).chain(latency.cells()).collect()
+        });
+        output::table(&header, rows.chain(last))
     }
 
     /// Acknowledged messages that are gone.
