@@ -6,6 +6,8 @@
 mod backlog;
 #[path = "bench/catching_up.rs"]
 mod catching_up;
+#[path = "bench/delays.rs"]
+mod delays;
 #[path = "bench/disk.rs"]
 mod disk;
 #[path = "bench/end_to_end.rs"]
@@ -14,6 +16,8 @@ mod end_to_end;
 mod failover;
 #[path = "bench/filler.rs"]
 mod filler;
+#[path = "bench/filters.rs"]
+mod filters;
 #[path = "bench/findings.rs"]
 mod findings;
 #[path = "bench/idle_topics.rs"]
@@ -32,6 +36,8 @@ mod restart;
 mod senders;
 #[path = "bench/session.rs"]
 mod session;
+#[path = "bench/transactions.rs"]
+mod transactions;
 #[path = "bench/two_replicas.rs"]
 mod two_replicas;
 
@@ -97,6 +103,12 @@ enum Scenario {
     Senders512,
     /// Senders and consumers, against senders alone
     EndToEnd,
+    /// Half messages and their commits, against plain sends
+    Transactions,
+    /// Consuming by TAG and by SQL, against consuming all
+    Filters,
+    /// How late delayed messages come
+    Delays,
     /// Sending and consuming on a large backlog, against none
     Backlog,
     /// Memory of topics that nobody uses
@@ -170,6 +182,9 @@ async fn measure(scenario: Scenario, session: &Session) -> Result<Vec<Finding>> 
         Scenario::Senders64 => senders::measure(session, 64).await,
         Scenario::Senders512 => senders::measure(session, 512).await,
         Scenario::EndToEnd => end_to_end::measure(session).await,
+        Scenario::Transactions => transactions::measure(session).await,
+        Scenario::Filters => filters::measure(session).await,
+        Scenario::Delays => delays::measure(session).await,
         Scenario::Backlog => backlog::measure(session).await,
         Scenario::IdleTopics => idle_topics::measure(session).await,
         Scenario::Restart => restart::measure(session).await,

@@ -13,6 +13,8 @@ use tonic::transport::Channel;
 use crate::endpoint::{Endpoint, innermost};
 use crate::failure::Failure;
 
+mod transaction;
+
 /// Largest message taken from the broker: a body of 4 MiB with its properties, and room.
 const DECODE_MAX: usize = 16 << 20;
 
@@ -186,7 +188,7 @@ impl Client {
         request.set_timeout(patience);
         let mut rpc = self.rpc.clone();
         let answer = in_time(patience, rpc.send_message(request)).await?.into_inner();
-        sent(answer)
+        Ok(sent(answer)?.offset)
     }
 
     /// Receives up to a batch; nothing after `wait` is an empty list.
@@ -289,12 +291,12 @@ fn client_id(index: usize) -> String {
     format!("{}@{}@{index}@{nanos:x}", if host.is_empty() { "rq" } else { &host }, std::process::id())
 }
 
-/// The offset of the one message that was sent, if it was stored.
-pub(crate) fn sent(answer: pb::SendMessageResponse) -> Result<i64, CallError> {
+/// What is said of the one message that was sent, if it was stored.
+pub(crate) fn sent(answer: pb::SendMessageResponse) -> Result<pb::SendResultEntry, CallError> {
     check(answer.status)?;
     let entry = answer.entries.into_iter().next().ok_or(CallError::Incomplete("entry"))?;
-    check(entry.status)?;
-    Ok(entry.offset)
+    check(entry.status.clone())?;
+    Ok(entry)
 }
 
 /// An error unless the status is OK.
@@ -351,7 +353,7 @@ mod tests {
                 ..Default::default()
             }],
         };
-        assert_eq!(sent(answer(pb::Code::Ok, pb::Code::Ok)).unwrap(), 7);
+        assert_eq!(sent(answer(pb::Code::Ok, pb::Code::Ok)).unwrap().offset, 7);
         assert!(sent(answer(pb::Code::Ok, pb::Code::HaNotAvailable)).is_err());
         assert!(sent(answer(pb::Code::TooManyRequests, pb::Code::Ok)).is_err());
         assert!(

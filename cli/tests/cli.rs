@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "cli/bench.rs"]
+mod bench;
 #[path = "cli/broker.rs"]
 mod broker;
 #[path = "cli/looking_after.rs"]
@@ -282,78 +284,4 @@ fn status_and_the_log_tell_the_same_of_a_broker() {
     let elsewhere = tempfile::tempdir().unwrap();
     let empty = rq("a:1", &["log", "inspect", elsewhere.path().to_str().unwrap()]).ends_with(1);
     assert!(empty.err.contains("not a data directory"), "{}", empty.err);
-}
-
-#[test]
-fn a_bench_accounts_for_every_message() {
-    let broker = Broker::start();
-    let dir = tempfile::tempdir().unwrap();
-    let history = dir.path().join("ops.jsonl");
-    let mut args = vec!["bench", "--senders", "8", "--consumers", "2", "--inflight", "16", "--count", "500"];
-    args.extend(["--drain", "-o", "json", "--message-groups", "20", "--history", history.to_str().unwrap()]);
-    let report = rq(broker.endpoint(), &args).succeeds().json();
-    assert_eq!(
-        report["messages"],
-        serde_json::json!({"acknowledged": 500, "unknown": 0, "received": 500, "lost": 0}),
-        "{report:#}"
-    );
-    for operation in ["send", "receive", "ack"] {
-        let figures = &report[operation];
-        assert_eq!((&figures["ok"], &figures["failed"]), (&500.into(), &0.into()), "{operation}: {report:#}");
-        assert!(figures["latencyUs"]["p50"].as_f64().unwrap() > 0.0, "{report:#}");
-    }
-    let events: Vec<Value> = std::fs::read_to_string(&history)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let ids = |op: &str| {
-        let ok = events.iter().filter(|event| event["op"] == op && event["result"] == "ok");
-        ok.map(|event| event["id"].as_str().unwrap().to_owned()).collect::<std::collections::BTreeSet<_>>()
-    };
-    assert_eq!(ids("send").len(), 500);
-    assert_eq!(ids("send"), ids("ack"));
-    assert!(events.iter().all(|event| event["invoke_ns"].as_u64() < event["complete_ns"].as_u64()));
-    assert_eq!(rq(broker.endpoint(), &["group", "describe", "bench", "-o", "json"]).json()["backlog"], 0);
-}
-
-#[test]
-fn a_bench_tells_of_its_messages_by_itself() {
-    let broker = Broker::start();
-    let rq = |args: &[&str]| rq(broker.endpoint(), args);
-    let senders = ["bench", "--senders", "4", "--count", "300"];
-    let alone = rq(&senders).succeeds().out;
-    assert!(alone.contains("acknowledged 300, unknown 0\n"), "{alone}");
-    // The consumers have to go through those of the run before as well.
-    let both = rq(&[&senders[..], &["--consumers", "2"]].concat()).succeeds().out;
-    assert!(both.contains("acknowledged 300, received 300, lost 0\n"), "{both}");
-    assert!(both.contains("longest time without an acknowledged send"), "{both}");
-}
-
-#[test]
-fn a_message_that_a_bench_never_gets_back_is_a_loss() {
-    let broker = Broker::start();
-    rq(broker.endpoint(), &["topic", "create", "bench"]).succeeds();
-    rq(broker.endpoint(), &["group", "create", "bench"]).succeeds();
-    // Somebody else receives for the same group.
-    let mut thief = Command::new(env!("CARGO_BIN_EXE_rq"));
-    thief.args(["consume", "bench", "--group", "bench", "--follow", "--count", "5", "-o", "json"]);
-    let thief = thief.env("RQ_ENDPOINT", broker.endpoint()).stdout(Stdio::piped()).spawn().unwrap();
-    let bench = ["bench", "--rate", "200", "--count", "1000", "--consumers", "1", "-o", "json"];
-    let robbed = rq(broker.endpoint(), &bench).ends_with(1);
-    let stolen = thief.wait_with_output().unwrap().stdout;
-    let stolen = String::from_utf8(stolen).unwrap().lines().count();
-    assert_eq!((stolen, &robbed.json()["messages"]["lost"]), (5, &5.into()), "{robbed:#?}");
-    assert!(robbed.err.contains("5 acknowledged messages were never received"), "{}", robbed.err);
-}
-
-#[test]
-fn an_open_loop_keeps_its_rate_and_an_empty_call_needs_no_topic() {
-    let broker = Broker::start();
-    let open =
-        rq(broker.endpoint(), &["bench", "--rate", "50", "--duration", "2s", "-o", "json"]).succeeds().json();
-    let rate = open["send"]["perSecond"].as_f64().unwrap();
-    assert!((40.0..=60.0).contains(&rate), "{open:#}");
-    let empty = ["bench", "--call", "empty", "--senders", "1", "--duration", "1s", "-o", "json"];
-    assert!(rq(broker.endpoint(), &empty).succeeds().json()["send"]["ok"].as_u64().unwrap() > 10);
 }

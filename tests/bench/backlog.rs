@@ -39,7 +39,12 @@ pub(crate) async fn measure(session: &Session) -> Result<Vec<Finding>> {
     let (empty, full) = (session.warm_broker("no-backlog").await?, session.broker("backlog").await?);
     prepare(&empty).await?;
     prepare(&full).await?;
-    let filling = Filling { topic: TOPIC, messages: session.plan().backlog, body_bytes: BODY_BYTES.into() };
+    let filling = Filling {
+        topic: TOPIC,
+        messages: session.plan().backlog,
+        body_bytes: BODY_BYTES.into(),
+        ..Filling::default()
+    };
     filling.send(&full.endpoint()).await?;
     let filled = proc::memory(full.pid()?)?;
     let (mut on_none, mut on_full) = (Measured::of(&empty)?, Measured::of(&full)?);

@@ -33,7 +33,8 @@ pub(crate) async fn measure(session: &Session) -> Result<Vec<Finding>> {
     cluster.signal(&slave, "STOP").await?;
     cluster.wait("the slave out of the set", |status| status.in_sync.len() == 1).await?;
     let bytes = session.plan().log_bytes;
-    let filling = Filling { topic: TOPIC, messages: bytes / BODY_BYTES, body_bytes: BODY_BYTES };
+    let filling =
+        Filling { topic: TOPIC, messages: bytes / BODY_BYTES, body_bytes: BODY_BYTES, ..Filling::default() };
     filling.send(&format!("http://{}", target.address)).await.context("fill the log of the master")?;
     cluster.signal(&slave, "CONT").await?;
 

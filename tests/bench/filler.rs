@@ -25,11 +25,15 @@ const ATTEMPTS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Messages to fill a topic with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Filling {
     pub(crate) topic: &'static str,
     pub(crate) messages: u64,
     pub(crate) body_bytes: u64,
+    /// Of each message; none if it is empty.
+    pub(crate) tag: &'static str,
+    /// User properties of each message.
+    pub(crate) properties: &'static [(&'static str, &'static str)],
 }
 
 impl Filling {
@@ -76,11 +80,16 @@ impl Filling {
                 message_type: wire::MessageType::Normal.into(),
                 body_encoding: wire::Encoding::Identity.into(),
                 born_host: "filler".to_owned(),
+                tag: (!self.tag.is_empty()).then(|| self.tag.to_owned()),
                 born_timestamp: Some(SystemTime::now().into()),
                 ..Default::default()
             }),
+            user_properties: self
+                .properties
+                .iter()
+                .map(|(key, value)| (key.to_string(), value.to_string()))
+                .collect(),
             body: body.clone(),
-            ..Default::default()
         }
     }
 }

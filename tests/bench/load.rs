@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use crate::session::Session;
 
-/// Load before each measurement.
+/// Load before each measurement, unless it says otherwise.
 const WARMUP: Duration = Duration::from_millis(500);
 
 /// A server that is measured.
@@ -26,16 +26,32 @@ pub(crate) struct Target {
 pub(crate) struct Load {
     pub(crate) call: &'static str,
     pub(crate) topic: &'static str,
+    /// The consumer group, if it is not named like the topic.
+    pub(crate) group: Option<&'static str>,
     pub(crate) senders: u32,
     pub(crate) consumers: u32,
     pub(crate) body_bytes: u32,
     /// Consumers go on, unmeasured, until nothing is left.
     pub(crate) drain: bool,
+    /// Further options of `rq bench`.
+    pub(crate) options: &'static [&'static str],
+    /// Load before the measurement.
+    pub(crate) warmup: Duration,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { call: "send", topic: "bench", senders: 0, consumers: 0, body_bytes: 1024, drain: false }
+        Self {
+            call: "send",
+            topic: "bench",
+            group: None,
+            senders: 0,
+            consumers: 0,
+            body_bytes: 1024,
+            drain: false,
+            options: &[],
+            warmup: WARMUP,
+        }
     }
 }
 
@@ -46,8 +62,20 @@ pub(crate) struct Report {
     pub(crate) send: Operation,
     pub(crate) receive: Operation,
     pub(crate) ack: Operation,
+    /// Of delayed messages, if any came.
+    pub(crate) late_delivery: Option<LateDelivery>,
     server_cpu_us_per_message: Option<f64>,
     pub(crate) driver_cpu_us_per_message: Option<f64>,
+}
+
+/// How long after its time each delayed message came that was due within the window.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LateDelivery {
+    pub(crate) messages: u64,
+    /// Messages that came before it.
+    pub(crate) early: u64,
+    pub(crate) after_us: Latency,
 }
 
 /// One kind of call.
@@ -64,9 +92,10 @@ pub(crate) struct Operation {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct Latency {
-    p50: f64,
-    p99: f64,
+pub(crate) struct Latency {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) max: f64,
 }
 
 impl Operation {
@@ -96,7 +125,7 @@ impl Report {
 impl Load {
     /// Puts it on a server for one window of the session. An operation that fails makes it no measurement.
     pub(crate) async fn run(&self, session: &Session, on: &Target) -> Result<Report> {
-        let report = self.run_by(self.rq_bench(session)?, on, WARMUP, session.plan().window).await?;
+        let report = self.run_by(self.rq_bench(session)?, on, self.warmup, session.plan().window).await?;
         let failed: u64 = [&report.send, &report.receive, &report.ack].map(Operation::not_ok).iter().sum();
         ensure!(failed == 0, "operations failed under {self:?}; rq bench reports {report:?}");
         Ok(report)
@@ -105,7 +134,8 @@ impl Load {
     /// `rq bench` as the load generator.
     pub(crate) fn rq_bench(&self, session: &Session) -> Result<Command> {
         let mut command = Command::new(session.program("rq")?);
-        command.args(["bench", "-o", "json", "--call", self.call, "--group", self.topic]);
+        command.args(["bench", "-o", "json", "--call", self.call]);
+        command.args(["--group", self.group.unwrap_or(self.topic)]).args(self.options);
         command.args(["--consumers", &self.consumers.to_string()]);
         if self.drain {
             command.arg("--drain");

@@ -55,7 +55,8 @@ pub(crate) async fn measure(session: &Session) -> Result<Vec<Finding>> {
 }
 
 async fn fill(broker: &Broker, bytes: u64) -> Result<()> {
-    let filling = Filling { topic: TOPIC, messages: bytes / BODY_BYTES, body_bytes: BODY_BYTES };
+    let filling =
+        Filling { topic: TOPIC, messages: bytes / BODY_BYTES, body_bytes: BODY_BYTES, ..Filling::default() };
     filling.send(&broker.endpoint()).await.context("fill the log")
 }
 

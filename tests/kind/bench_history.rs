@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rq_tests::history::{Ack, Delivery, History, Hold, Outcome, Receive, Send, Span};
+use rq_tests::history::{Ack, Delivery, End, History, Hold, Outcome, Receive, Send, Span};
 use serde::Deserialize;
 
-/// The code that the checker knows by its number.
-const STALE: (&str, i32) = ("INVALID_RECEIPT_HANDLE", 40013);
+/// The codes that the checker knows by their numbers.
+const KNOWN: [(&str, i32); 2] = [("INVALID_RECEIPT_HANDLE", 40013), ("INVALID_TRANSACTION_ID", 40008)];
 
 /// A line.
 #[derive(Deserialize)]
@@ -21,6 +21,10 @@ struct Line {
     result: String,
     #[serde(default)]
     code: Option<String>,
+    #[serde(default)]
+    half: bool,
+    #[serde(default)]
+    due_ns: Option<u64>,
     #[serde(default)]
     queue: i32,
     #[serde(default)]
@@ -45,6 +49,7 @@ pub(crate) fn read(text: &str) -> Result<History> {
             serde_json::from_str(line).with_context(|| format!("line {} of the history", number + 1))?;
         match line.op.as_str() {
             "send" => history.sends.push(line.send()),
+            "commit" => history.ends.push(line.commit()),
             "ack" => history.acks.push(line.ack()),
             _ => {
                 let receive = receives.entry((line.invoke_ns, line.client)).or_insert_with(|| line.receive());
@@ -55,6 +60,7 @@ pub(crate) fn read(text: &str) -> Result<History> {
     history.receives = receives.into_values().collect();
     history.receives.sort_by_key(|receive| receive.span.end);
     history.sends.sort_by_key(|send| send.span.end);
+    history.ends.sort_by_key(|end| end.span.end);
     history.acks.sort_by_key(|ack| ack.span.end);
     Ok(history)
 }
@@ -68,7 +74,10 @@ impl Line {
         let reason = self.code.clone().unwrap_or_default();
         match self.result.as_str() {
             "ok" => Outcome::Ok,
-            "fail" => Outcome::Fail { code: if reason == STALE.0 { STALE.1 } else { 0 }, reason },
+            "fail" => {
+                let known = KNOWN.into_iter().find(|(name, _)| *name == reason);
+                Outcome::Fail { code: known.map_or(0, |(_, code)| code), reason }
+            }
             _ => Outcome::Unknown { reason },
         }
     }
@@ -76,7 +85,16 @@ impl Line {
     fn send(self) -> Send {
         let (span, outcome) = (self.span(), self.outcome());
         let (topic, message_group) = ("bench".to_owned(), self.message_group);
-        Send { span, id: self.id, topic, message_group, hold: Hold::None, outcome }
+        let hold = match self.due_ns {
+            Some(due) => Hold::Until(Duration::from_nanos(due)),
+            None if self.half => Hold::Transaction,
+            None => Hold::None,
+        };
+        Send { span, id: self.id, topic, message_group, hold, outcome }
+    }
+
+    fn commit(self) -> End {
+        End { span: self.span(), outcome: self.outcome(), id: self.id, commit: true }
     }
 
     fn receive(&self) -> Receive {
@@ -153,5 +171,25 @@ mod tests {
         assert_eq!(acknowledged_between(&history, Duration::from_millis(1900), Duration::from_secs(4)), 1);
         let lost = rq_tests::checker::check(&history);
         assert_eq!(lost.len(), 1, "b was never acked by its consumer: {lost:?}");
+    }
+
+    const HELD: &str = r#"{"op":"send","client":0,"id":"a","invoke_ns":1000000000,"complete_ns":1100000000,"result":"ok","half":true}
+{"op":"commit","client":0,"id":"a","invoke_ns":1100000000,"complete_ns":1200000000,"result":"ok"}
+{"op":"commit","client":0,"id":"a","invoke_ns":1300000000,"complete_ns":1400000000,"result":"fail","code":"INVALID_TRANSACTION_ID"}
+{"op":"send","client":1,"id":"b","invoke_ns":1000000000,"complete_ns":1100000000,"result":"ok","due_ns":5000000000}
+{"op":"receive","client":0,"id":"b","invoke_ns":1100000000,"complete_ns":4000000000,"result":"ok","queue":2,"offset":0,"attempt":1,"invisible_ms":60000,"handle":"h2"}
+{"op":"ack","client":0,"id":"b","invoke_ns":4000000000,"complete_ns":4100000000,"result":"ok","handle":"h2"}
+"#;
+
+    #[test]
+    fn what_messages_waited_for_is_read_too() {
+        use rq_tests::checker::Violation;
+
+        let wrong = rq_tests::checker::check(&read(HELD).unwrap());
+        let found = |of: fn(&Violation) -> bool| wrong.iter().filter(|violation| of(violation)).count();
+        assert_eq!(found(|wrong| matches!(wrong, Violation::Lost { id, .. } if id == "a")), 1, "{wrong:?}");
+        assert_eq!(found(|wrong| matches!(wrong, Violation::HeldNotFound { id, .. } if id == "a")), 1);
+        assert_eq!(found(|wrong| matches!(wrong, Violation::TooEarly { id, .. } if id == "b")), 1);
+        assert_eq!(wrong.len(), 3, "{wrong:?}");
     }
 }

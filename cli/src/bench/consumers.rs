@@ -24,6 +24,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Consumer {
     pub(super) topic: String,
     pub(super) group: String,
+    pub(super) filter: Filter,
     pub(super) inflight: u32,
     pub(super) invisible: Duration,
 }
@@ -39,7 +40,7 @@ pub(super) async fn consume(
     let receive = Receive {
         topic: consumer.topic.clone(),
         group: consumer.group.clone(),
-        filter: Filter::Tags("*".to_owned()),
+        filter: consumer.filter.clone(),
         batch: consumer.inflight.min(BATCH),
         invisible: consumer.invisible,
         wait: WAIT,
@@ -91,6 +92,7 @@ fn note(
     run.history.record(|| Event::receive(run, index, message, (invoked, now), invisible));
     if let Some(system) = &message.system_properties {
         run.ledger.receive(system.message_id.as_bytes());
+        run.lateness.note(system, |due| run.counts(due));
     }
     if run.counts(now) {
         run.receives.succeed(now, now - invoked);

@@ -30,6 +30,10 @@ pub(super) struct Event {
     result: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    half: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due_ns: Option<u64>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     message: Option<Received>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,6 +73,8 @@ impl Event {
             complete_ns: run.nanos(completed),
             result,
             code: error.map(CallError::name),
+            half: false,
+            due_ns: None,
             message: None,
             handle: None,
         }
@@ -82,6 +88,26 @@ impl Event {
         error: Option<&CallError>,
     ) -> Self {
         Self::new(run, "send", client, String::from_utf8_lossy(id).into_owned(), times, error)
+    }
+
+    /// That send was of a half message.
+    pub(super) fn half(self) -> Self {
+        Self { half: true, ..self }
+    }
+
+    /// That send was of a message to be delivered then, nanoseconds since 1970.
+    pub(super) fn due(self, due_ns: u64) -> Self {
+        Self { due_ns: Some(due_ns), ..self }
+    }
+
+    pub(super) fn commit(
+        run: &Run,
+        client: u32,
+        id: &[u8; message_id::LEN],
+        times: (Instant, Instant),
+        error: Option<&CallError>,
+    ) -> Self {
+        Self { op: "commit", ..Self::send(run, client, id, times, error) }
     }
 
     pub(super) fn receive(

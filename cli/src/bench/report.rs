@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::bench::lateness::Lateness;
 use crate::bench::ledger::Account;
 use crate::bench::master::Promotion;
 use crate::bench::run::{Run, Tally};
 use crate::bench::{Bench, Call, Measured};
 use crate::failure::Failure;
 use crate::output::{self, Output};
+
+mod latency;
+
+use self::latency::{Latency, micros, shown};
 
 /// Sends that never began are mentioned to people if they are more than one in so many: a few are always under way
 /// when the run ends.
@@ -25,6 +29,8 @@ pub(super) struct Report {
     r#loop: &'static str,
     senders: u32,
     rate_wanted: Option<f64>,
+    transactions: bool,
+    delay_ms: Option<u64>,
     consumers: u32,
     inflight: u32,
     size: u32,
@@ -39,6 +45,7 @@ pub(super) struct Report {
     receive: Operation,
     ack: Operation,
     end_to_end_us: Latency,
+    late_delivery: Option<LateDelivery>,
     /// Processor time for each successful call of the senders (of the consumers, where there are no senders).
     driver_cpu_us_per_message: Option<f64>,
     server_cpu_us_per_message: Option<f64>,
@@ -55,6 +62,17 @@ struct Messages {
     received: Option<u64>,
     /// Acknowledged and not received though nothing is left to receive; none where that was not waited for.
     lost: Option<u64>,
+}
+
+/// Delayed messages that were due within the measurement, as far as they came.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LateDelivery {
+    messages: u64,
+    /// Before their time, in the whole run.
+    early: u64,
+    /// From their time to their receipt.
+    after_us: Latency,
 }
 
 /// The longest time without a successful send.
@@ -77,18 +95,6 @@ struct Operation {
     errors: BTreeMap<String, u64>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Latency {
-    min: f64,
-    mean: f64,
-    p50: f64,
-    p90: f64,
-    p99: f64,
-    p99_9: f64,
-    max: f64,
-}
-
 impl Report {
     pub(super) fn new(bench: &Bench, run: &Run, measured: &Measured, promotion: Option<Promotion>) -> Self {
         let operation = |tally: &Tally| Operation::of(tally, run.seconds(tally));
@@ -100,6 +106,8 @@ impl Report {
             r#loop: if bench.rate.is_some() { "open" } else { "closed" },
             senders: bench.senders,
             rate_wanted: bench.rate,
+            transactions: bench.transactions,
+            delay_ms: bench.delay.map(|delay| delay.as_millis() as u64),
             consumers: bench.consumers,
             inflight: bench.inflight,
             size: bench.size,
@@ -116,6 +124,7 @@ impl Report {
             receive,
             ack,
             end_to_end_us: Latency::of(&run.end_to_end.latency()),
+            late_delivery: LateDelivery::of(&run.lateness),
             driver_cpu_us_per_message: each(measured.driver_cpu),
             server_cpu_us_per_message: each(measured.server_cpu),
         }
@@ -125,28 +134,15 @@ impl Report {
         if output == Output::Json {
             return output::json(self);
         }
-        let call = if self.call == "send" { "send" } else { "empty call" };
-        let lines = [
-            (call, &self.send, self.senders > 0),
-            ("receive", &self.receive, self.consumers > 0),
-            ("ack", &self.ack, self.consumers > 0),
-        ];
-        let rows =
-            lines.into_iter().filter(|(_, _, shown)| *shown).map(|(name, operation, _)| operation.row(name));
-        let header = ["CALL", "OK", "FAILED", "UNKNOWN", "PER SECOND", "P50", "P90", "P99", "P99.9", "MAX"];
-        let end_to_end = self.consumers > 0 && self.end_to_end_us.max > 0.0;
-        let last = end_to_end.then(|| {
-            let blank = std::iter::repeat_n(String::new(), 4);
-            std::iter::once("send to receipt".to_owned())
-                .chain(blank)
-                .chain(self.end_to_end_us.cells())
-                .collect()
-        });
-        output::table(&header, rows.chain(last))?;
+        let lines = self.lines();
+        self.print_table(&lines)?;
         if self.call == "send" && self.senders > 0 {
             self.print_outcome()?;
         }
-        for (name, operation, _) in lines {
+        if let Some(LateDelivery { early: early @ 1.., .. }) = self.late_delivery {
+            output::line(&format!("{early} messages came before their time, by the clock of this machine"))?;
+        }
+        for (name, operation) in lines {
             for (error, count) in &operation.errors {
                 output::line(&format!("{name}: {count} times {error}"))?;
             }
@@ -165,6 +161,33 @@ impl Report {
             }
         }
         Ok(())
+    }
+
+    /// Calls that were made, as people name them.
+    fn lines(&self) -> Vec<(&'static str, &Operation)> {
+        let call = match self.call {
+            "send" if self.transactions => "send and commit",
+            "send" => "send",
+            _ => "empty call",
+        };
+        let senders = (self.senders > 0).then_some((call, &self.send));
+        let consumers = (self.consumers > 0).then_some([("receive", &self.receive), ("ack", &self.ack)]);
+        senders.into_iter().chain(consumers.into_iter().flatten()).collect()
+    }
+
+    fn print_table(&self, lines: &[(&str, &Operation)]) -> Result<(), Failure> {
+        let rows = lines.iter().map(|(name, operation)| operation.row(name));
+        let header = ["CALL", "OK", "FAILED", "UNKNOWN", "PER SECOND", "P50", "P90", "P99", "P99.9", "MAX"];
+        let end_to_end = self.consumers > 0 && self.end_to_end_us.max > 0.0;
+        let last = [
+            end_to_end.then_some(("send to receipt", &self.end_to_end_us)),
+            self.late_delivery.as_ref().map(|late| ("time to receipt", &late.after_us)),
+        ];
+        let last = last.into_iter().flatten().map(|(name, latency)| {
+            let blank = std::iter::repeat_n(String::new(), 4);
+            std::iter::once(name.to_owned()).chain(blank).chain(latency.cells()).collect()
+        });
+        output::table(&header, rows.chain(last))
     }
 
     /// Acknowledged messages that are gone.
@@ -187,6 +210,15 @@ impl Report {
             ))?;
         }
         Ok(())
+    }
+}
+
+impl LateDelivery {
+    /// None where nothing delayed came.
+    fn of(lateness: &Lateness) -> Option<Self> {
+        let (nanos, early) = (lateness.nanos(), lateness.early());
+        let messages = nanos.len();
+        (messages + early > 0).then(|| Self { messages, early, after_us: Latency::of(&nanos) })
     }
 }
 
@@ -234,48 +266,9 @@ impl Operation {
     }
 }
 
-impl Latency {
-    fn of(nanos: &Histogram<u64>) -> Self {
-        let at = |quantile| micros(nanos.value_at_quantile(quantile) as f64);
-        Self {
-            min: micros(nanos.min() as f64),
-            mean: micros(nanos.mean()),
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p99_9: at(0.999),
-            max: micros(nanos.max() as f64),
-        }
-    }
-
-    fn cells(&self) -> [String; 5] {
-        [self.p50, self.p90, self.p99, self.p99_9, self.max].map(shown)
-    }
-}
-
-fn micros(nanos: f64) -> f64 {
-    nanos / 1000.0
-}
-
-/// Microseconds as people read them.
-fn shown(micros: f64) -> String {
-    match micros {
-        micros if micros < 1000.0 => format!("{micros:.0} µs"),
-        micros if micros < 1_000_000.0 => format!("{:.2} ms", micros / 1000.0),
-        micros => format!("{:.2} s", micros / 1_000_000.0),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn latencies_are_shown_in_the_unit_that_fits() {
-        assert_eq!(shown(999.4), "999 µs");
-        assert_eq!(shown(1500.0), "1.50 ms");
-        assert_eq!(shown(2_500_000.0), "2.50 s");
-    }
 
     #[test]
     fn what_came_of_the_messages_is_told_as_far_as_it_is_known() {
@@ -287,16 +280,5 @@ mod tests {
         assert_eq!(told(3, true, true), "acknowledged 500, received 498, lost 2, unknown 3");
         assert_eq!(told(0, true, false), "acknowledged 500, received 498, not received yet 2");
         assert_eq!(told(3, false, false), "acknowledged 500, unknown 3");
-    }
-
-    #[test]
-    fn quantiles_are_in_microseconds() {
-        let mut nanos = Histogram::new(3).unwrap();
-        for value in 1..=1000_u64 {
-            nanos.record(value * 1000).unwrap();
-        }
-        let latency = Latency::of(&nanos);
-        assert!((latency.p50 - 500.0).abs() < 2.0, "{}", latency.p50);
-        assert!((latency.p99 - 990.0).abs() < 2.0, "{}", latency.p99);
     }
 }

@@ -11,12 +11,13 @@ use tokio::sync::Semaphore;
 
 use crate::bench::Bench;
 use crate::bench::history::Recorder;
+use crate::bench::lateness::Lateness;
 use crate::bench::ledger::Ledger;
 use crate::client::{CallError, Fate};
 use crate::failure::Failure;
 
 /// Longest latency told apart: one minute. What takes longer counts as that.
-const LATENCY_MAX_NS: u64 = 60_000_000_000;
+pub(super) const LATENCY_MAX_NS: u64 = 60_000_000_000;
 /// The pacer of an open loop sleeps no shorter than this: what is due meanwhile begins together.
 const PACE_STEP: Duration = Duration::from_micros(50);
 
@@ -35,6 +36,7 @@ pub(super) struct Run {
     pub(super) acks: Tally,
     /// From the send of a message to its receipt.
     pub(super) end_to_end: Tally,
+    pub(super) lateness: Lateness,
     pub(super) history: Recorder,
     pub(super) ledger: Ledger,
 }
@@ -68,6 +70,7 @@ impl Run {
             receives: Tally::new()?,
             acks: Tally::new()?,
             end_to_end: Tally::new()?,
+            lateness: Lateness::new()?,
             history,
             ledger: Ledger::new(),
         })
