@@ -18,7 +18,8 @@ install() {
     ! there || again=true
     kube create namespace "$NAMESPACE" --dry-run=client -o yaml | kube apply -f - >/dev/null
     kube label namespace "$NAMESPACE" pod-security.kubernetes.io/enforce=restricted --overwrite >/dev/null
-    helm upgrade --install reliablequeue-operator "$CHART" --kube-context "$CONTEXT" --namespace "$NAMESPACE" \
+    # Tests that took CRDs away put them back with kubectl, which owns their fields then.
+    helm upgrade --install --force-conflicts reliablequeue-operator "$CHART" --kube-context "$CONTEXT" --namespace "$NAMESPACE" \
         --set image.tag=dev --set image.pullPolicy=Never >/dev/null
     # The tag stays the same when the image behind it changes.
     ! $again || kube --namespace "$NAMESPACE" rollout restart deployment >/dev/null
