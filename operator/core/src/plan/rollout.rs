@@ -89,6 +89,14 @@ pub(super) fn next(view: &View<'_>, busy: Option<Busy>) -> (Rollout, Option<Acti
         return if left > 0 { (rolling, None) } else { (Rollout::UpToDate, None) };
     }
     let missing = missing(view);
+    let failed = |why: fn(&View<'_>, &BrokerPod<'_>) -> Option<String>| {
+        let mut new = view.pods.iter().filter(|pod| !pod.ready && !pod.outdated);
+        new.find_map(|pod| Some(Rollout::Failed { pod: pod.name.clone(), why: why(view, pod)? }))
+    };
+    // What no pod starts with, no other one gets: a master whose process has just ended comes back with what it had.
+    if let Some(failed) = failed(|_, pod| hopeless(pod)) {
+        return (failed, None);
+    }
     // What does not run is missed by nobody, whatever else is wrong: so a bad image that is put right heals.
     if let Some(broken) = view.pods.iter().rev().find(|pod| pod.outdated && is_broken(view, pod)) {
         return match missing {
@@ -96,8 +104,8 @@ pub(super) fn next(view: &View<'_>, busy: Option<Busy>) -> (Rollout, Option<Acti
             None => replace(broken, left),
         };
     }
-    if let Some((pod, why)) = view.pods.iter().find_map(|pod| Some((pod, failure(view, pod)?))) {
-        return (Rollout::Failed { pod: pod.name.clone(), why }, None);
+    if let Some(failed) = failed(late) {
+        return (failed, None);
     }
     if left == 0 {
         return match missing {
@@ -167,25 +175,19 @@ fn is_broken(view: &View<'_>, pod: &BrokerPod<'_>) -> bool {
     !pod.ready && (!needed || (pod.told.is_none() && !runs(pod)))
 }
 
-/// Whether a container of the pod runs.
+/// Whether a container of the pod runs, or has just ended: the kubelet starts that again at once, or says why not.
 fn runs(pod: &BrokerPod<'_>) -> bool {
     let containers = pod.pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-    containers
-        .into_iter()
-        .any(|container| container.state.as_ref().is_some_and(|state| state.running.is_some()))
+    let runs = |state: &ContainerState| state.running.is_some() || state.terminated.is_some();
+    containers.into_iter().any(|container| container.state.as_ref().is_some_and(runs))
 }
 
-/// Why a new pod does not come up; none if it has, or still may.
-fn failure(view: &View<'_>, pod: &BrokerPod<'_>) -> Option<String> {
-    if pod.ready || pod.outdated {
-        return None;
-    }
-    hopeless(pod).or_else(|| {
-        let made = pod.pod.metadata.creation_timestamp.as_ref()?.0.as_second();
-        let age = u64::try_from(view.observed.now.0.as_second().saturating_sub(made)).unwrap_or(0);
-        let late = age >= PROGRESS_DEADLINE.as_secs();
-        late.then(|| format!("it is not ready after {} minutes", PROGRESS_DEADLINE.as_secs() / 60))
-    })
+/// That a new pod is not ready although it had the time.
+fn late(view: &View<'_>, pod: &BrokerPod<'_>) -> Option<String> {
+    let made = pod.pod.metadata.creation_timestamp.as_ref()?.0.as_second();
+    let age = u64::try_from(view.observed.now.0.as_second().saturating_sub(made)).unwrap_or(0);
+    let late = age >= PROGRESS_DEADLINE.as_secs();
+    late.then(|| format!("it is not ready after {} minutes", PROGRESS_DEADLINE.as_secs() / 60))
 }
 
 /// What a container of the pod waits for in vain, in the words of the kubelet.

@@ -133,6 +133,21 @@ impl Cluster {
         .unwrap();
     }
 
+    /// The process of a broker ends, and its kubelet tells so before it starts it again.
+    pub(crate) fn end(&mut self, name: &str) {
+        self.brokers.remove(name);
+        let Some(status) = self.objects.pods.get_mut(name).and_then(|pod| pod.status.as_mut()) else {
+            return;
+        };
+        for condition in status.conditions.iter_mut().flatten() {
+            "False".clone_into(&mut condition.status);
+        }
+        for container in status.container_statuses.iter_mut().flatten() {
+            container.ready = false;
+            container.state = serde_json::from_value(json!({ "terminated": { "exitCode": 137 } })).unwrap();
+        }
+    }
+
     /// One turn of a broker.
     pub(crate) fn broker(&mut self, name: &str) {
         let (Some(mut broker), Some(config)) = (self.brokers.get(name).cloned(), self.objects.config())

@@ -129,7 +129,7 @@ impl Cluster {
                 }
             }
             Fault::ProcessKilled(ordinal) => {
-                self.brokers.remove(&format!("orders-{ordinal}"));
+                self.end(&format!("orders-{ordinal}"));
             }
             Fault::ShardDeleted => self.objects.shard = None,
             Fault::ShardPutBack(lag) => {
