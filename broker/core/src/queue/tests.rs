@@ -5,6 +5,7 @@ mod dead_letters;
 mod deduplication;
 mod delayed;
 mod epochs;
+mod fair_checks;
 mod fifo;
 mod hostile;
 mod inactive;

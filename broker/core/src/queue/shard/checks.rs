@@ -19,10 +19,20 @@ struct Taker {
     until: LogTime,
 }
 
+/// What is to be asked of one topic.
+#[derive(Debug)]
+struct Due {
+    halves: BTreeSet<(LogTime, HeldId)>,
+    /// Of the topics that have something due, the one with the lowest comes first.
+    turn: u64,
+}
+
 /// What is to be asked, and who waits to ask.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
-    due: BTreeMap<TopicId, BTreeSet<(LogTime, HeldId)>>,
+    due: BTreeMap<TopicId, Due>,
+    /// Turns given so far.
+    turns: u64,
     /// Being asked, until somebody else is to.
     taken: BTreeSet<(LogTime, HeldId)>,
     /// Asked as often as may be; given up at this time.
@@ -71,7 +81,10 @@ impl Checks {
     }
 
     fn put_due(&mut self, id: HeldId, topic: TopicId, at: LogTime) {
-        self.due.entry(topic).or_default().insert((at, id));
+        let turns = &mut self.turns;
+        let due =
+            self.due.entry(topic).or_insert_with(|| Due { halves: BTreeSet::new(), turn: next_turn(turns) });
+        due.halves.insert((at, id));
         self.places.insert(id, Place::Due(topic, at));
         if self.takers.values().any(|taker| taker.topics.binary_search(&topic).is_ok()) {
             self.next = Some(self.next.map_or(at, |next| next.min(at)));
@@ -84,8 +97,8 @@ impl Checks {
             None => {}
             Some(Place::Due(topic, at)) => {
                 if let Some(due) = self.due.get_mut(&topic) {
-                    due.remove(&(at, id));
-                    if due.is_empty() {
+                    due.halves.remove(&(at, id));
+                    if due.halves.is_empty() {
                         self.due.remove(&topic);
                     }
                 }
@@ -103,15 +116,42 @@ impl Checks {
         }
     }
 
-    /// Takes half messages of these topics that are to be asked about now, the longest due first within each topic.
+    /// Whether one was handed out, or could be now. What was told of twice is neither by then: its next check is to come.
+    pub(super) fn is_asked(&self, id: HeldId, now: LogTime) -> bool {
+        match self.places.get(&id) {
+            Some(Place::Taken(_)) => true,
+            Some(Place::Due(_, at)) => *at <= now,
+            Some(Place::Exhausted(_)) | None => false,
+        }
+    }
+
+    /// Takes half messages of these topics that are to be asked about now: one of each topic after the other, so that however
+    /// many are due in one topic, those of another come with the next turn; within a topic the longest due first.
     pub(super) fn take(&mut self, topics: &[TopicId], most: usize, now: LogTime) -> Vec<HeldId> {
+        let waits = |topic: &TopicId| {
+            let due = self.due.get(topic)?;
+            due.halves.first().filter(|(at, _)| *at <= now).map(|_| (due.turn, *topic))
+        };
+        let mut topics: Vec<(u64, TopicId)> = topics.iter().filter_map(waits).collect();
+        topics.sort_unstable();
+        topics.truncate(most);
+        let of_topic = |(_, topic): &(u64, TopicId)| {
+            let halves = self.due.get(topic).into_iter().flat_map(|due| &due.halves);
+            halves.take_while(|(at, _)| *at <= now).map(|(_, id)| *id)
+        };
+        let mut rest: Vec<_> = topics.iter().map(of_topic).collect();
         let mut taken = Vec::new();
-        for topic in topics {
-            let room = most - taken.len();
-            let Some(due) = self.due.get(topic) else { continue };
-            taken.extend(due.iter().take_while(|(at, _)| *at <= now).take(room).map(|(_, id)| *id));
-            if taken.len() >= most {
-                break;
+        while !rest.is_empty() && taken.len() < most {
+            rest.retain_mut(|halves| {
+                let half = if taken.len() < most { halves.next() } else { None };
+                taken.extend(half);
+                half.is_some()
+            });
+        }
+        drop(rest);
+        for (_, topic) in &topics {
+            if let Some(due) = self.due.get_mut(topic) {
+                due.turn = next_turn(&mut self.turns);
             }
         }
         for id in &taken {
@@ -176,7 +216,13 @@ impl Checks {
     fn find_next(&mut self) {
         let wanted: BTreeSet<TopicId> =
             self.takers.values().flat_map(|taker| taker.topics.iter().copied()).collect();
-        let first = |topic: TopicId| self.due.get(&topic).and_then(|due| due.first()).map(|(at, _)| *at);
+        let first =
+            |topic: TopicId| self.due.get(&topic).and_then(|due| due.halves.first()).map(|(at, _)| *at);
         self.next = wanted.into_iter().filter_map(first).min();
     }
+}
+
+fn next_turn(turns: &mut u64) -> u64 {
+    *turns += 1;
+    *turns
 }

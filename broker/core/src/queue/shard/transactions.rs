@@ -16,6 +16,10 @@ use crate::record::Record;
 /// When a half message is asked about again whose producer went away while it was being asked.
 const UNASKED_MS: u64 = 1_000;
 
+/// Most half messages that one step gives up: a producer that is gone for good may leave hundreds of thousands, and others want
+/// to be served too.
+const GIVEN_UP_MAX: usize = 256;
+
 /// When producers are asked how their transactions ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TransactionLimits {
@@ -80,12 +84,13 @@ impl Shard {
         None
     }
 
-    /// What was asked counts, unless the transaction has ended meanwhile.
+    /// What was asked counts, unless the transaction has ended meanwhile. It counts once, however often it is told: whoever
+    /// does not hear our answer tells it again.
     pub(super) fn checked(&mut self, step: &mut Step<'_>, checked: &Checked) {
         let (interval_ms, checks_max) =
             (self.limits.transactions.interval_ms, self.limits.transactions.checks_max);
         for half in &checked.asked {
-            if self.state.held.halves.get(*half).is_none() {
+            if self.state.held.halves.get(*half).is_none() || !self.checks.is_asked(*half, step.now) {
                 continue;
             }
             let next_check = step.now.plus(interval_ms);
@@ -101,9 +106,11 @@ impl Shard {
         }
     }
 
-    /// Hands out what is to be asked, and gives up what was asked in vain as often as may be.
+    /// Hands out what is to be asked, and gives up what was asked in vain as often as may be. What is left of that is given up
+    /// in the next step.
     pub(super) fn serve_checks(&mut self, step: &mut Step<'_>) {
-        while let Some(half) = self.checks.given_up(step.now) {
+        for _ in 0..GIVEN_UP_MAX {
+            let Some(half) = self.checks.given_up(step.now) else { break };
             self.give_up(step, half);
         }
         while let Some(half) = self.checks.lapsed(step.now) {

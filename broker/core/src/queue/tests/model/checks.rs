@@ -86,7 +86,8 @@ impl World {
         assert_eq!(self.broker.ask(Request::Checked(told)), Some(Answer::Checked));
         for id in asked {
             let half = self.held.half(id);
-            if half.is_open() {
+            // What is told again does not count again.
+            if matches!(half.stage, Stage::Taken(_)) || matches!(half.stage, Stage::Due(at) if at <= now) {
                 half.checks += 1;
                 half.next_check = now.plus(INTERVAL_MS);
                 let more = half.checks < CHECKS_MAX;
