@@ -19,7 +19,7 @@ pub struct SyntaxError {
     /// Where the trouble begins.
     pub position: Position,
     /// What stands there: a piece of the expression between backticks, or a description. At most some 50
-    /// characters, none of them a control character.
+    /// characters, none of them a control character or one that is not seen.
     pub found: String,
     /// What could have stood there.
     pub expected: &'static str,
@@ -68,11 +68,40 @@ impl Position {
     }
 }
 
+/// Whether a character is not seen itself but may change how others are: Unicode's format characters (Cf), such as those
+/// that turn the direction of writing, and its separators of lines and paragraphs.
+fn hides(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}'
+            | '\u{600}'..='\u{605}'
+            | '\u{61c}'
+            | '\u{6dd}'
+            | '\u{70f}'
+            | '\u{890}'..='\u{891}'
+            | '\u{8e2}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2064}'
+            | '\u{2066}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{110bd}'
+            | '\u{110cd}'
+            | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0001}'
+            | '\u{e0020}'..='\u{e007f}'
+    )
+}
+
 /// A piece of an expression as an error shows it: between backticks, shortened, on one line.
 pub(crate) fn quoted(piece: &str) -> String {
     let mut out = String::from("`");
     for character in piece.chars().take(QUOTED_MAX) {
-        if character.is_control() {
+        if character.is_control() || hides(character) {
             out.extend(character.escape_default());
         } else {
             out.push(character);
@@ -83,4 +112,15 @@ pub(crate) fn quoted(piece: &str) -> String {
     }
     out.push('`');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_shows_what_is_not_seen() {
+        assert_eq!(quoted("a\u{202e}b\u{200b}\u{feff}\u{ad}\n"), r"`a\u{202e}b\u{200b}\u{feff}\u{ad}\n`");
+        assert_eq!(quoted("naïve 日本 é"), "`naïve 日本 é`");
+    }
 }

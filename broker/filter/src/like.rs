@@ -4,7 +4,11 @@
 //! between are looked for from left to right; the leftmost place is always good enough. So no match is ever
 //! taken back, and a match needs neither recursion nor memory.
 
+mod finder;
+
 use std::mem;
+
+use self::finder::Finder;
 
 /// A compiled pattern.
 #[derive(Clone, Debug)]
@@ -17,8 +21,18 @@ pub(crate) struct Pattern {
 /// What follows the first `%`.
 #[derive(Clone, Debug)]
 struct Tail {
-    middle: Box<[Piece]>,
+    middle: Box<[Middle]>,
     last: Piece,
+}
+
+/// A piece that may be anywhere in what is left of a text.
+#[derive(Clone, Debug)]
+enum Middle {
+    Literal(String),
+    /// With `_`, short enough to be looked for in one pass.
+    Short(Finder),
+    /// With `_`, and tried at every place.
+    Long(Piece),
 }
 
 /// What stands between two `%`.
@@ -64,17 +78,17 @@ impl Pattern {
         let mut before = before.into_iter();
         let Some(head) = before.next() else { return Ok(Self { head: piece, tail: None }) };
         // Nothing is between the two of `%%`.
-        let middle = before.filter(|piece| !piece.0.is_empty()).collect();
+        let middle = before.filter(|piece| !piece.0.is_empty()).map(Middle::of).collect();
         Ok(Self { head, tail: Some(Tail { middle, last: piece }) })
     }
 
     /// How often a text may be read from end to end to look for the pattern, beyond once.
     ///
-    /// A literal is found in one pass. A piece with `_` that may be anywhere is tried at every place, which
-    /// takes as many passes as it has characters.
+    /// A literal is found in one pass. A piece with `_` that may be anywhere counts as many passes as it has
+    /// characters: so many it takes where it is long, and the slower steps of one where it is short.
     pub(crate) fn passes(&self) -> usize {
         let middle = self.tail.iter().flat_map(|tail| tail.middle.iter());
-        middle.filter(|piece| piece.literal().is_none()).map(Piece::characters).sum()
+        middle.map(Middle::passes).sum()
     }
 
     /// Whether the whole text is as the pattern says.
@@ -133,13 +147,41 @@ impl Piece {
             Part::AnyOne => rest.strip_suffix(|_| true),
         })
     }
+}
+
+impl Middle {
+    fn of(piece: Piece) -> Self {
+        if let Some(literal) = piece.literal() {
+            return Self::Literal(literal.to_owned());
+        }
+        let characters = piece.0.iter().flat_map(|part| {
+            let (literal, any) = match part {
+                Part::Literal(literal) => (literal.as_str(), None),
+                Part::AnyOne => ("", Some(None)),
+            };
+            literal.chars().map(Some).chain(any)
+        });
+        match Finder::new(characters) {
+            Some(finder) => Self::Short(finder),
+            None => Self::Long(piece),
+        }
+    }
+
+    fn passes(&self) -> usize {
+        match self {
+            Self::Literal(_) => 0,
+            Self::Short(finder) => finder.characters(),
+            Self::Long(piece) => piece.characters(),
+        }
+    }
 
     /// What follows the piece where it is first in a text.
     fn after<'a>(&self, text: &'a str) -> Option<&'a str> {
-        if let Some(literal) = self.literal() {
-            return text.find(literal).map(|at| &text[at + literal.len()..]);
+        match self {
+            Self::Literal(literal) => text.find(literal.as_str()).map(|at| &text[at + literal.len()..]),
+            Self::Short(finder) => finder.after(text),
+            Self::Long(piece) => text.char_indices().find_map(|(at, _)| piece.strip_prefix(&text[at..])),
         }
-        text.char_indices().find_map(|(at, _)| self.strip_prefix(&text[at..]))
     }
 }
 

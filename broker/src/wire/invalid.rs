@@ -180,11 +180,11 @@ pub enum Invalid {
         /// The limit.
         limit_ms: u64,
     },
-    /// Orphaned-transaction recovery duration over the limit.
+    /// Orphaned-transaction recovery duration over the limit, or below 0.
     #[error("the orphaned transaction recovery duration is {ms} ms: use 0 to {limit_ms} ms")]
     RecoveryDuration {
         /// What was asked for.
-        ms: u64,
+        ms: i64,
         /// The limit.
         limit_ms: u64,
     },

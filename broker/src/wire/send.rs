@@ -224,8 +224,8 @@ fn check_times(system: &SystemProperties, now_ms: i64, limits: &MessageLimits) -
         }
     }
     if let Some(duration) = &system.orphaned_transaction_recovery_duration {
-        let ms = time::millis(duration).unsigned_abs();
-        if ms > RECOVERY_MS_MAX || time::millis(duration) < 0 {
+        let ms = time::millis(duration);
+        if ms < 0 || ms.unsigned_abs() > RECOVERY_MS_MAX {
             return Err(Invalid::RecoveryDuration { ms, limit_ms: RECOVERY_MS_MAX });
         }
     }

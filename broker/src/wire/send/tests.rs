@@ -223,3 +223,12 @@ fn fuzzed_sends_are_refused_or_become_messages_that_read_back() {
         Ok::<_, String>((sent.messages.len(), sent.messages[0].kind))
     });
 }
+
+#[test]
+fn a_recovery_duration_below_zero_is_said_as_it_was_given() {
+    let mut message = message();
+    let system = message.system_properties.as_mut().unwrap();
+    system.orphaned_transaction_recovery_duration = Some(prost_types::Duration { seconds: -5, nanos: 0 });
+    let refused = send(&SendMessageRequest { messages: vec![message] }, sender(), &LIMITS).unwrap_err();
+    assert!(refused.to_string().contains("is -5000 ms"), "{refused}");
+}
