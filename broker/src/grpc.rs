@@ -35,6 +35,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use self::call::Call;
 use self::filters::Filters;
+use self::judging::slices::Slices;
 use self::refusal::Refusal;
 use crate::clients::Clients;
 use crate::engine::Engine;
@@ -83,6 +84,7 @@ pub struct Shared {
     master: Option<Arc<Master>>,
     topic_names: TopicNames,
     filters: Filters,
+    slices: Slices,
     /// Bytes of sends that may still come in.
     sends: Semaphore,
 }
@@ -123,6 +125,7 @@ impl Gateway {
             stopping,
             topic_names: TopicNames::default(),
             filters: Filters::default(),
+            slices: Slices::default(),
         }))
     }
 

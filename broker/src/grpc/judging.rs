@@ -1,22 +1,27 @@
 //! Receives by an expression over properties: what the shard does not know of its messages is read and judged here, and told
 //! to it with the same receive again.
 
+pub(super) mod slices;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rq_core::queue::request::{Answer, Candidate, Delivery, Filter, Judged, Receive, ReceiveError, Request};
-use rq_core::record::StoredMessage;
 
+use self::slices::Read;
 use super::Gateway;
 use super::filters::SqlFilter;
-use crate::engine::{EngineError, ReadMessageError};
+use crate::engine::EngineError;
 
 /// Most verdicts that a receive carries along. When it has more, it forgets them all: most are on messages that were passed
 /// over meanwhile, and the others are asked for again.
 const VERDICTS_MAX: usize = 16_384;
 /// After so long a round ends: the shard lets another receive judge if one does not come back for a second.
 const ROUND: Duration = Duration::from_millis(500);
-/// Messages judged before other tasks of the thread get their turn.
-const STRETCH: usize = 64;
+/// Most messages that are read before they are judged, and the bytes with which that ends.
+const READ_MAX: usize = 64;
+const READ_BYTES: usize = 1 << 20;
 /// Pause after a round in which nothing could be read: its messages were dropped, or are being copied elsewhere.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -25,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) async fn receive(
     gateway: &Gateway,
     mut receive: Receive,
-    filter: &SqlFilter,
+    filter: &Arc<SqlFilter>,
     patience: Duration,
 ) -> Result<Result<Vec<Delivery>, ReceiveError>, EngineError> {
     let (began, wait) = (Instant::now(), Duration::from_millis(receive.wait_ms));
@@ -39,8 +44,11 @@ pub(super) async fn receive(
             return Ok(Ok(Vec::new()));
         }
         let Filter::Properties(judged) = &mut receive.filter else { return Err(EngineError::Unknown) };
-        if judge(gateway, filter, &candidates, receive.batch as usize, judged).await? == 0 {
-            tokio::time::sleep(PAUSE).await;
+        // What was judged until its time is over is told to the shard, however many others want to judge.
+        let judging = judge(gateway, filter, &candidates, receive.batch as usize, judged);
+        match tokio::time::timeout(patience.saturating_sub(began.elapsed()), judging).await {
+            Ok(judged) if judged? == 0 => tokio::time::sleep(PAUSE).await,
+            Ok(_) | Err(_) => {}
         }
         receive.wait_ms = wait.saturating_sub(began.elapsed()).as_millis() as u64;
     }
@@ -51,49 +59,43 @@ pub(super) async fn receive(
 /// one group judged a backlog 1.2 to 1.9 times in all.
 async fn judge(
     gateway: &Gateway,
-    filter: &SqlFilter,
+    filter: &Arc<SqlFilter>,
     candidates: &[Candidate],
     batch: usize,
     judged: &mut Judged,
 ) -> Result<usize, EngineError> {
     let began = Instant::now();
     let (mut verdicts, mut wanted, mut at) = (0, 0, 0);
+    let mut read = VecDeque::new();
     while at < candidates.len() && wanted < batch && began.elapsed() < ROUND {
-        let rest = &candidates[at..];
-        let read = gateway.engine.read_ahead(rest.iter().map(|candidate| candidate.lsn)).await;
-        for (candidate, read) in rest.iter().zip(read) {
+        if read.is_empty() {
+            read = read_some(gateway, &candidates[at..]).await;
+        }
+        let (slice, rest) = gateway.slices.judge(filter, read, batch - wanted).await?;
+        read = rest;
+        for (candidate, verdict) in candidates[at..].iter().zip(slice) {
             at += 1;
-            let Some(verdict) = verdict(gateway, filter, read)? else { continue };
+            let Some(verdict) = verdict? else { continue };
             note(judged, candidate, verdict);
+            gateway.metrics.judged.inc();
             verdicts += 1;
             wanted += usize::from(verdict);
-        }
-        if at.is_multiple_of(STRETCH) {
-            tokio::task::yield_now().await;
         }
     }
     Ok(verdicts)
 }
 
-/// The verdict on a message that was read. None where only the shard can say what became of it.
-fn verdict(
-    gateway: &Gateway,
-    filter: &SqlFilter,
-    read: Result<StoredMessage, ReadMessageError>,
-) -> Result<Option<bool>, EngineError> {
-    // A damaged message is wanted: its delivery says that it cannot be read, as it does without a filter.
-    const DAMAGED: Result<Option<bool>, EngineError> = Ok(Some(true));
-    let stored = match read {
-        Ok(stored) => stored,
-        Err(ReadMessageError::Damaged { .. }) => return DAMAGED,
-        // Retention let go of the segment, and may have copied the message before. The shard knows: it passes the message over,
-        // or says where it lies now.
-        Err(ReadMessageError::Dropped(_)) => return Ok(None),
-        Err(ReadMessageError::Reopening) => return Err(EngineError::NotMaster),
-    };
-    let Ok(verdict) = filter.wants(&stored) else { return DAMAGED };
-    gateway.metrics.judged.inc();
-    Ok(Some(verdict))
+/// Reads messages from the first on: at least one, and more while they are few and small.
+async fn read_some(gateway: &Gateway, candidates: &[Candidate]) -> VecDeque<Read> {
+    let (mut read, mut bytes) = (VecDeque::new(), 0);
+    while read.len() < candidates.len().min(READ_MAX) && bytes < READ_BYTES {
+        let rest = candidates[read.len()..].iter();
+        let more = gateway.engine.read_ahead(rest.map(|candidate| candidate.lsn)).await;
+        let sizes = more.iter().map(|read| read.as_ref().map_or(0, |stored| stored.content.len()));
+        bytes += sizes.sum::<usize>();
+        read.extend(more);
+    }
+    read
 }
 
 fn note(judged: &mut Judged, candidate: &Candidate, verdict: bool) {

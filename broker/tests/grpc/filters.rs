@@ -13,7 +13,7 @@ use rq_proto::rocketmq::settings::PubSub;
 use crate::harness::{Broker, Client, SOON, collect, message, system};
 use crate::telemetry::{Telemetry, consumer};
 
-fn sql(group: &str, topic: &str, expression: &str, wait: Duration) -> pb::ReceiveMessageRequest {
+pub(crate) fn sql(group: &str, topic: &str, expression: &str, wait: Duration) -> pb::ReceiveMessageRequest {
     let filter =
         pb::FilterExpression { r#type: pb::FilterType::Sql.into(), expression: expression.to_owned() };
     pb::ReceiveMessageRequest { filter_expression: Some(filter), ..Client::wish(group, topic, wait) }
@@ -24,7 +24,7 @@ fn now(group: &str, topic: &str, expression: &str) -> pb::ReceiveMessageRequest 
 }
 
 /// A message whose body is its id, with user properties, and a tag if there is a property `TAGS`.
-fn with(topic: &str, id: &str, properties: &[(&str, &str)]) -> pb::Message {
+pub(crate) fn with(topic: &str, id: &str, properties: &[(&str, &str)]) -> pb::Message {
     let mut message = message(topic, id, id);
     for (key, value) in properties {
         if *key == "TAGS" {

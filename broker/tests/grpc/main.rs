@@ -10,6 +10,7 @@
 mod checks;
 mod cluster;
 mod consume;
+mod costly_filters;
 mod dead_letters;
 mod delayed;
 mod fifo;
