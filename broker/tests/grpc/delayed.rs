@@ -66,3 +66,24 @@ async fn a_delay_beyond_the_limit_is_refused() {
     let refused = client.send(vec![delayed("1", at)]).await;
     assert_eq!(refused.status.unwrap().code(), Code::IllegalDeliveryTime);
 }
+
+#[tokio::test]
+async fn the_handle_of_a_repeated_send_recalls_the_message_whatever_time_it_asks_for() {
+    let broker = Broker::start().await;
+    let client = broker.client("c").await;
+    let at = SystemTime::now() + Duration::from_hours(1);
+    let first = client.send(vec![delayed("1", at), delayed("2", at), delayed("2", at)]).await;
+    let handles = |sent: &pb::SendMessageResponse| -> Vec<String> {
+        sent.entries.iter().map(|entry| entry.recall_handle.clone()).collect()
+    };
+    assert_eq!(handles(&first)[1], handles(&first)[2], "twice in one send");
+    // Later, at once, and at a time that the clock says of nothing.
+    for at in [at + Duration::from_mins(1), SystemTime::now(), SystemTime::UNIX_EPOCH] {
+        let again = client.send(vec![delayed("1", at), delayed("2", at)]).await;
+        assert_eq!(handles(&again), handles(&first)[..2]);
+        assert_eq!(again.entries[0].transaction_id, "");
+    }
+    let again = client.send(vec![delayed("1", at + Duration::from_mins(1))]).await;
+    let recalled = client.recall("orders", &again.entries[0].recall_handle).await;
+    assert_eq!(recalled.status.unwrap().code(), Code::Ok);
+}
