@@ -2,6 +2,9 @@
 //! from the master, wherever that is, and tells it which producers were asked. A check counts once the command was written to a
 //! stream that lived on for a while; one that nobody could make does not.
 
+mod reports;
+mod takes;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +12,14 @@ use bytes::Bytes;
 use prost::Message as _;
 use rq_core::handle::{self, TransactionId};
 use rq_core::ids::HeldId;
-use rq_core::queue::request::{Check, Checked, TakeChecks};
+use rq_core::queue::request::{Check, Checked, Name, TakeChecks};
 use rq_proto::reliablequeue as pb;
 use rq_proto::rocketmq::telemetry_command::Command;
 use rq_proto::rocketmq::{RecoverOrphanedTransactionCommand, Resource, TelemetryCommand};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use self::takes::{Taken, Takes};
 use super::Gateway;
 use super::refusal::ok;
 use crate::clients::{Order, Producers};
@@ -40,8 +44,6 @@ const SETTLING: Duration = Duration::from_millis(20);
 const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
 /// How long it must live after that for the check to count.
 const LIVES_FOR: Duration = Duration::from_secs(5);
-/// How long a report may take: what is not reported is asked again.
-const REPORTED_WITHIN: Duration = Duration::from_secs(5);
 /// Reports that are made at once.
 const REPORTS_MAX: usize = 1_000;
 
@@ -54,28 +56,33 @@ struct Outcome {
 /// Asks until the broker stops.
 pub(crate) async fn ask_producers(gateway: Gateway) {
     let (outcomes, reports) = mpsc::channel(REPORTS_MAX);
-    tokio::join!(ask(&gateway, outcomes), report(&gateway, reports));
+    tokio::join!(ask(&gateway, outcomes), reports::report(&gateway, reports));
 }
 
 async fn ask(gateway: &Gateway, outcomes: mpsc::Sender<Outcome>) {
     let producers = gateway.clients.producers();
     let room = Arc::new(Semaphore::new(WAITING_BYTES));
-    let (mut changes, mut asking) = (producers.changes(), JoinSet::new());
+    let (mut changes, mut asking, mut takes) = (producers.changes(), JoinSet::new(), Takes::default());
     loop {
-        changes.mark_unchanged();
-        while asking.try_join_next().is_some() {}
-        let wanted = async {
-            while asking.len() >= ASKED_MAX {
-                asking.join_next().await;
-            }
-            wanted(gateway, ASKED_MAX - asking.len()).await
-        };
+        if asking.len() < ASKED_MAX {
+            let most = ASKED_MAX - asking.len();
+            takes.keep_one(|| {
+                let (gateway, topics) = (gateway.clone(), producers.topics());
+                (!topics.is_empty()).then_some(async move { wanted(&gateway, topics, most).await })
+            });
+        }
         let taken = tokio::select! {
             biased;
             () = gateway.stopping.cancelled() => return,
-            taken = wanted => taken,
-            _ = changes.changed() => {
+            Some(taken) = takes.next() => taken,
+            Some(_) = asking.join_next() => continue,
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
                 tokio::time::sleep(SETTLING).await;
+                changes.mark_unchanged();
+                takes.renew();
                 continue;
             }
         };
@@ -101,11 +108,7 @@ async fn ask(gateway: &Gateway, outcomes: mpsc::Sender<Outcome>) {
 }
 
 /// Waits for half messages of topics that have a producer here.
-async fn wanted(gateway: &Gateway, most: usize) -> Result<Vec<pb::TransactionCheck>, tonic::Status> {
-    let topics = gateway.clients.producers().topics();
-    if topics.is_empty() {
-        return std::future::pending().await;
-    }
+async fn wanted(gateway: &Gateway, topics: Vec<Name>, most: usize) -> Taken {
     let most = u32::try_from(most).unwrap_or(u32::MAX).min(TAKEN_MAX);
     let wait_ms = POLL.as_millis() as u64;
     match &gateway.master {
@@ -145,47 +148,6 @@ async fn is_asked(producers: &Producers, room: Arc<Semaphore>, check: pb::Transa
         return false;
     }
     tokio::time::timeout(LIVES_FOR, producer.closed.cancelled()).await.is_err()
-}
-
-/// Tells the master, as many at once as came meanwhile. A report that fails is forgotten: its half messages are asked about
-/// again.
-async fn report(gateway: &Gateway, mut reports: mpsc::Receiver<Outcome>) {
-    loop {
-        let mut outcomes = Vec::new();
-        let count = tokio::select! {
-            count = reports.recv_many(&mut outcomes, REPORTS_MAX) => count,
-            () = gateway.stopping.cancelled() => return,
-        };
-        if count == 0 {
-            return;
-        }
-        let (asked, unasked): (Vec<Outcome>, Vec<Outcome>) =
-            outcomes.into_iter().partition(|outcome| outcome.asked);
-        gateway.metrics.checks.inc_by(asked.len() as u64);
-        gateway.metrics.checks_failed.inc_by(unasked.len() as u64);
-        let halves = |outcomes: Vec<Outcome>| outcomes.into_iter().map(|outcome| outcome.half);
-        let told =
-            tell(gateway, Checked { asked: halves(asked).collect(), unasked: halves(unasked).collect() });
-        match tokio::time::timeout(REPORTED_WITHIN, told).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "checks of transactions were not reported"),
-            Err(_) => tracing::debug!("checks of transactions were not reported in time"),
-        }
-    }
-}
-
-async fn tell(gateway: &Gateway, checked: Checked) -> Result<(), tonic::Status> {
-    match &gateway.master {
-        Some(master) if !gateway.engine.view().borrow().leads() => {
-            let ids = |halves: Vec<HeldId>| halves.into_iter().map(|half| half.0).collect();
-            let (asked, unasked) = (ids(checked.asked), ids(checked.unasked));
-            master.report_checks(pb::ReportChecksRequest { asked, unasked }).await
-        }
-        _ => {
-            let told = gateway.engine.checked(checked).await;
-            told.map_err(|error| tonic::Status::unavailable(error.to_string()))
-        }
-    }
 }
 
 /// Takes half messages from this replica, the master, with all that their producers are told.
