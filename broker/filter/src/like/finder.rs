@@ -75,7 +75,7 @@ mod tests {
             pieces
                 .iter()
                 .all(|wanted| rest.next().is_some_and(|is| *wanted == '_' || *wanted == is))
-                .then(|| rest.as_str())
+                .then_some(rest.as_str())
         };
         text.char_indices().find_map(|(from, _)| ends(from))
     }
