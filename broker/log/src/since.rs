@@ -50,7 +50,7 @@ impl<D: Disk> LogReader<D> {
             }
             match header.map(|header| Header::decode(&header)) {
                 Some(Ok((header, _))) if header.lsn.0 == at && header.log_time < time => {
-                    at += header.frame_len()
+                    at += header.frame_len();
                 }
                 _ => break,
             }
