@@ -1,13 +1,15 @@
 //! The command line: global options and the list of commands. What a command takes stands in its own module.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::endpoint::Endpoint;
+use crate::failure::Failure;
 use crate::output::Output;
 use crate::{
-    bench, consume, dlq, flush_mode, group, kubectl, local, log, produce, promote, topic, tx, verify,
+    bench, consume, dlq, flush_mode, group, kubectl, local, log, produce, promote, recall, topic, tx, verify,
 };
 
 const AFTER_HELP: &str = "\
@@ -15,6 +17,7 @@ Examples:
   rq topic create orders --type fifo
   rq group create billing --fifo --max-attempts 5 --retry-delay 3s
   rq produce orders --body 'hello' --message-group customer-7
+  rq produce reminders --body 'pay' --delay 3days
   rq consume orders --group billing --follow
   rq dlq count billing
   rq tx list --topic orders
@@ -71,6 +74,8 @@ pub(crate) enum Command {
     Group(group::GroupCommand),
     /// Send messages: from the command line, a file, or the lines of standard input
     Produce(produce::Produce),
+    /// Take back a delayed message before its time
+    Recall(recall::Recall),
     /// Receive messages, print them and acknowledge them
     Consume(consume::Consume),
     /// List, show, replay and purge the dead letters of a consumer group
@@ -110,12 +115,35 @@ pub(crate) fn duration(text: &str) -> Result<Duration, humantime::DurationError>
     }
 }
 
+/// A value that an option cannot do without. An empty one is most often a variable of a script that is not set, and would
+/// mean "all" where it was to narrow down.
+pub(crate) fn filled(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() {
+        Err("it is empty: give a value (is a variable not set?), or leave the option out")
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
 /// A user property as it is written on the command line.
 pub(crate) fn property(text: &str) -> Result<(String, String), &'static str> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("give KEY=VALUE"),
     }
+}
+
+/// Properties by their keys. A key given twice is refused: which of its values was meant is not for the command to say.
+pub(crate) fn by_key(properties: &[(String, String)]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut found = BTreeMap::new();
+    for (key, value) in properties {
+        if found.insert(key.clone(), value.clone()).is_some() {
+            return Err(Failure::Usage(format!(
+                "--property {key}=… is given twice: a message has one value of it, give that one"
+            )));
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -143,6 +171,16 @@ mod tests {
         assert_eq!(property("a=").unwrap(), ("a".to_owned(), String::new()));
         assert!(property("a").is_err());
         assert!(property("=b").is_err());
+    }
+
+    #[test]
+    fn what_is_empty_is_no_value_and_a_property_has_one() {
+        assert_eq!(filled("a").unwrap(), "a");
+        assert!(filled("").unwrap_err().contains("leave the option out"));
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(by_key(&[pair("a", "1"), pair("b", "1")]).unwrap().len(), 2);
+        let twice = by_key(&[pair("a", "1"), pair("a", "2")]).unwrap_err();
+        assert!(twice.to_string().contains("--property a=… is given twice"), "{twice}");
     }
 
     #[test]

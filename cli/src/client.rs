@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 use crate::endpoint::{Endpoint, innermost};
 use crate::failure::Failure;
 
-mod transaction;
+mod hold;
 
 /// Largest message taken from the broker: a body of 4 MiB with its properties, and room.
 const DECODE_MAX: usize = 16 << 20;
@@ -182,13 +182,17 @@ impl Client {
         request
     }
 
-    /// Sends one message and waits, at most for `patience`, until it is safe. Returns its offset in its queue.
-    pub(crate) async fn send(&self, message: pb::Message, patience: Duration) -> Result<i64, CallError> {
+    /// Sends one message and waits, at most for `patience`, until it is safe. Returns what it was stored as.
+    pub(crate) async fn send(
+        &self,
+        message: pb::Message,
+        patience: Duration,
+    ) -> Result<pb::SendResultEntry, CallError> {
         let mut request = self.request(pb::SendMessageRequest { messages: vec![message] });
         request.set_timeout(patience);
         let mut rpc = self.rpc.clone();
         let answer = in_time(patience, rpc.send_message(request)).await?.into_inner();
-        Ok(sent(answer)?.offset)
+        sent(answer)
     }
 
     /// Receives up to a batch; nothing after `wait` is an empty list.

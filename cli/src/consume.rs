@@ -11,7 +11,7 @@ use futures::future;
 use rq_proto::rocketmq as pb;
 use serde::Serialize;
 
-use crate::args::{Global, duration};
+use crate::args::{Global, duration, filled};
 use crate::client::{CallError, Client, Filter, Receive, wire_millis};
 use crate::failure::Failure;
 use crate::output::{self, Output};
@@ -62,10 +62,10 @@ pub(crate) struct Consume {
     #[arg(long, default_value = "30s", value_parser = duration, value_name = "DURATION")]
     invisible: Duration,
     /// Only messages of these tags: `a` or `a || b`
-    #[arg(long, default_value = "*", value_name = "TAGS", conflicts_with = "sql")]
+    #[arg(long, default_value = "*", value_parser = filled, value_name = "TAGS", conflicts_with = "sql")]
     tag: String,
     /// Only messages of which this is true: SQL92 over user properties, TAGS and KEYS
-    #[arg(long, value_name = "EXPRESSION")]
+    #[arg(long, value_parser = filled, value_name = "EXPRESSION")]
     sql: Option<String>,
 }
 

@@ -33,8 +33,8 @@ Examples:
   rq dlq list TRANS_CHECK_MAX_TIME_TOPIC";
 
 const REPLAY_HELP: &str = "\
-Each dead letter goes back to the topic and the queue that it was sent to, with all its attempts before it; only this group gets
-it again. It is no dead letter any more. One whose topic is gone stays.
+Each dead letter goes back to the topic and the queue that it was sent to; only this group gets it again, and its attempts are
+counted from 1. It is no dead letter any more. One whose topic is gone stays.
 
 Examples:
   rq dlq replay billing

@@ -21,6 +21,7 @@ mod moment;
 mod output;
 mod produce;
 mod promote;
+mod recall;
 mod status;
 mod topic;
 mod tx;
@@ -77,6 +78,7 @@ async fn command(args: Args) -> Result<(), Failure> {
         Command::Topic(command) => topic::run(&global, command).await,
         Command::Group(command) => group::run(&global, command).await,
         Command::Produce(command) => produce::run(&global, command).await,
+        Command::Recall(command) => recall::run(&global, command).await,
         Command::Consume(command) => consume::run(&global, command).await,
         Command::Dlq(command) => dlq::run(&global, command).await,
         Command::Tx(command) => tx::run(&global, command).await,

@@ -16,6 +16,14 @@ pub(crate) fn moment(text: &str) -> Result<i64, &'static str> {
     moment_at(text, now)
 }
 
+/// A moment before which there may be something. 0 and what is before it would tell a broker that there is no bound.
+pub(crate) fn bound(text: &str) -> Result<i64, &'static str> {
+    match moment(text)? {
+        ..=0 => Err("nothing is older than 1970: give a later time"),
+        millis => Ok(millis),
+    }
+}
+
 fn moment_at(text: &str, now: Duration) -> Result<i64, &'static str> {
     if let Some(span) = text.trim().strip_suffix("ago") {
         let span = duration(span.trim()).map_err(|_| FORMS)?;
@@ -40,6 +48,14 @@ mod tests {
         assert_eq!(at("1970-01-01T02:00:01+02:00"), Ok(1_000));
         for bad in ["", "ago", "yesterday", "1h", "1970-01-01T00:00:01", "12:00"] {
             assert_eq!(at(bad), Err(FORMS), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_bound_lies_after_the_beginning_of_time() {
+        assert_eq!(bound("1970-01-01T00:00:00.001Z"), Ok(1));
+        for early in ["1970-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "99999days ago"] {
+            assert!(bound(early).unwrap_err().contains("give a later time"), "{early}");
         }
     }
 }

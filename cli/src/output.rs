@@ -111,6 +111,19 @@ pub(crate) fn by_name(one: &str, other: &str) -> Ordering {
     key(one).cmp(&key(other)).then_with(|| one.cmp(other))
 }
 
+/// A while as people read it; in days rather than in months, which are no round number of days.
+pub(crate) fn span(duration: Duration) -> String {
+    const DAY_SECS: u64 = 24 * 60 * 60;
+    let days = duration.as_secs() / DAY_SECS;
+    let rest = duration.saturating_sub(Duration::from_secs(days * DAY_SECS));
+    match (days, rest.is_zero()) {
+        (0, _) => humantime::format_duration(rest).to_string(),
+        (1, true) => "1day".to_owned(),
+        (_, true) => format!("{days}days"),
+        (_, false) => format!("{days}days {}", humantime::format_duration(rest)),
+    }
+}
+
 /// Bytes as people read them.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -165,6 +178,17 @@ mod tests {
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(5 << 30), "5.0 GiB");
         assert_eq!(bytes(u64::MAX), "16777216.0 TiB");
+    }
+
+    #[test]
+    fn a_while_is_told_in_days_not_in_months() {
+        assert_eq!(span(Duration::from_hours(40 * 24)), "40days");
+        assert_eq!(span(Duration::from_hours(24)), "1day");
+        assert_eq!(span(Duration::from_hours(49)), "2days 1h");
+        assert_eq!(
+            (span(Duration::from_millis(1_500)), span(Duration::ZERO)),
+            ("1s 500ms".to_owned(), "0s".to_owned())
+        );
     }
 
     #[test]

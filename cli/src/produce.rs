@@ -1,9 +1,9 @@
 //! `rq produce`: sends messages and says of each whether it is safe. A retry carries the same message id, which
 //! the broker recognises, so that it is stored once.
 
-use std::collections::BTreeMap;
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
-use std::path::{Path, PathBuf};
+mod bodies;
+mod hold;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,12 +11,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use clap::Args;
-use futures::{Stream, StreamExt as _, stream};
+use futures::StreamExt as _;
 use rq_proto::rocketmq as pb;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use crate::args::{Global, property};
+use self::bodies::Bodies;
+use self::hold::Hold;
+use crate::args::{Global, by_key, filled, property};
 use crate::client::{CallError, Client, Fate, named};
 use crate::failure::Failure;
 use crate::message_id::MessageIds;
@@ -26,8 +28,6 @@ use crate::output::{self, Output};
 const ATTEMPTS: u32 = 4;
 /// Pause before the second attempt; doubles for each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Lines of standard input read ahead.
-const LINES_AHEAD: usize = 1024;
 
 const AFTER_HELP: &str = "\
 Without --body and --file each line of standard input is a message. Empty lines are skipped
@@ -35,11 +35,18 @@ and counted: RocketMQ knows no message without a body.
 
 --timeout is for each message: all attempts to send it, together.
 
+A delayed message has a recall handle: `rq recall` takes it back before its time. A half message,
+one of a transaction, is seen by nobody before its transaction is committed; `rq tx` shows those
+that are open. With -o json every message is printed with its recall handle or its transaction.
+
 Examples:
   rq produce orders --body 'hello' --tag new --key order-17
   rq produce orders --file invoice.pdf --property content-type=application/pdf
   rq produce orders --body x --repeat 10000 --concurrency 64
-  seq 1 100 | rq produce orders --message-group customer-7 -o json";
+  seq 1 100 | rq produce orders --message-group customer-7 -o json
+  rq produce reminders --body 'pay' --delay 30s
+  rq produce reminders --body 'pay' --deliver-at 2026-05-04T12:00:00Z
+  rq produce payments --body 'x' --transaction open";
 
 /// `rq produce`.
 #[derive(Args)]
@@ -47,25 +54,20 @@ Examples:
 pub(crate) struct Produce {
     /// Topic to send to
     topic: String,
-    /// Body of the message
-    #[arg(long, conflicts_with = "file", value_name = "TEXT")]
-    body: Option<String>,
-    /// File whose whole content is the body; `-` is standard input
-    #[arg(long, value_name = "PATH")]
-    file: Option<PathBuf>,
-    /// Send so many messages of that body
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
-    repeat: u64,
+    #[command(flatten)]
+    bodies: Bodies,
     /// Tag, for filters of consumers
-    #[arg(long, value_name = "TAG")]
+    #[arg(long, value_parser = filled, value_name = "TAG")]
     tag: Option<String>,
     /// Key, to find the message by; may be given several times
-    #[arg(long = "key", value_name = "KEY")]
+    #[arg(long = "key", value_parser = filled, value_name = "KEY")]
     keys: Vec<String>,
     /// Message group: its messages are delivered in their order (topics of type fifo)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_parser = filled, value_name = "NAME")]
     message_group: Option<String>,
-    /// User property; may be given several times
+    #[command(flatten)]
+    hold: Hold,
+    /// User property; may be given for several properties
     #[arg(long = "property", value_parser = property, value_name = "KEY=VALUE")]
     properties: Vec<(String, String)>,
     /// Sends under way at once; more than one gives up the order of the messages
@@ -74,21 +76,30 @@ pub(crate) struct Produce {
 }
 
 /// A message that is safe.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Sent {
     message_id: String,
-    offset: i64,
+    /// None of one that nobody can see yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<i64>,
+    /// Of a delayed one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recall_handle: Option<String>,
+    /// Of a half message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transaction_id: Option<String>,
 }
 
 /// Runs the command.
 pub(crate) async fn run(global: &Global, produce: Produce) -> Result<(), Failure> {
     let skipped = Arc::new(AtomicU64::new(0));
-    let bodies = produce.bodies(&skipped)?;
-    let length = produce.has_body().then_some(produce.repeat);
+    let template = produce.template()?;
+    let bodies = produce.bodies.read(&skipped)?;
+    let length = produce.bodies.count();
     let client = Client::connect(&global.endpoint, global.timeout).await?;
     let ids = MessageIds::new();
-    let template = produce.template();
+    let (topic, hold) = (&produce.topic, &produce.hold);
     let started = Instant::now();
     let bar = output::progress(length.filter(|length| *length > 1), "messages sent");
     let mut tally = Tally::default();
@@ -97,8 +108,8 @@ pub(crate) async fn run(global: &Global, produce: Produce) -> Result<(), Failure
     let (stop, stopped) = oneshot::channel::<()>();
     let mut stop = Some(stop);
     let sends = bodies.take_until(stopped).map(|body| {
-        let message = body.map(|body| message(&template, &ids, body));
-        async { Ok::<_, Failure>(deliver(message?, &client, global.timeout).await) }
+        let message = body.map(|body| message(&template, hold, &ids, body));
+        async { Ok::<_, Failure>(deliver(message?, topic, hold, &client, global.timeout).await) }
     });
     let mut outcomes = pin!(sends.buffered(produce.concurrency.into()));
     while let Some(outcome) = outcomes.next().await {
@@ -117,26 +128,30 @@ pub(crate) async fn run(global: &Global, produce: Produce) -> Result<(), Failure
         1 => eprintln!("rq: 1 empty line was skipped: a message needs a body"),
         lines => eprintln!("rq: {lines} empty lines were skipped: a message needs a body"),
     }
-    tally.report(global.output, started.elapsed())
+    tally.report(global.output, hold, started.elapsed())
 }
 
 type Outcome = Result<Sent, (CallError, Fate)>;
 
 /// Sends one message, again where that may help and `patience` allows. The fate of the whole is unknown if that of any
 /// attempt was.
-async fn deliver(message: pb::Message, client: &Client, patience: Duration) -> Outcome {
+async fn deliver(
+    message: pb::Message,
+    topic: &str,
+    hold: &Hold,
+    client: &Client,
+    patience: Duration,
+) -> Outcome {
     let began = Instant::now();
     let mut fate = Fate::NotDone;
     let mut pause = FIRST_PAUSE;
     for attempt in 1.. {
         let left = patience.saturating_sub(began.elapsed());
-        match client.send(message.clone(), left).await {
-            Ok(offset) => {
-                let message_id = message.system_properties.unwrap_or_default().message_id;
-                return Ok(Sent { message_id, offset });
-            }
-            Err(error) => {
-                if error.fate() == Fate::Unknown {
+        // Sent again, a half message is the same transaction, and what has ended ends once more.
+        match send_once(message.clone(), topic, hold, client, left).await {
+            Ok(sent) => return Ok(sent),
+            Err((error, of_attempt)) => {
+                if of_attempt == Fate::Unknown {
                     fate = Fate::Unknown;
                 }
                 let late = began.elapsed() + pause >= patience;
@@ -151,6 +166,30 @@ async fn deliver(message: pb::Message, client: &Client, patience: Duration) -> O
         }
     }
     Err((CallError::Incomplete("attempt"), fate))
+}
+
+async fn send_once(
+    message: pb::Message,
+    topic: &str,
+    hold: &Hold,
+    client: &Client,
+    patience: Duration,
+) -> Outcome {
+    let message_id = message.system_properties.as_ref().map(|system| system.message_id.clone());
+    let message_id = message_id.unwrap_or_default();
+    let entry = client.send(message, patience).await.map_err(|error| {
+        let fate = error.fate();
+        (error, fate)
+    })?;
+    if let Some(resolution) = hold.resolution() {
+        let end = client.end(topic, &message_id, &entry.transaction_id, resolution).await;
+        // The half message is stored, whatever came of its transaction.
+        end.map_err(|error| (error, Fate::Unknown))?;
+    }
+    let given = |text: String| Some(text).filter(|text| !text.is_empty());
+    let (recall_handle, transaction_id) = (given(entry.recall_handle), given(entry.transaction_id));
+    let waits = recall_handle.is_some() || transaction_id.is_some();
+    Ok(Sent { message_id, offset: (!waits).then_some(entry.offset), recall_handle, transaction_id })
 }
 
 /// What came of the messages so far.
@@ -181,16 +220,14 @@ impl Tally {
         }
     }
 
-    fn report(self, output: Output, took: Duration) -> Result<(), Failure> {
+    fn report(self, output: Output, hold: &Hold, took: Duration) -> Result<(), Failure> {
         if let Some(error) = self.first_error {
             let Self { sent, failed, may_be_stored, .. } = self;
             return Err(Failure::NotSent { sent, failed, may_be_stored, error });
         }
         match (output, self.last) {
             (Output::Json, _) => Ok(()),
-            (Output::Table, Some(sent)) if self.sent == 1 => {
-                output::line(&format!("sent message {} to offset {}", sent.message_id, sent.offset))
-            }
+            (Output::Table, Some(sent)) if self.sent == 1 => output::line(&hold.told(&sent)),
             (Output::Table, _) => {
                 let rate = self.sent as f64 / took.as_secs_f64().max(1e-9);
                 output::line(&format!(
@@ -204,29 +241,8 @@ impl Tally {
 }
 
 impl Produce {
-    fn has_body(&self) -> bool {
-        self.body.is_some() || self.file.is_some()
-    }
-
-    /// The bodies to send; counts the lines of standard input that are none.
-    fn bodies(
-        &self,
-        skipped: &Arc<AtomicU64>,
-    ) -> Result<impl Stream<Item = Result<Bytes, Failure>> + use<>, Failure> {
-        let body = match (&self.body, &self.file) {
-            (Some(body), _) => Bytes::from(body.clone()),
-            (None, Some(path)) => read(path)?,
-            (None, None) if self.repeat > 1 => {
-                return Err(Failure::Usage("--repeat needs --body or --file".to_owned()));
-            }
-            (None, None) => return Ok(lines(Arc::clone(skipped)).left_stream()),
-        };
-        let repeat = usize::try_from(self.repeat).unwrap_or(usize::MAX);
-        Ok(stream::iter(std::iter::repeat_n(body, repeat)).map(Ok).right_stream())
-    }
-
-    fn template(&self) -> pb::Message {
-        let kind = if self.message_group.is_some() { pb::MessageType::Fifo } else { pb::MessageType::Normal };
+    fn template(&self) -> Result<pb::Message, Failure> {
+        let kind = if self.message_group.is_some() { pb::MessageType::Fifo } else { self.hold.kind() };
         let system = pb::SystemProperties {
             tag: self.tag.clone(),
             keys: self.keys.clone(),
@@ -235,16 +251,16 @@ impl Produce {
             message_group: self.message_group.clone(),
             ..Default::default()
         };
-        pb::Message {
+        Ok(pb::Message {
             topic: Some(named(&self.topic)),
-            user_properties: self.properties.iter().cloned().collect::<BTreeMap<_, _>>(),
+            user_properties: by_key(&self.properties)?,
             system_properties: Some(system),
             body: Bytes::new(),
-        }
+        })
     }
 }
 
-fn message(template: &pb::Message, ids: &MessageIds, body: Bytes) -> pb::Message {
+fn message(template: &pb::Message, hold: &Hold, ids: &MessageIds, body: Bytes) -> pb::Message {
     let mut message = pb::Message { body, ..template.clone() };
     if let Some(system) = &mut message.system_properties {
         system.message_id = ids.next();
@@ -253,47 +269,9 @@ fn message(template: &pb::Message, ids: &MessageIds, body: Bytes) -> pb::Message
             seconds: now.as_secs().cast_signed(),
             nanos: now.subsec_nanos().cast_signed(),
         });
+        system.delivery_timestamp = hold.deliver_at(now);
     }
     message
-}
-
-fn read(path: &Path) -> Result<Bytes, Failure> {
-    if path == Path::new("-") {
-        let mut body = Vec::new();
-        let outcome = io::stdin().lock().read_to_end(&mut body);
-        return outcome.map(|_| Bytes::from(body)).map_err(input);
-    }
-    std::fs::read(path).map(Bytes::from).map_err(|source| Failure::File {
-        doing: "read",
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// The lines of standard input, read by a thread of their own, since such a read can not be called off.
-fn lines(skipped: Arc<AtomicU64>) -> impl Stream<Item = Result<Bytes, Failure>> {
-    if io::stdin().is_terminal() {
-        eprintln!("rq: type one message a line, end with Ctrl-D");
-    }
-    let (sender, receiver) = tokio::sync::mpsc::channel(LINES_AHEAD);
-    std::thread::spawn(move || {
-        for line in io::stdin().lock().split(b'\n') {
-            let line = line.map(|mut line| {
-                line.pop_if(|last| *last == b'\r');
-                Bytes::from(line)
-            });
-            if matches!(&line, Ok(line) if line.is_empty()) {
-                skipped.fetch_add(1, Ordering::Relaxed);
-            } else if sender.blocking_send(line.map_err(input)).is_err() {
-                return;
-            }
-        }
-    });
-    stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|line| (line, receiver)) })
-}
-
-fn input(source: io::Error) -> Failure {
-    Failure::Stream { doing: "read standard input", source }
 }
 
 #[cfg(test)]
@@ -303,9 +281,9 @@ mod tests {
     #[test]
     fn the_first_failure_ends_the_command_and_is_told() {
         let mut tally = Tally::default();
-        assert!(tally.take(Ok(Sent { message_id: "1".to_owned(), offset: 0 })));
+        assert!(tally.take(Ok(Sent { message_id: "1".to_owned(), offset: Some(0), ..Sent::default() })));
         assert!(!tally.take(Err((CallError::NoAnswer(Duration::from_secs(3)), Fate::Unknown))));
-        let failure = tally.report(Output::Table, Duration::from_secs(1)).unwrap_err();
+        let failure = tally.report(Output::Table, &Hold::default(), Duration::from_secs(1)).unwrap_err();
         let text = failure.to_string();
         assert!(text.starts_with("1 messages sent, 1 not acknowledged, 1 of which may be stored"), "{text}");
     }

@@ -8,7 +8,7 @@ use rq_proto::reliablequeue as pb;
 use serde::Serialize;
 
 use crate::admin::{Admin, call};
-use crate::args::Global;
+use crate::args::{Global, filled};
 use crate::consume::Body;
 use crate::failure::Failure;
 use crate::output::{self, Output};
@@ -18,9 +18,10 @@ const PAGE: u32 = 1000;
 
 const AFTER_HELP: &str = "\
 A half message waits until its producer commits its transaction or rolls it back. A producer
-that says nothing is asked, first after 6 s and then every 30 s; while no producer of the topic is
-connected nobody is, and that does not count. After 15 checks in vain the message goes to the
-topic TRANS_CHECK_MAX_TIME_TOPIC and can be consumed from there.
+that says nothing is asked, first after 6 s and then about every 35 s; while no producer of the
+topic is connected nobody is, and that does not count. After 15 checks in vain the message goes to
+the topic TRANS_CHECK_MAX_TIME_TOPIC: `rq dlq list TRANS_CHECK_MAX_TIME_TOPIC` shows it, `rq dlq
+replay` gives it to the consumers of its topic after all.
 
 Commit or roll back by hand only what its producer will not end: a transaction ends once.
 
@@ -51,8 +52,8 @@ pub(crate) enum TxCommand {
 #[derive(Args)]
 pub(crate) struct List {
     /// Only transactions of this topic
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TOPIC")]
-    topic: String,
+    #[arg(long, value_parser = filled, value_name = "TOPIC")]
+    topic: Option<String>,
     /// Most transactions to list
     #[arg(long, default_value_t = 100, value_name = "N")]
     limit: u64,
@@ -116,11 +117,13 @@ async fn fetch(admin: &Admin, list: &List) -> Result<(Vec<pb::Transaction>, i64)
     loop {
         let missing = list.limit.saturating_sub(transactions.len() as u64);
         let limit = u32::try_from(missing).map_or(PAGE, |missing| missing.clamp(1, PAGE));
-        let request = pb::ListTransactionsRequest { topic: list.topic.clone(), from, limit };
+        let request =
+            pb::ListTransactionsRequest { topic: list.topic.clone().unwrap_or_default(), from, limit };
         let page = call!(admin.list_transactions(request))?;
         transactions.extend(page.transactions);
         from = page.next;
         if from == 0 || transactions.len() as u64 >= list.limit {
+            transactions.truncate(usize::try_from(list.limit).unwrap_or(usize::MAX));
             return Ok((transactions, page.now_ms));
         }
     }
@@ -203,7 +206,7 @@ fn until(at_ms: i64, now_ms: i64) -> String {
 /// Whole seconds are enough for people.
 fn span(ms: i64) -> String {
     let seconds = u64::try_from(ms / 1_000).unwrap_or(0);
-    humantime::format_duration(Duration::from_secs(seconds)).to_string()
+    output::span(Duration::from_secs(seconds))
 }
 
 impl From<pb::Transaction> for Shown {

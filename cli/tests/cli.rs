@@ -6,6 +6,8 @@
 mod bench;
 #[path = "cli/broker.rs"]
 mod broker;
+#[path = "cli/holding.rs"]
+mod holding;
 #[path = "cli/looking_after.rs"]
 mod looking_after;
 #[path = "cli/run.rs"]

@@ -18,6 +18,7 @@ pub mod request;
 pub mod retention;
 pub mod settings;
 mod shard;
+pub mod since;
 mod state;
 #[cfg(test)]
 mod tests;

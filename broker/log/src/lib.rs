@@ -22,6 +22,7 @@ mod replace;
 mod scan;
 mod sealed;
 mod shared;
+mod since;
 mod snapshot;
 mod superblock;
 

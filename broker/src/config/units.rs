@@ -55,6 +55,7 @@ impl Unit for Span {
 const UNITS: [(&str, u64); 5] =
     [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 const UNLIMITED: &str = "unlimited";
+const DAY_SECS: u64 = 24 * 60 * 60;
 
 impl Size {
     /// So many KiB.
@@ -139,7 +140,16 @@ impl FromStr for Span {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_duration(self.duration()).fmt(f)
+        // Not in months and years, which are no round number of days.
+        let whole = self.duration();
+        let days = whole.as_secs() / DAY_SECS;
+        let rest = whole.saturating_sub(Duration::from_secs(days * DAY_SECS));
+        match (days, rest.is_zero()) {
+            (0, _) => humantime::format_duration(rest).fmt(f),
+            (1, true) => f.write_str("1day"),
+            (_, true) => write!(f, "{days}days"),
+            (_, false) => write!(f, "{days}days {}", humantime::format_duration(rest)),
+        }
     }
 }
 
@@ -172,7 +182,7 @@ mod tests {
             assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
         }
         assert_eq!("4096".parse(), Ok(Size::kib(4)));
-        for text in ["20s", "1m", "12h", "14days", "1ms"] {
+        for text in ["20s", "1m", "12h", "1day", "14days", "40days", "365days", "40days 1h 5s", "1ms"] {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
         }
     }

@@ -6,7 +6,7 @@ use rq_proto::rocketmq::{self as pb, Code, MessageType};
 
 use crate::harness::{Broker, Client, message, resource, system};
 
-fn delayed(id: &str, at: SystemTime) -> pb::Message {
+pub(crate) fn delayed(id: &str, at: SystemTime) -> pb::Message {
     let mut delayed = message("orders", id, id);
     delayed.system_properties.as_mut().unwrap().delivery_timestamp = Some(at.into());
     delayed

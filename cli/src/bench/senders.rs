@@ -199,7 +199,8 @@ impl Sender {
             }
             Step::Commit { id, transaction_id } => {
                 let id = String::from_utf8_lossy(id);
-                self.client.commit(&self.topic, &id, transaction_id).await.map(|()| String::new())
+                let commit = pb::TransactionResolution::Commit;
+                self.client.end(&self.topic, &id, transaction_id, commit).await.map(|()| String::new())
             }
         }
     }

@@ -4,9 +4,9 @@ use clap::Args;
 use rq_proto::reliablequeue as pb;
 
 use crate::admin::{Admin, call};
-use crate::args::property;
+use crate::args::{by_key, filled, property};
 use crate::failure::Failure;
-use crate::moment::moment;
+use crate::moment::bound;
 
 /// Most dead letters of one page, as the broker allows.
 const PAGE: u32 = 1000;
@@ -17,22 +17,22 @@ pub(super) struct Which {
     /// Name of the consumer group, or `TRANS_CHECK_MAX_TIME_TOPIC`
     pub(super) group: String,
     /// Only those that were sent to this topic
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
-    topic: String,
+    #[arg(long, value_parser = filled, value_name = "NAME")]
+    topic: Option<String>,
     /// Only those with this tag
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TAG")]
-    tag: String,
+    #[arg(long, value_parser = filled, value_name = "TAG")]
+    tag: Option<String>,
     /// Only those with this key
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "KEY")]
-    key: String,
-    /// Only those with this user property; may be given several times
+    #[arg(long, value_parser = filled, value_name = "KEY")]
+    key: Option<String>,
+    /// Only those with this user property; may be given for several properties
     #[arg(long = "property", value_parser = property, value_name = "KEY=VALUE")]
     properties: Vec<(String, String)>,
     /// Only those sent at or after this time: RFC 3339, or `1h ago`
-    #[arg(long, value_parser = moment, value_name = "TIME")]
+    #[arg(long, value_parser = bound, value_name = "TIME")]
     since: Option<i64>,
     /// Only those sent before this time: RFC 3339, or `1h ago`
-    #[arg(long, value_parser = moment, value_name = "TIME")]
+    #[arg(long, value_parser = bound, value_name = "TIME")]
     before: Option<i64>,
     /// First offset meant
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..), value_name = "OFFSET")]
@@ -55,9 +55,9 @@ impl Which {
     pub(super) fn one(group: &str, offset: i64) -> Self {
         Self {
             group: group.to_owned(),
-            topic: String::new(),
-            tag: String::new(),
-            key: String::new(),
+            topic: None,
+            tag: None,
+            key: None,
             properties: Vec::new(),
             since: None,
             before: None,
@@ -67,17 +67,17 @@ impl Which {
     }
 
     /// None where nothing narrows it down, so that the broker need not look further than it lists.
-    fn filter(&self) -> Option<pb::DeadLetterFilter> {
+    fn filter(&self) -> Result<Option<pb::DeadLetterFilter>, Failure> {
         let filter = pb::DeadLetterFilter {
-            topic: self.topic.clone(),
-            tag: self.tag.clone(),
-            key: self.key.clone(),
-            properties: self.properties.iter().cloned().collect(),
+            topic: self.topic.clone().unwrap_or_default(),
+            tag: self.tag.clone().unwrap_or_default(),
+            key: self.key.clone().unwrap_or_default(),
+            properties: by_key(&self.properties)?,
             stored_from_ms: self.since.unwrap_or(0),
             stored_before_ms: self.before.unwrap_or(0),
             before_offset: self.to.map_or(0, |to| to + 1),
         };
-        (filter != pb::DeadLetterFilter::default()).then_some(filter)
+        Ok((filter != pb::DeadLetterFilter::default()).then_some(filter))
     }
 }
 
@@ -89,27 +89,29 @@ pub(super) async fn fetch(
     bodies: bool,
     came: impl Fn(u64),
 ) -> Result<Found, Failure> {
+    let filter = which.filter()?;
     let mut found = Found::default();
     let mut from_offset = which.from;
-    while (found.letters.len() as u64) < limit {
-        let missing = limit - found.letters.len() as u64;
+    loop {
+        // Whoever wants none hears still whether there is such a group.
+        let missing = (limit - found.letters.len() as u64).max(1);
         let request = pb::ListDeadLettersRequest {
             group: which.group.clone(),
             from_offset,
             limit: u32::try_from(missing).map_or(PAGE, |missing| missing.min(PAGE)),
             without_body: !bodies,
-            filter: which.filter(),
+            filter: filter.clone(),
         };
         let page = call!(admin.list_dead_letters(request))?;
         came(page.dead_letters.len() as u64);
         found.letters.extend(page.dead_letters);
         found.damaged.extend(page.damaged);
         from_offset = page.next_offset;
-        if from_offset == 0 {
-            break;
+        if from_offset == 0 || found.letters.len() as u64 >= limit {
+            found.letters.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            return Ok(found);
         }
     }
-    Ok(found)
 }
 
 /// Names those that could not be read, as a failure.
@@ -127,8 +129,8 @@ mod tests {
     #[test]
     fn nothing_narrowed_down_is_no_filter_and_the_last_offset_is_meant_too() {
         let mut which = Which::one("g", 17);
-        assert_eq!(which.filter().unwrap().before_offset, 18);
+        assert_eq!(which.filter().unwrap().unwrap().before_offset, 18);
         which.to = None;
-        assert_eq!(which.filter(), None);
+        assert_eq!(which.filter().unwrap(), None);
     }
 }

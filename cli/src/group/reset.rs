@@ -15,11 +15,13 @@ use crate::moment;
 use crate::output::{self, Output};
 
 pub(super) const AFTER_HELP: &str = "\
-What the group was handed in this topic and has not acknowledged is forgotten: it comes again if it lies behind the new
-position, and an acknowledgement of it is refused. What lies before the new position never comes to the group any more.
+What the group was handed in this topic and has not acknowledged is forgotten: if it lies behind the new position it comes
+again, and its acknowledgement is refused. What lies before the new position never comes to the group any more; it is as if it
+had been acknowledged.
 
-A time means the first message that was sent since then; a delayed message counts from when it was due. Messages of transactions
-and replayed dead letters came into their queue later than they were sent: near them the group rather goes on a little earlier.
+With a time the group goes on where nothing that was sent at that time or later lies before. A delayed message counts from when
+it was due; one of a transaction and a replayed dead letter from when it was sent, though it came into its queue later; one of a
+dead-letter topic from when it became a dead letter. What was sent earlier and lies behind comes to the group too.
 
 The command shows what would be and asks, unless --yes is given.
 

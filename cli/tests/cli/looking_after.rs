@@ -57,13 +57,30 @@ fn dead_letters_are_found_by_what_they_carry_shown_replayed_and_purged() {
         (&["--key", "k2"], &["b"]),
         (&["--property", "region=us", "--tag", "new"], &["c"]),
         (&["--topic", "orders", "--from", "1"], &["b", "c"]),
-        (&["--topic", "others"], &[]),
         (&["--from", "1", "--to", "1"], &["b"]),
         (&["--since", "1h ago"], &["a", "b", "c"]),
         (&["--before", "1h ago"], &[]),
         (&["--tag", "new", "--limit", "1"], &["a"]),
+        (&["--limit", "0"], &[]),
     ] {
         assert_eq!(listed(&broker, options), expected, "{options:?}");
+    }
+    for wrong in [
+        &["--key", ""][..],
+        &["--topic", ""],
+        &["--tag", ""],
+        &["--before", "1970-01-01T00:00:00Z"],
+        &["--before", "99999days ago"],
+        &["--property", "region=eu", "--property", "region=us"],
+    ] {
+        for what in [&["list", "billing"][..], &["replay", "billing"], &["purge", "billing", "--yes"]] {
+            let refused = rq(&[&["dlq"][..], what, wrong].concat()).ends_with(2);
+            assert!(refused.err.contains(wrong[0]), "{what:?}: {}", refused.err);
+        }
+    }
+    rq(&["consume", "orders", "--group", "billing", "--tag", ""]).ends_with(2);
+    for missing in [&["list", "nobody", "--limit", "0"][..], &["replay", "billing", "--topic", "others"]] {
+        rq(&[&["dlq"][..], missing].concat()).ends_with(3);
     }
     let shown = rq(&["dlq", "show", "billing", "1"]).succeeds().out;
     assert!(shown.contains("region=us") && shown.ends_with("\nb\n"), "{shown}");

@@ -157,6 +157,17 @@ impl MessageQueue {
         lsns.filter(|lsn| **lsn >= log_start.0 && **lsn != GONE.0).count() as u64
     }
 
+    /// The messages from an offset on that are still there.
+    pub(crate) fn kept_from(
+        &self,
+        from: Offset,
+        log_start: Lsn,
+    ) -> impl Iterator<Item = (Offset, Entry)> + '_ {
+        let offsets = (from.max(self.min).0..self.next.0).map(Offset);
+        let entries = offsets.filter_map(|offset| Some((offset, self.get(offset)?)));
+        entries.filter(move |(_, entry)| entry.is_kept(log_start))
+    }
+
     /// Offsets from the oldest kept to the newest.
     pub(crate) fn len(&self) -> u64 {
         self.next.0 - self.min.0

@@ -169,6 +169,17 @@ fn readers_in_other_threads_find_every_record_that_is_not_dropped() {
     let sealed = log.reader().sealed();
     assert_eq!(sealed.first().map(|segment| segment.base), Some(log.start()));
     assert!(sealed.is_sorted_by_key(|segment| (segment.base, segment.newest)));
+    // Each turn wrote one record, at its own time.
+    let written = written.lock().unwrap();
+    for turn in (1..written.len()).rev().step_by(37) {
+        let since = log.reader().since(LogTime(turn as u64)).unwrap();
+        if written[turn] < log.start() {
+            assert_eq!(since, log.start(), "turn {turn} is dropped");
+        } else {
+            assert!(written[turn - 1] < since && since < written[turn], "turn {turn}: {since}");
+        }
+    }
+    assert_eq!(log.reader().since(LogTime(u64::MAX)).unwrap(), log.end());
 }
 
 #[test]

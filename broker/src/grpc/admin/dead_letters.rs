@@ -7,7 +7,9 @@ use rq_core::codec::Malformed;
 use rq_core::ids::{Offset, TopicId};
 use rq_core::message::MessageContent;
 use rq_core::queue::dead_letters_of;
-use rq_core::queue::request::{DeadLetterError, GroupNotFound, PurgeDeadLetters, ReplayDeadLetters};
+use rq_core::queue::request::{
+    DeadLetterError, GroupNotFound, PurgeDeadLetters, ReplayDeadLetters, TopicNotFound,
+};
 use rq_core::queue::view::MessagePlace;
 use rq_core::record::StoredMessage;
 use rq_proto::reliablequeue as pb;
@@ -42,10 +44,8 @@ pub(super) async fn list(
     let only = match filter.filter(|filter| !filter.topic.is_empty()) {
         Some(filter) => {
             // Letters of a topic that is gone have no name to be found by.
-            let Some(topic) = topic_id(broker, &filter.topic).await? else {
-                return Ok(pb::ListDeadLettersResponse::default());
-            };
-            Some(topic)
+            let gone = || no_topic(&TopicNotFound { topic: filter.topic.as_str().into() });
+            Some(topic_id(broker, &filter.topic).await?.ok_or_else(gone)?)
         }
         None => None,
     };

@@ -4,7 +4,7 @@ use rq_core::codec::Malformed;
 use rq_core::handle::{self, TransactionId};
 use rq_core::ids::HeldId;
 use rq_core::message::MessageContent;
-use rq_core::queue::request::{EndTransaction, EndTransactionError};
+use rq_core::queue::request::{EndTransaction, EndTransactionError, TopicNotFound};
 use rq_core::queue::view::OpenTransaction;
 use rq_core::record::StoredMessage;
 use rq_proto::reliablequeue as pb;
@@ -22,8 +22,11 @@ pub(super) async fn list(
     let limit = page::limit(request.limit)?;
     let (topic, from) = (Some(request.topic.clone()).filter(|topic| !topic.is_empty()), HeldId(request.from));
     // One more tells whether there is another page.
-    let look = broker.inspect(move |shard| shard.open_transactions(topic.as_deref(), from, limit + 1));
-    let open = look.await.map_err(engine)?;
+    let look = broker.inspect(move |shard| match topic {
+        Some(topic) if shard.topic_status(&topic).is_none() => Err(TopicNotFound { topic: topic.into() }),
+        topic => Ok(shard.open_transactions(topic.as_deref(), from, limit + 1)),
+    });
+    let open = look.await.map_err(engine)?.map_err(|error| no_topic(&error))?;
     let (mut transactions, mut bytes) = (Vec::new(), 0);
     let mut next = open.get(limit).map_or(0, |next| next.half.0);
     for open in open.iter().take(limit) {
@@ -45,7 +48,11 @@ pub(super) async fn describe(broker: &Engine, id: &str) -> Result<pb::Transactio
         let found = shard.open_transactions(None, half, 1);
         found.into_iter().find(|open| open.half == half && open.topic == topic)
     });
-    let gone = || Status::not_found("no transaction with this id is open: `rq tx list` shows those that are");
+    let gone = || {
+        Status::not_found(
+            "no transaction with this id is open: `rq tx list` shows those that are, and `rq dlq list TRANS_CHECK_MAX_TIME_TOPIC` those that nobody ended in time",
+        )
+    };
     let open = look.await.map_err(engine)?.ok_or_else(gone)?;
     read(broker, &open).await?.ok_or_else(gone)
 }

@@ -109,7 +109,7 @@ pub enum TransactionEnded {
     RolledBack,
     /// Nobody said how it ended.
     #[error(
-        "nobody ended the transaction though its producers were asked: its message is a dead letter now, see `rq dlq show TRANS_CHECK_MAX_TIME_TOPIC`"
+        "nobody ended the transaction though its producers were asked: its message is a dead letter now, see `rq dlq list TRANS_CHECK_MAX_TIME_TOPIC`"
     )]
     GivenUp,
 }

@@ -1,0 +1,38 @@
+//! `rq recall`: takes back a delayed message before its time.
+
+use clap::Args;
+
+use crate::args::{Global, filled};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::output::{self, Output};
+
+const AFTER_HELP: &str = "\
+A message that is out cannot be recalled: the command ends with code 1. Recalled once more it is as before.
+
+Examples:
+  rq produce reminders --body 'pay' --delay 3days -o json | jq -r .recallHandle
+  rq recall reminders HANDLE";
+
+/// `rq recall`.
+#[derive(Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Recall {
+    /// Topic that the message was sent to
+    topic: String,
+    /// Its recall handle, as `rq produce --delay` printed it
+    #[arg(value_parser = filled)]
+    handle: String,
+}
+
+/// Runs the command.
+pub(crate) async fn run(global: &Global, recall: Recall) -> Result<(), Failure> {
+    let client = Client::connect(&global.endpoint, global.timeout).await?;
+    let message_id = client.recall(&recall.topic, &recall.handle).await?;
+    match global.output {
+        Output::Json => output::json(&serde_json::json!({
+            "messageId": message_id, "topic": recall.topic, "recalled": true,
+        })),
+        Output::Table => output::line(&format!("message {message_id} of topic {} is recalled", recall.topic)),
+    }
+}
