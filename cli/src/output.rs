@@ -116,11 +116,11 @@ pub(crate) fn span(duration: Duration) -> String {
     const DAY_SECS: u64 = 24 * 60 * 60;
     let days = duration.as_secs() / DAY_SECS;
     let rest = duration.saturating_sub(Duration::from_secs(days * DAY_SECS));
+    let day = if days == 1 { "day" } else { "days" };
     match (days, rest.is_zero()) {
         (0, _) => humantime::format_duration(rest).to_string(),
-        (1, true) => "1day".to_owned(),
-        (_, true) => format!("{days}days"),
-        (_, false) => format!("{days}days {}", humantime::format_duration(rest)),
+        (_, true) => format!("{days}{day}"),
+        (_, false) => format!("{days}{day} {}", humantime::format_duration(rest)),
     }
 }
 
@@ -184,6 +184,7 @@ mod tests {
     fn a_while_is_told_in_days_not_in_months() {
         assert_eq!(span(Duration::from_hours(40 * 24)), "40days");
         assert_eq!(span(Duration::from_hours(24)), "1day");
+        assert_eq!(span(Duration::from_hours(25)), "1day 1h");
         assert_eq!(span(Duration::from_hours(49)), "2days 1h");
         assert_eq!(
             (span(Duration::from_millis(1_500)), span(Duration::ZERO)),

@@ -144,11 +144,11 @@ impl fmt::Display for Span {
         let whole = self.duration();
         let days = whole.as_secs() / DAY_SECS;
         let rest = whole.saturating_sub(Duration::from_secs(days * DAY_SECS));
+        let day = if days == 1 { "day" } else { "days" };
         match (days, rest.is_zero()) {
             (0, _) => humantime::format_duration(rest).fmt(f),
-            (1, true) => f.write_str("1day"),
-            (_, true) => write!(f, "{days}days"),
-            (_, false) => write!(f, "{days}days {}", humantime::format_duration(rest)),
+            (_, true) => write!(f, "{days}{day}"),
+            (_, false) => write!(f, "{days}{day} {}", humantime::format_duration(rest)),
         }
     }
 }
@@ -182,7 +182,9 @@ mod tests {
             assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
         }
         assert_eq!("4096".parse(), Ok(Size::kib(4)));
-        for text in ["20s", "1m", "12h", "1day", "14days", "40days", "365days", "40days 1h 5s", "1ms"] {
+        for text in
+            ["20s", "1m", "12h", "1day", "1day 2h", "14days", "40days", "365days", "40days 1h 5s", "1ms"]
+        {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
         }
     }
