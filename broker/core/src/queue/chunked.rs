@@ -142,7 +142,9 @@ impl<K: Ord + Copy, V: Copy> ChunkedMap<K, V> {
         self.chunks.retain(|_, chunk| !chunk.is_empty());
         let sparse = self.chunks.iter().filter(|(_, chunk)| chunk.len() < SPARSE);
         let sparse: Vec<K> = sparse.map(|(bound, _)| *bound).collect();
-        sparse.into_iter().for_each(|bound| self.join_with_next(bound));
+        for bound in sparse {
+            self.join_with_next(bound);
+        }
         gone
     }
 
