@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use self::bodies::Bodies;
-use self::hold::Hold;
+use self::hold::{Hold, timestamp};
 use crate::args::{Global, by_key, filled, property};
 use crate::client::{CallError, Client, Fate, named};
 use crate::failure::Failure;
@@ -99,7 +99,8 @@ pub(crate) async fn run(global: &Global, produce: Produce) -> Result<(), Failure
     let length = produce.bodies.count();
     let client = Client::connect(&global.endpoint, global.timeout).await?;
     let ids = MessageIds::new();
-    let (topic, hold) = (&produce.topic, &produce.hold);
+    let hold = &produce.hold;
+    let sending = Sending { client: &client, topic: &produce.topic, hold, patience: global.timeout };
     let started = Instant::now();
     let bar = output::progress(length.filter(|length| *length > 1), "messages sent");
     let mut tally = Tally::default();
@@ -109,7 +110,7 @@ pub(crate) async fn run(global: &Global, produce: Produce) -> Result<(), Failure
     let mut stop = Some(stop);
     let sends = bodies.take_until(stopped).map(|body| {
         let message = body.map(|body| message(&template, hold, &ids, body));
-        async { Ok::<_, Failure>(deliver(message?, topic, hold, &client, global.timeout).await) }
+        async { Ok::<_, Failure>(sending.deliver(message?).await) }
     });
     let mut outcomes = pin!(sends.buffered(produce.concurrency.into()));
     while let Some(outcome) = outcomes.next().await {
@@ -133,63 +134,63 @@ pub(crate) async fn run(global: &Global, produce: Produce) -> Result<(), Failure
 
 type Outcome = Result<Sent, (CallError, Fate)>;
 
-/// Sends one message, again where that may help and `patience` allows. The fate of the whole is unknown if that of any
-/// attempt was.
-async fn deliver(
-    message: pb::Message,
-    topic: &str,
-    hold: &Hold,
-    client: &Client,
+/// How messages are sent.
+#[derive(Clone, Copy)]
+struct Sending<'a> {
+    client: &'a Client,
+    topic: &'a str,
+    hold: &'a Hold,
+    /// For each message, all attempts together.
     patience: Duration,
-) -> Outcome {
-    let began = Instant::now();
-    let mut fate = Fate::NotDone;
-    let mut pause = FIRST_PAUSE;
-    for attempt in 1.. {
-        let left = patience.saturating_sub(began.elapsed());
-        // Sent again, a half message is the same transaction, and what has ended ends once more.
-        match send_once(message.clone(), topic, hold, client, left).await {
-            Ok(sent) => return Ok(sent),
-            Err((error, of_attempt)) => {
-                if of_attempt == Fate::Unknown {
-                    fate = Fate::Unknown;
-                }
-                let late = began.elapsed() + pause >= patience;
-                if late || attempt == ATTEMPTS || !error.is_temporary() {
-                    // All attempts had that time together.
-                    let silent = matches!(error, CallError::NoAnswer(_));
-                    return Err((if silent { CallError::NoAnswer(patience) } else { error }, fate));
-                }
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
-        }
-    }
-    Err((CallError::Incomplete("attempt"), fate))
 }
 
-async fn send_once(
-    message: pb::Message,
-    topic: &str,
-    hold: &Hold,
-    client: &Client,
-    patience: Duration,
-) -> Outcome {
-    let message_id = message.system_properties.as_ref().map(|system| system.message_id.clone());
-    let message_id = message_id.unwrap_or_default();
-    let entry = client.send(message, patience).await.map_err(|error| {
-        let fate = error.fate();
-        (error, fate)
-    })?;
-    if let Some(resolution) = hold.resolution() {
-        let end = client.end(topic, &message_id, &entry.transaction_id, resolution).await;
-        // The half message is stored, whatever came of its transaction.
-        end.map_err(|error| (error, Fate::Unknown))?;
+impl Sending<'_> {
+    /// Sends one message, again where that may help and there is time. The fate of the whole is unknown if that of any
+    /// attempt was.
+    async fn deliver(self, message: pb::Message) -> Outcome {
+        let began = Instant::now();
+        let mut fate = Fate::NotDone;
+        let mut pause = FIRST_PAUSE;
+        for attempt in 1.. {
+            let left = self.patience.saturating_sub(began.elapsed());
+            // Sent again, a half message is the same transaction, and what has ended ends once more.
+            match self.once(message.clone(), left).await {
+                Ok(sent) => return Ok(sent),
+                Err((error, of_attempt)) => {
+                    if of_attempt == Fate::Unknown {
+                        fate = Fate::Unknown;
+                    }
+                    let late = began.elapsed() + pause >= self.patience;
+                    if late || attempt == ATTEMPTS || !error.is_temporary() {
+                        // All attempts had that time together.
+                        let silent = matches!(error, CallError::NoAnswer(_));
+                        return Err((if silent { CallError::NoAnswer(self.patience) } else { error }, fate));
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+            }
+        }
+        Err((CallError::Incomplete("attempt"), fate))
     }
-    let given = |text: String| Some(text).filter(|text| !text.is_empty());
-    let (recall_handle, transaction_id) = (given(entry.recall_handle), given(entry.transaction_id));
-    let waits = recall_handle.is_some() || transaction_id.is_some();
-    Ok(Sent { message_id, offset: (!waits).then_some(entry.offset), recall_handle, transaction_id })
+
+    async fn once(self, message: pb::Message, left: Duration) -> Outcome {
+        let message_id = message.system_properties.as_ref().map(|system| system.message_id.clone());
+        let message_id = message_id.unwrap_or_default();
+        let entry = self.client.send(message, left).await.map_err(|error| {
+            let fate = error.fate();
+            (error, fate)
+        })?;
+        if let Some(resolution) = self.hold.resolution() {
+            let end = self.client.end(self.topic, &message_id, &entry.transaction_id, resolution).await;
+            // The half message is stored, whatever came of its transaction.
+            end.map_err(|error| (error, Fate::Unknown))?;
+        }
+        let given = |text: String| Some(text).filter(|text| !text.is_empty());
+        let (recall_handle, transaction_id) = (given(entry.recall_handle), given(entry.transaction_id));
+        let waits = recall_handle.is_some() || transaction_id.is_some();
+        Ok(Sent { message_id, offset: (!waits).then_some(entry.offset), recall_handle, transaction_id })
+    }
 }
 
 /// What came of the messages so far.
@@ -265,10 +266,7 @@ fn message(template: &pb::Message, hold: &Hold, ids: &MessageIds, body: Bytes) -
     if let Some(system) = &mut message.system_properties {
         system.message_id = ids.next();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        system.born_timestamp = Some(prost_types::Timestamp {
-            seconds: now.as_secs().cast_signed(),
-            nanos: now.subsec_nanos().cast_signed(),
-        });
+        system.born_timestamp = Some(timestamp(now));
         system.delivery_timestamp = hold.deliver_at(now);
     }
     message

@@ -144,7 +144,11 @@ fn a_bad_image_stops_the_rollout_and_the_queue_keeps_serving() -> Result<()> {
         let bad = json!({ "image": "reliablequeue/broker:that-nobody-has-made" });
         let has_it = |pod: &Value| text(pod, "/spec/containers/0/image") != BROKER_IMAGE;
         let good = json!({ "image": BROKER_IMAGE });
-        let (before, after) = stops_at_the_slave(&queue, &bad, &has_it, &good, |_| Ok(()))?;
+        let (before, after) = stops_at_the_slave(&queue, &bad, &has_it, &good, |_| {
+            let [status, reason, _] = queue.condition("WritesAvailable")?;
+            ensure!(status == "True", "the queue takes no messages: {reason}");
+            Ok(())
+        })?;
         ensure_same_mastership(&before, &after)
     })
 }

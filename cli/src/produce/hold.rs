@@ -51,10 +51,7 @@ impl Hold {
             (None, Some(millis)) => Duration::from_millis(millis.unsigned_abs()),
             (None, None) => return None,
         };
-        Some(prost_types::Timestamp {
-            seconds: i64::try_from(at.as_secs()).unwrap_or(i64::MAX),
-            nanos: at.subsec_nanos().cast_signed(),
-        })
+        Some(timestamp(at))
     }
 
     /// How to end a transaction at once.
@@ -94,6 +91,14 @@ impl Hold {
                 format!("sent message {message_id} to offset {}", offset.unwrap_or_default())
             }
         }
+    }
+}
+
+/// A moment since 1970, as the wire has it.
+pub(super) fn timestamp(at: Duration) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: i64::try_from(at.as_secs()).unwrap_or(i64::MAX),
+        nanos: at.subsec_nanos().cast_signed(),
     }
 }
 

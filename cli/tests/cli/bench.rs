@@ -1,6 +1,6 @@
 //! `rq bench`: what it tells of its messages, and what it writes down of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -119,8 +119,15 @@ fn a_delayed_message_is_waited_for_and_never_early() {
     // The report's histogram tells a time to a thousandth; `early` above is exact.
     assert!(report["endToEndUs"]["min"].as_f64().unwrap() >= 1.998e6, "{report:#}");
     let events = events(&history);
-    let mut sends = events.iter().filter(|event| event["op"] == "send");
-    assert!(sends.all(|send| send["due_ns"].as_u64() > send["complete_ns"].as_u64()), "sent in time");
+    let of = |op: &'static str| events.iter().filter(move |event| event["op"] == op);
+    assert!(of("send").all(|send| send["due_ns"].as_u64() > send["complete_ns"].as_u64()), "sent in time");
+    let due: HashMap<&str, u64> =
+        of("send").map(|send| (send["id"].as_str().unwrap(), send["due_ns"].as_u64().unwrap())).collect();
+    let received = of("receive").filter(|receive| receive["id"] != "");
+    for receive in received {
+        let (id, came) = (receive["id"].as_str().unwrap(), receive["complete_ns"].as_u64().unwrap());
+        assert!(came >= due[id], "{id} came {} ns before its time", due[id] - came);
+    }
 }
 
 #[test]

@@ -88,12 +88,11 @@ fn ready(shown: &Shown<'_>, findings: &[Finding]) -> Finding {
     let first = |status: ConditionStatus| {
         findings.iter().filter(|finding| finding.status == status).find(counts).cloned()
     };
-    let worst = first(ConditionStatus::False).or_else(|| first(ConditionStatus::Unknown));
-    let unready = || shown.wanted.iter().find(|name| !shown.pod(name).is_some_and(pods::is_ready));
-    match worst {
-        Some(worst) => Finding { condition: ConditionType::Ready, ..worst },
-        None if unready().is_some() => {
-            let name = unready().cloned().unwrap_or_default();
+    if let Some(worst) = first(ConditionStatus::False).or_else(|| first(ConditionStatus::Unknown)) {
+        return Finding { condition: ConditionType::Ready, ..worst };
+    }
+    match shown.wanted.iter().find(|name| !shown.pod(name).is_some_and(pods::is_ready)) {
+        Some(name) => {
             let message = format!("{name} is well and not ready yet: its Services do not lead to it");
             fails(ConditionType::Ready, Reason::PodNotReady, message)
         }

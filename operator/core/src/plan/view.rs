@@ -149,9 +149,7 @@ impl<'a> BrokerPod<'a> {
     fn of(pod: &'a Pod, ordinal: u32, replicas: &'a [Seen], update: Option<&str>) -> Self {
         let name = pod.name_any();
         let told = replicas.iter().find(|seen| seen.name == name).and_then(Seen::answer);
-        let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        let ready =
-            conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        let ready = condition(pod, "Ready").is_some_and(|(status, _)| status == "True");
         let revision = pod.labels().get(POD_REVISION).map(String::as_str);
         Self {
             pod,
@@ -167,6 +165,13 @@ impl<'a> BrokerPod<'a> {
     pub(crate) fn store(&self) -> Option<StoreId> {
         self.told.map(|told| told.store)
     }
+}
+
+/// Status and message of a condition of a pod.
+pub(crate) fn condition<'p>(pod: &'p Pod, type_: &str) -> Option<(&'p str, &'p str)> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let found = conditions.iter().find(|condition| condition.type_ == type_)?;
+    Some((&found.status, found.message.as_deref().unwrap_or_default()))
 }
 
 /// The revision of the template as it is now; none as long as the controller of the `StatefulSet` has not looked at it.

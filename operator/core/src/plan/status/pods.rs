@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt as _;
 
 use crate::children::{BROKER_CONTAINER, ROLE_LABEL};
+use crate::plan::view::condition;
 
 /// The node that a pod runs on.
 pub(super) fn node(pod: &Pod) -> Option<&str> {
@@ -18,13 +19,6 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
 
 pub(super) fn is_labelled_master(pod: &Pod) -> bool {
     pod.labels().get(ROLE_LABEL).is_some_and(|role| role == "master")
-}
-
-/// Status and message of a condition of a pod.
-fn condition<'p>(pod: &'p Pod, type_: &str) -> Option<(&'p str, &'p str)> {
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let found = conditions.iter().find(|condition| condition.type_ == type_)?;
-    Some((&found.status, found.message.as_deref().unwrap_or_default()))
 }
 
 /// Why a pod finds no node, in the words of the scheduler.
