@@ -180,6 +180,14 @@ impl Engine {
         self.shared.hashes.clone()
     }
 
+    /// From now on no request waits for anything: receives that do, and later ones that would, are answered
+    /// [`EngineError::Stopping`], which is to say that nothing was done. Those that have got something get it when it is
+    /// committed.
+    pub fn end_waits(&self) {
+        // A closed inbox: the engine stops, and lets them go by itself.
+        let _ = self.shared.inbox.push(Work::EndWaits);
+    }
+
     /// Takes no more requests, works off what it has, closes the log. Answers [`EngineError::Stopping`] to
     /// receives that still wait. Returns when the data directory is free, but for reads that are under way.
     pub async fn stop(&self) {

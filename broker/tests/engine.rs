@@ -177,6 +177,25 @@ async fn a_stopped_engine_refuses_and_lets_waiting_receives_go() {
     assert_eq!(refused.map(|_| ()), Err(EngineError::Stopping));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn when_waits_end_who_waits_gets_nothing_and_who_need_not_wait_his_messages() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::start(&options(dir.path())).unwrap();
+    orders(&engine).await;
+    let wait = |nonce| {
+        let engine = engine.clone();
+        tokio::spawn(async move { engine.receive(receive(nonce, 1, 60_000)).await })
+    };
+    let waiting = wait(1);
+    while engine.inspect(rq_core::queue::Shard::waiting_polls).await.unwrap() == 0 {}
+    engine.end_waits();
+    assert_eq!(waiting.await.unwrap().map(|_| ()), Err(EngineError::Stopping));
+    assert_eq!(wait(2).await.unwrap().map(|_| ()), Err(EngineError::Stopping), "nobody waits any more");
+    assert_eq!(engine.inspect(rq_core::queue::Shard::waiting_polls).await.unwrap(), 0);
+    send(&engine, "hello").await;
+    assert_eq!(wait(3).await.unwrap().unwrap().unwrap().len(), 1, "the engine works on until it stops");
+}
+
 fn retaining_nothing(data: &Path) -> EngineOptions {
     let mut options = options(data);
     options.log.segment_bytes = 1 << 20;

@@ -247,7 +247,17 @@ impl LogThread {
         self.flushed_gate.clear().for_each(drop);
         self.member.publish_reader(None);
         let Self {
-            inbox, limits, frames, mut member, published, chores, checkpoints, waiting, releases, ..
+            inbox,
+            limits,
+            frames,
+            mut member,
+            published,
+            chores,
+            checkpoints,
+            waiting,
+            ends_waits,
+            releases,
+            ..
         } = self;
         drop(frames);
         let recovered = match &reopening {
@@ -294,6 +304,7 @@ impl LogThread {
             flushed_gate: Gate::default(),
             last_flush: Instant::now(),
             waiting,
+            ends_waits,
             releases,
         };
         match (reopening, config) {

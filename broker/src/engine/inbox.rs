@@ -38,6 +38,8 @@ pub(super) enum Work {
     Internal(Request),
     /// The caller of a waiting receive left.
     Cancel(Ticket),
+    /// From now on no request waits: who would is told that nothing was done.
+    EndWaits,
     /// A look at the state.
     Inspect(View),
     /// Have all replicas hash their state; answered with the position that stands for it.
@@ -90,7 +92,7 @@ impl Work {
     fn bytes(&self) -> usize {
         match self {
             Self::Request { permit, .. } => permit.num_permits(),
-            Self::Internal(_) | Self::Cancel(_) | Self::Inspect(_) | Self::Mark(_) => 0,
+            Self::Internal(_) | Self::Cancel(_) | Self::EndWaits | Self::Inspect(_) | Self::Mark(_) => 0,
         }
     }
 }

@@ -83,6 +83,8 @@ pub(super) struct LogThread {
     pub(super) last_flush: Instant,
     /// Callers whose request has no answer yet.
     pub(super) waiting: HashMap<Ticket, (Reply, Option<Name>)>,
+    /// None is to wait any more.
+    pub(super) ends_waits: bool,
     /// Where committed answers go.
     pub(super) releases: Releases,
 }
@@ -123,9 +125,7 @@ impl LogThread {
     }
 
     fn end(mut self) -> Result<(), WriteError> {
-        for (_, (reply, _)) in self.waiting.drain() {
-            let _ = reply.send(Err(EngineError::Stopping));
-        }
+        self.end_waits();
         self.sync()?;
         if self.frames.end() > self.last_checkpoint.0 {
             self.ask_to_keep_house(true);
@@ -184,6 +184,10 @@ impl LogThread {
             self.compare_if_due(now);
         }
         for work in batch.drain(..) {
+            if matches!(work, Work::EndWaits) {
+                self.ends_waits = true;
+                continue;
+            }
             let Queues::Master(shard) = &mut self.queues else {
                 refuse(work);
                 continue;
@@ -230,6 +234,9 @@ impl LogThread {
             }
             self.collect(&mut answers);
         }
+        if self.ends_waits {
+            self.end_waits();
+        }
         self.tell_of_the_held();
         let requests = permits.len();
         drop(permits);
@@ -249,6 +256,16 @@ impl LogThread {
             } else if let Some((reply, group)) = self.waiting.remove(&ticket) {
                 self.hold(delivery, Held::Answer(Release { reply, group, answer }));
             }
+        }
+    }
+
+    /// Lets those go who still wait: nothing was done for them. Who has got something is answered when that is committed.
+    fn end_waits(&mut self) {
+        for (ticket, (reply, _)) in self.waiting.drain() {
+            if let Queues::Master(shard) = &mut self.queues {
+                shard.cancel(ticket);
+            }
+            let _ = reply.send(Err(EngineError::Stopping));
         }
     }
 
@@ -380,7 +397,7 @@ fn refuse(work: Work) {
             let _ = reply.send(Err(EngineError::NotMaster));
         }
         // What was popped here is another master's to take back, when its lease lapses at the latest.
-        Work::Internal(_) | Work::Cancel(_) => {}
+        Work::Internal(_) | Work::Cancel(_) | Work::EndWaits => {}
     }
 }
 

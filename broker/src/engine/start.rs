@@ -197,6 +197,7 @@ fn log_thread(
         flushed_gate: Gate::default(),
         last_flush: Instant::now(),
         waiting: HashMap::new(),
+        ends_waits: false,
         releases,
     };
     if let Some(alone) = alone {

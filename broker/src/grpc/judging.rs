@@ -46,7 +46,13 @@ pub(super) async fn receive(
         let Filter::Properties(judged) = &mut receive.filter else { return Err(EngineError::Unknown) };
         // What was judged until its time is over is told to the shard, however many others want to judge.
         let judging = judge(gateway, filter, &candidates, receive.batch as usize, judged);
-        match tokio::time::timeout(patience.saturating_sub(began.elapsed()), judging).await {
+        let judging = tokio::time::timeout(patience.saturating_sub(began.elapsed()), judging);
+        let judged = tokio::select! {
+            judged = judging => judged,
+            // Between the shard's answers nothing is popped.
+            () = gateway.stopping.cancelled() => return Err(EngineError::Stopping),
+        };
+        match judged {
             Ok(judged) if judged? == 0 => tokio::time::sleep(PAUSE).await,
             Ok(_) | Err(_) => {}
         }

@@ -10,7 +10,7 @@ use futures::Stream;
 use prometheus_client::metrics::gauge::Gauge;
 use rq_core::hash;
 use rq_core::ids::Nonce;
-use rq_core::queue::request::{Delivery, Filter, Judged, Name, Receive, UndoPop};
+use rq_core::queue::request::{Delivery, Filter, Judged, Name, Receive, ReceiveError, UndoPop};
 use rq_core::record::StoredMessage;
 use rq_proto::rocketmq::receive_message_response::Content;
 use rq_proto::rocketmq::{Message, ReceiveMessageRequest, ReceiveMessageResponse, Resource, Status};
@@ -153,6 +153,9 @@ fn wanted(gateway: &Gateway, call: &Call, request: &ReceiveMessageRequest) -> Re
 }
 
 /// Waits for messages; finds none when the broker stops.
+///
+/// A broker that stops lets only those go who still wait: what was popped is delivered if it is committed in time. Were it
+/// left behind, its message would be hidden until the lease is over, and nobody would know why.
 async fn poll(gateway: &Gateway, call: &Call, wanted: Wanted) -> Result<Vec<Delivery>, Refusal> {
     let Wanted { receive, sql, patience, .. } = wanted;
     let _open = call.open_poll();
@@ -163,15 +166,28 @@ async fn poll(gateway: &Gateway, call: &Call, wanted: Wanted) -> Result<Vec<Deli
             Some(sql) => judging::receive(gateway, receive, sql, patience).await,
         }
     };
+    tokio::pin!(received);
     let received = tokio::select! {
-        received = received => received,
-        () = gateway.stopping.cancelled() => Err(EngineError::Stopping),
+        received = &mut received => received,
+        () = gateway.stopping.cancelled() => {
+            gateway.engine.end_waits();
+            received.await
+        }
     };
+    found(received)
+}
+
+/// What a receive is answered.
+fn found(
+    received: Result<Result<Vec<Delivery>, ReceiveError>, EngineError>,
+) -> Result<Vec<Delivery>, Refusal> {
     match received {
         Ok(received) => Ok(received?),
-        // Empty rather than an error: the client polls again, at another broker or at this one after its restart. What
-        // was popped and is perhaps committed comes back when its lease lapses.
-        Err(EngineError::Stopping | EngineError::NotMaster | EngineError::Unknown) => Ok(Vec::new()),
+        // Nothing was popped. Empty rather than an error: the client polls again at once, at another broker or at this one
+        // after its restart.
+        Err(EngineError::Stopping | EngineError::NotMaster) => Ok(Vec::new()),
+        // Above all where it is unknown whether something was popped: it would come back when its lease lapses, and a client
+        // that was told of nothing has no reason to expect that.
         Err(error) => Err(error.into()),
     }
 }
@@ -257,5 +273,19 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_surely_got_nothing_is_told_of_nothing() {
+        for surely in [EngineError::Stopping, EngineError::NotMaster] {
+            assert!(found(Err(surely)).is_ok_and(|deliveries| deliveries.is_empty()), "{surely}");
+        }
+        let perhaps = found(Err(EngineError::Unknown));
+        assert!(matches!(perhaps, Err(Refusal::Engine(EngineError::Unknown))), "a message may be hidden now");
     }
 }
