@@ -152,7 +152,7 @@ pub(crate) fn or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 
-/// A body on one line: control characters escaped, what is no UTF-8 replaced, cut after `limit` characters.
+/// A body on one line: characters that are not seen escaped, what is no UTF-8 replaced, cut after `limit` characters.
 pub(crate) fn body(body: &[u8], limit: usize) -> String {
     let text = String::from_utf8_lossy(body);
     let mut shown: String = text.chars().take(limit).flat_map(escape).collect();
@@ -163,9 +163,17 @@ pub(crate) fn body(body: &[u8], limit: usize) -> String {
 }
 
 fn escape(character: char) -> impl Iterator<Item = char> {
-    let escaped = if character.is_control() { Some(character.escape_default()) } else { None };
+    let escaped = if is_unseen(character) { Some(character.escape_default()) } else { None };
     let plain = escaped.is_none().then_some(character);
     escaped.into_iter().flatten().chain(plain)
+}
+
+/// Control characters, and what the standard library does not print in `Debug` output: among it are characters that turn the
+/// direction of writing, and so may show another body than there is.
+fn is_unseen(character: char) -> bool {
+    // Behind another one: marks that belong to the character before them are seen there.
+    let hides = || String::from_iter(['.', character]).escape_debug().nth(2) == Some('u');
+    character.is_control() || !character.is_ascii() && hides()
 }
 
 #[cfg(test)]
@@ -202,6 +210,7 @@ mod tests {
     #[test]
     fn a_body_never_breaks_the_line_or_the_terminal() {
         assert_eq!(body(b"a\nb\x1b[31m", 100), "a\\nb\\u{1b}[31m");
+        assert_eq!(body("a\u{202e}b".as_bytes(), 100), "a\\u{202e}b");
         assert_eq!(body("höher".as_bytes(), 2), "hö…");
         assert_eq!(body(&[b'a', 0xff], 10), "a\u{fffd}");
     }

@@ -68,33 +68,12 @@ impl Position {
     }
 }
 
-/// Whether a character is not seen itself but may change how others are: Unicode's format characters (Cf), such as those
-/// that turn the direction of writing, and its separators of lines and paragraphs.
+/// Whether a character is not seen itself but may change how others are, such as those that turn the direction of writing:
+/// what the standard library does not print in `Debug` output.
 fn hides(character: char) -> bool {
-    matches!(
-        character,
-        '\u{ad}'
-            | '\u{600}'..='\u{605}'
-            | '\u{61c}'
-            | '\u{6dd}'
-            | '\u{70f}'
-            | '\u{890}'..='\u{891}'
-            | '\u{8e2}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{2064}'
-            | '\u{2066}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{110bd}'
-            | '\u{110cd}'
-            | '\u{13430}'..='\u{1343f}'
-            | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0001}'
-            | '\u{e0020}'..='\u{e007f}'
-    )
+    // Behind another one: marks that belong to the character before them are seen there.
+    let shown = String::from_iter(['.', character]);
+    shown.escape_debug().nth(2) == Some('u')
 }
 
 /// A piece of an expression as an error shows it: between backticks, shortened, on one line.
@@ -121,6 +100,7 @@ mod tests {
     #[test]
     fn an_error_shows_what_is_not_seen() {
         assert_eq!(quoted("a\u{202e}b\u{200b}\u{feff}\u{ad}\n"), r"`a\u{202e}b\u{200b}\u{feff}\u{ad}\n`");
-        assert_eq!(quoted("naïve 日本 é"), "`naïve 日本 é`");
+        assert_eq!(quoted("\u{2028}\u{e0041}"), r"`\u{2028}\u{e0041}`");
+        assert_eq!(quoted("naïve 日本 e\u{301} \"\\'"), "`naïve 日本 e\u{301} \"\\'`");
     }
 }
