@@ -6,6 +6,7 @@
 mod answer;
 mod call;
 pub mod master;
+mod poll;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};

@@ -155,8 +155,9 @@ async fn serve(
     let address = listener.local_addr()?;
     let admin = admin_options(config, &engine, &clients);
     let (request_bytes, held_bytes) = (config.server().request_bytes, limits.max_sends.bytes());
-    let master =
-        replicates.then(|| Arc::new(Master::new(engine.view(), links.clone(), request_bytes, held_bytes)));
+    let master = replicates.then(|| {
+        Arc::new(Master::new(engine.view(), links.clone(), request_bytes, held_bytes, stopping.clone()))
+    });
     let gateway = Gateway::new(
         engine.clone(),
         clients,

@@ -163,7 +163,7 @@ fn show(output: Output, transaction: pb::Transaction) -> Result<(), Failure> {
         ("message", output::or_dash(&transaction.message_id)),
         ("tag", output::or_dash(&transaction.tag)),
         ("keys", output::or_dash(&transaction.keys.join(" "))),
-        ("properties", output::or_dash(&properties.join(" "))),
+        ("properties", output::or_dash(&output::body(properties.join(" ").as_bytes(), usize::MAX))),
         ("born", output::time(transaction.born_time_ms)),
         ("stored", output::time(transaction.store_time_ms)),
         ("checks", transaction.checks.to_string()),

@@ -3,7 +3,7 @@
 //! of transactions and one of delayed messages. Everything goes into a history; the load judges nothing while it runs and
 //! goes on through every fault, as real clients would.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -369,6 +369,29 @@ impl Producer {
         }
         outcome
     }
+}
+
+/// Judges the history of a load that was to do everything, and fails if it has not: what was never done shows nothing.
+pub fn judge_all(test: &str, history: &History) -> Result<()> {
+    judge(test, history)?;
+    let ended = |commit: bool| history.ends.iter().any(|end| end.commit == commit && end.outcome.is_ok());
+    let holds: BTreeMap<&str, Hold> =
+        history.sends.iter().map(|send| (send.id.as_str(), send.hold)).collect();
+    let came = |of: fn(&Hold) -> bool| {
+        let mut deliveries = history.receives.iter().flat_map(|receive| &receive.deliveries);
+        deliveries.any(|delivery| holds.get(delivery.id.as_str()).is_some_and(of))
+    };
+    let recalled = history.recalls.iter().any(|recall| recall.outcome.is_ok());
+    for (what, done) in [
+        ("transaction was committed", ended(true)),
+        ("transaction was rolled back", ended(false)),
+        ("committed message came", came(|hold| matches!(hold, Hold::Transaction))),
+        ("delayed message came", came(|hold| matches!(hold, Hold::Until(_)))),
+        ("delayed message was recalled", recalled),
+    ] {
+        ensure!(done, "{test}: no {what}: the test shows nothing of that");
+    }
+    Ok(())
 }
 
 /// Fails if the history breaks a promise, and keeps it for the person who looks into that. Says what was done, so that

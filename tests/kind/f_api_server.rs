@@ -19,7 +19,7 @@ use crate::pods::{End, Process};
 use crate::queue::{QUEUE, Queue, Shard, ensure_same_mastership};
 use crate::scene::{Needs, OPERATOR, play};
 use crate::times;
-use crate::wait::{DEADLINE, Looked, wait};
+use crate::wait::{DEADLINE, Looked, once, wait};
 
 /// How long the API server is away; `RQ_API_AWAY` in seconds is another time.
 fn away() -> Duration {
@@ -139,8 +139,18 @@ fn a_configuration_put_back_to_an_older_state_is_noticed_and_loses_nothing() -> 
         not_older(&newest, &after)?;
         queue.whole(2)?;
         times::note(&scene.test, "operator back until it is whole", struck.elapsed());
-        let warned = queue.events()?.iter().any(|event| event[0] == "Warning" && !told.contains(event));
-        ensure!(warned, "nobody was told that the configuration was older than what the brokers have seen");
+        // Events are written beside the work.
+        wait(
+            "somebody is told that the configuration was older than what the brokers have seen",
+            DEADLINE,
+            || {
+                let events = queue.events()?;
+                let regressed =
+                    |event: &&[String; 3]| ["ConfigRegressed", "ConfigRebuilt"].contains(&&*event[1]);
+                let found = events.iter().filter(regressed).any(|event| !told.contains(event));
+                Ok(once(found, format!("{events:?}")))
+            },
+        )?;
         load.goes_on()?;
         load.finish(fault).map(drop)
     })

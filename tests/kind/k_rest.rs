@@ -1,4 +1,4 @@
-//! A queue at rest is left alone: no object of it is written.
+//! A queue at rest is left alone: no object of it is written, not even with what it is already.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::a_life::KINDS;
 use crate::kubectl::{self, name, text};
 use crate::queue::Queue;
-use crate::scene::{Needs, Scene, play};
+use crate::scene::{Needs, OPERATOR, SYSTEM, Scene, play};
 use crate::wait::{DEADLINE, Looked, wait};
 
 /// Longer than every interval at which the reconciler looks again though nothing has happened.
@@ -25,7 +25,7 @@ fn a_reconcile_at_rest_makes_no_writes() -> Result<()> {
     play("k-rest", Needs::Cluster, |scene| {
         let queue = Queue::apply(scene, &json!({}))?;
         let settled = settled(scene)?;
-        let begun = Instant::now();
+        let (writes, begun) = (writes()?, Instant::now());
         while begun.elapsed() < AT_REST {
             thread::sleep(BETWEEN);
             let now = versions(scene)?;
@@ -34,8 +34,24 @@ fn a_reconcile_at_rest_makes_no_writes() -> Result<()> {
             ensure!(written.is_empty(), "written at rest: {written:?}");
             ensure!(now.len() == settled.len(), "deleted at rest: {settled:?}, then {now:?}");
         }
+        // A write that changes nothing leaves the version as it is.
+        let written = self::writes()?;
+        ensure!(written == writes, "written at rest: {writes:?}, then {written:?}");
         queue.whole(2).map(drop)
     })
+}
+
+/// What each replica of the operator counts of its writes. The leader has made some.
+fn writes() -> Result<BTreeMap<String, Vec<String>>> {
+    let mut writes = BTreeMap::new();
+    for pod in kubectl::list(SYSTEM, "pods", &format!("app.kubernetes.io/name={OPERATOR}"))? {
+        let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{}:8080/proxy/metrics", name(&pod));
+        let metrics = kubectl::run(&["get", "--raw", &path])?;
+        let counted = metrics.lines().filter(|line| line.starts_with("rq_operator_writes_total{"));
+        writes.insert(name(&pod).to_owned(), counted.map(str::to_owned).collect());
+    }
+    ensure!(writes.values().any(|counted: &Vec<String>| !counted.is_empty()), "nobody counts: {writes:?}");
+    Ok(writes)
 }
 
 /// Versions of all objects, once they have not changed for a while.

@@ -9,7 +9,7 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rq_tests::broker::{Broker, Signal, signal};
 use rq_tests::run::{histories, randomness, rounds};
-use rq_tests::workload::{Load, Plan, judge};
+use rq_tests::workload::{Load, Plan, judge_all};
 
 use crate::{BACK_DEADLINE, RESTLESS_ANYWHERE};
 
@@ -79,6 +79,6 @@ async fn one_history(seed: u64, rounds: u32) -> Result<()> {
         eprintln!("crash: round {round} of {rounds}, {} acknowledged, {fault:?}", load.acknowledged());
         fault.strike(&mut broker).await.with_context(|| format!("round {round}, {fault:?}"))?;
     }
-    judge("crash", &load.drain().await?)?;
+    judge_all("crash", &load.drain().await?)?;
     broker.finish().await
 }

@@ -9,7 +9,7 @@ use rq_tests::disk::LoopDisk;
 use rq_tests::requirement::{Requirement, can_run};
 use rq_tests::run::{histories, randomness, rounds};
 use rq_tests::strace::Strace;
-use rq_tests::workload::{Load, Plan, judge};
+use rq_tests::workload::{Load, Plan, judge_all};
 
 use crate::{BACK_DEADLINE, RESTLESS};
 
@@ -51,6 +51,6 @@ async fn one_history(seed: u64, rounds: u32) -> Result<()> {
         disk.power_on()?;
         broker.restart().await.with_context(|| format!("restart of round {round}"))?;
     }
-    judge("failing-flush", &load.drain().await?)?;
+    judge_all("failing-flush", &load.drain().await?)?;
     broker.finish().await
 }

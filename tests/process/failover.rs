@@ -10,7 +10,7 @@ use rq_proto::reliablequeue::FlushMode;
 use rq_tests::client::Client;
 use rq_tests::cluster::Cluster;
 use rq_tests::run::{histories, randomness, rounds};
-use rq_tests::workload::{Load, Plan, judge};
+use rq_tests::workload::{Load, Plan, judge_all};
 
 use crate::{BACK_DEADLINE, RESTLESS_REPLICAS as RESTLESS};
 
@@ -92,7 +92,7 @@ async fn one_history(seed: u64, rounds: u32, mode: FlushMode) -> Result<()> {
         eprintln!("failover: round {round} of {rounds}, {} acknowledged, {fault:?}", load.acknowledged());
         fault.strike(&cluster).await.with_context(|| format!("round {round}, {fault:?}"))?;
     }
-    judge("failover", &load.drain().await?)?;
+    judge_all("failover", &load.drain().await?)?;
     cluster.whole().await?;
     cluster.finish().await
 }

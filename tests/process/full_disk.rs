@@ -15,7 +15,7 @@ use rq_tests::disk::LoopDisk;
 use rq_tests::history::Outcome;
 use rq_tests::requirement::{Requirement, can_run};
 use rq_tests::run::seed;
-use rq_tests::workload::{Load, Plan, judge};
+use rq_tests::workload::{Load, Plan, judge_all};
 
 use crate::{BACK_DEADLINE, RESTLESS};
 
@@ -45,7 +45,7 @@ async fn a_disk_filled_by_others_refuses_sends_and_still_delivers() -> Result<()
     let acknowledged = load.acknowledged();
     let works_again = |load: &Load| load.acknowledged() > acknowledged + 100;
     load.wait_until("sends after there was room again", BACK_DEADLINE, works_again).await?;
-    judge("full-disk", &load.drain().await?)?;
+    judge_all("full-disk", &load.drain().await?)?;
     broker.finish().await
 }
 

@@ -24,7 +24,7 @@ use rq_tests::network::Network;
 use rq_tests::requirement::{Requirement, can_run};
 use rq_tests::run::{randomness, rounds, seed};
 use rq_tests::shard::Shard;
-use rq_tests::workload::{Load, Plan, judge};
+use rq_tests::workload::{Load, Plan, judge_all};
 
 use crate::{BACK_DEADLINE, RESTLESS_REPLICAS as RESTLESS};
 
@@ -104,7 +104,7 @@ fn history(
         let Scene { shard, load, .. } = scene;
         let (history, plain, in_transactions) =
             tokio::join!(load.drain(), plain.finish(), in_transactions.finish());
-        judge(name, &history?)?;
+        judge_all(name, &history?)?;
         eprintln!("{name}: the official Go client: {}; in transactions: {}", plain?, in_transactions?);
         shard.whole().await?;
         shard.finish().await

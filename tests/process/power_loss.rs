@@ -11,7 +11,7 @@ use rq_tests::disk::LoopDisk;
 use rq_tests::requirement::{Requirement, can_run};
 use rq_tests::run::{histories, randomness, rounds, seed};
 use rq_tests::strace::Strace;
-use rq_tests::workload::{Load, Plan, judge};
+use rq_tests::workload::{Load, Plan, judge_all};
 
 use crate::{BACK_DEADLINE, RESTLESS};
 
@@ -86,6 +86,6 @@ async fn one_history(seed: u64, rounds: u32) -> Result<()> {
             load.acknowledged()
         );
     }
-    judge("power-loss", &load.drain().await?)?;
+    judge_all("power-loss", &load.drain().await?)?;
     broker.finish().await
 }

@@ -1,6 +1,6 @@
 //! What the engine tells of itself while it works: positions, room, flushes. Read without stopping it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub struct Figures {
     pub held: HeldCounts,
     /// Half messages that became dead letters because nobody ended their transaction; since the log began.
     pub given_up_transactions: u64,
+    /// How far log time is ahead of the wall clock (negative: behind), in milliseconds.
+    pub log_time_ahead_ms: i64,
     /// What the scrub has found.
     pub scrub: ScrubFigures,
     /// Comparisons with the master's state that found the same.
@@ -78,6 +80,7 @@ pub(super) struct Published {
     total_bytes: AtomicU64,
     accepts_messages: AtomicBool,
     expired_messages: AtomicU64,
+    log_time_ahead_ms: AtomicI64,
     delayed: AtomicU64,
     halves: AtomicU64,
     given_up_transactions: AtomicU64,
@@ -127,6 +130,10 @@ impl Published {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn log_time_ahead(&self, ms: i64) {
+        self.log_time_ahead_ms.store(ms, Ordering::Relaxed);
+    }
+
     pub(super) fn batch(&self, requests: usize) {
         self.batches.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(requests as u64, Ordering::Relaxed);
@@ -167,6 +174,7 @@ impl Published {
             total_bytes: load(&self.total_bytes),
             accepts_messages: self.accepts_messages.load(Ordering::Relaxed),
             expired_messages: load(&self.expired_messages),
+            log_time_ahead_ms: self.log_time_ahead_ms.load(Ordering::Relaxed),
             held: HeldCounts { delayed: load(&self.delayed), halves: load(&self.halves) },
             given_up_transactions: load(&self.given_up_transactions),
             scrub: *self.scrub.lock().unwrap_or_else(PoisonError::into_inner),

@@ -241,6 +241,7 @@ impl LogThread {
         let requests = permits.len();
         drop(permits);
         self.published.batch(requests);
+        self.published.log_time_ahead(self.clock.skew_ms());
     }
 
     /// Pairs answers with their callers.

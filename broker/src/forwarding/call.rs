@@ -13,7 +13,7 @@ use tower::Service;
 
 use super::answer::given_up;
 use super::master::{Master, Target};
-use super::{FORWARDED, Fate, HALF_SENT, whole};
+use super::{FORWARDED, Fate, HALF_SENT, poll, whole};
 use crate::clients::OpenPoll;
 use crate::connecting::nobody_listens;
 use crate::grpc::call::Call;
@@ -157,7 +157,8 @@ impl HeldCall {
                 Ok(response) if broke(&response) => Err(Fate::Unknown),
                 Ok(mut response) => {
                     self.note_half(&mut response);
-                    Ok(response)
+                    let polls = self.is("/ReceiveMessage");
+                    Ok(if polls { response.map(|body| poll::until(master.stopping().clone(), body)) } else { response })
                 }
                 Err(error) => {
                     tracing::debug!(%error, address, "a forwarded call failed");

@@ -12,6 +12,7 @@ use rq_proto::rocketmq::telemetry_command::Command;
 use rq_proto::rocketmq::{Code, Settings, Status, TelemetryCommand};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 
@@ -42,6 +43,7 @@ pub struct Master {
     /// Bytes of calls that may be held.
     room: Arc<Semaphore>,
     channels: Mutex<HashMap<String, Channel>>,
+    stopping: CancellationToken,
 }
 
 /// Where a call goes.
@@ -65,15 +67,21 @@ impl Target {
 }
 
 impl Master {
-    /// With what this replica knows, for calls of at most so many bytes, and so many of all that are held.
+    /// With what this replica knows, for calls of at most so many bytes, and so many of all that are held. No long poll is
+    /// waited for once `stopping` is cancelled.
     pub fn new(
         view: watch::Receiver<ReplicaView>,
         links: PeerLinks,
         request_bytes: usize,
         held_bytes: usize,
+        stopping: CancellationToken,
     ) -> Self {
         let room = Arc::new(Semaphore::new(held_bytes.min(Semaphore::MAX_PERMITS)));
-        Self { view, links, request_bytes, room, channels: Mutex::default() }
+        Self { view, links, request_bytes, room, channels: Mutex::default(), stopping }
+    }
+
+    pub(super) const fn stopping(&self) -> &CancellationToken {
+        &self.stopping
     }
 
     pub(super) const fn request_bytes(&self) -> usize {

@@ -166,15 +166,7 @@ async fn poll(gateway: &Gateway, call: &Call, wanted: Wanted) -> Result<Vec<Deli
             Some(sql) => judging::receive(gateway, receive, sql, patience).await,
         }
     };
-    tokio::pin!(received);
-    let received = tokio::select! {
-        received = &mut received => received,
-        () = gateway.stopping.cancelled() => {
-            gateway.engine.end_waits();
-            received.await
-        }
-    };
-    found(received)
+    found(received.await)
 }
 
 /// What a receive is answered.

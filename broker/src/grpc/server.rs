@@ -128,6 +128,7 @@ pub(crate) async fn serve(
         };
     }
     gateway.stopping.cancel();
+    gateway.engine.end_waits();
     health.set_service_status("", ServingStatus::NotServing).await;
     health.set_not_serving::<MessagingServiceServer<Gateway>>().await;
     while let Some(ended) = served.join_next().await {

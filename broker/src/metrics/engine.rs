@@ -94,6 +94,10 @@ impl Collector for EngineFigures {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
+        let help = "Log time, by which messages become due and leases lapse, ahead of the wall clock; negative: behind";
+        let ahead = ConstGauge::new(figures.log_time_ahead_ms as f64 / 1e3);
+        let unit = Some(&Unit::Seconds);
+        ahead.encode(encoder.encode_descriptor("log_time_ahead", help, unit, ahead.metric_type())?)?;
         let idle = self.engine.idle_groups();
         if !idle.is_empty() {
             let help = "The log from the oldest unread message of a group on that does not consume";

@@ -156,8 +156,10 @@ pub enum Invalid {
         /// The key.
         key: String,
     },
-    /// A blank or overlong message id.
-    #[error("illegal message id {id:?}: give a unique id of 1 to {limit} bytes that is not blank")]
+    /// A message id that is blank, too long or has control characters.
+    #[error(
+        "illegal message id {id:?}: give a unique id of 1 to {limit} bytes that is not blank and has no control characters"
+    )]
     MessageId {
         /// The id.
         id: String,

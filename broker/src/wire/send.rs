@@ -198,7 +198,7 @@ fn check_system(system: &SystemProperties) -> Result<(), Invalid> {
         return Err(Invalid::Key { key: shortened(key) });
     }
     let id = &system.message_id;
-    if id.trim().is_empty() || id.len() > MESSAGE_ID_BYTES_MAX {
+    if id.trim().is_empty() || id.len() > MESSAGE_ID_BYTES_MAX || has_control(id) {
         return Err(Invalid::MessageId { id: shortened(id), limit: MESSAGE_ID_BYTES_MAX });
     }
     if let Some(group) = &system.message_group

@@ -54,6 +54,21 @@ async fn a_slave_that_is_told_to_stop_is_not_waited_for_by_its_master() {
     assert!(slowest < UNNOTICED, "{slowest:?}");
 }
 
+/// What the master would answer at the end of its time is not waited for by a gateway that stops.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slave_that_is_told_to_stop_lets_the_polls_go_that_the_master_has() {
+    let mut cluster = Cluster::start().await;
+    send_all(&cluster.client("r0").await, 0..1).await;
+    let client = cluster.client("r1").await;
+    let mut frames = client.open(Client::wish("g", "nothing-in-it", Duration::from_secs(19))).await;
+    let waiting = tokio::spawn(async move { frames.message().await });
+    let began = Instant::now();
+    cluster.stop("r1").await;
+    let cut = waiting.await.unwrap().unwrap_err();
+    assert_eq!(cut.code(), tonic::Code::Unavailable, "{cut}");
+    assert!(began.elapsed() < Duration::from_secs(8), "it waited for {:?}", began.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn both_may_be_told_to_stop_at_once_and_one_of_them_leads_when_they_are_back() {
     let mut cluster = Cluster::start().await;

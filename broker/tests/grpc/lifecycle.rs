@@ -9,6 +9,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::filters::sql;
 use crate::harness::{Broker, Client, SOON, collect, message};
 use crate::telemetry::{Telemetry, producer};
 
@@ -57,11 +58,14 @@ async fn a_graceful_stop_answers_open_polls_and_ends() {
     let mut broker = Broker::start().await;
     let client = broker.client("c").await;
     client.send_ok(vec![message("other", "1", "x")]).await;
-    let frames = client.open(Client::wish("g", "t", Duration::from_secs(19))).await;
+    let plain = Client::wish("g", "t", Duration::from_secs(19));
+    let by_sql = sql("g", "t", "a = 1", Duration::from_secs(19));
+    let (plain, by_sql) = (client.open(plain).await, client.open(by_sql).await);
     let started = Instant::now();
     broker.tell_to_stop();
-    let received = collect(frames).await;
-    assert_eq!(received.status.code(), Code::MessageNotFound);
+    for frames in [plain, by_sql] {
+        assert_eq!(collect(frames).await.status.code(), Code::MessageNotFound);
+    }
     assert!(started.elapsed() < Duration::from_secs(10), "the poll did not run to its end");
     broker.stopped().await;
 }

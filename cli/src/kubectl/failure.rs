@@ -52,6 +52,11 @@ pub(crate) enum KubeFailure {
         "{pod} is not master after {}: the request is withdrawn. The operator acts only while no copy of the in-sync set answers, and must run: see `kubectl rq events {queue}`, and the log of the operator", humantime::format_duration(*.waited)
     )]
     NotAccepted { pod: String, queue: String, waited: Duration },
+    /// Whoever asked the operator for it interrupted the command.
+    #[error(
+        "interrupted: it is withdrawn that {pod} may be master with what it has; the operator may have done it before, see `kubectl rq status {queue}`"
+    )]
+    Withdrawn { pod: String, queue: String },
     /// The master cannot hand over.
     #[error("the master of {queue} does not answer{}, so that it cannot hand over: {next}", because(reason.as_ref()))]
     MasterAway { queue: String, reason: Option<String>, next: String },

@@ -1,7 +1,7 @@
 //! `kubectl rq promote`: another master without a failure, asked of the master itself; or one that may lack acknowledged
 //! messages, asked of the operator, which makes sure that no copy with everything answers.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use clap::Args;
 use k8s_openapi::api::core::v1::Pod;
@@ -29,6 +29,8 @@ const SHARD: u16 = 0;
 const POLL: Duration = Duration::from_millis(250);
 /// The operator has at least so long: it first looks whether any copy with everything answers.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// And no longer than this: further ahead the operator takes no acceptance.
+const PATIENCE_MAX: Duration = Duration::from_mins(10);
 
 const AFTER_HELP: &str = "\
 Only a replica in the in-sync set can be promoted: it holds everything that was acknowledged. `kubectl rq status QUEUE` shows
@@ -125,32 +127,43 @@ async fn accept_data_loss(
         Some(shard) => Some(shard.spec.epoch),
         None => queue.status.as_ref().and_then(|status| status.epoch),
     };
-    if let Some(present) = known.filter(|present| *present != i64::from(ending.epoch)) {
+    // It may be older than what the brokers have kept, as after an etcd restore: the operator compares with that.
+    if let Some(present) = known.filter(|present| *present > i64::from(ending.epoch)) {
         let present = format!("{}@{present}", ending.shard);
         return Err(KubeFailure::OtherEpoch { named: ending.to_string(), present }.into());
     }
-    cluster.patch(&name, annotated(Some(&format!("{pod}/{ending}")))).await?;
+    let patience = PATIENCE.max(global.timeout).min(PATIENCE_MAX);
+    cluster.patch(&name, annotated(Some(&acceptance(pod, ending, SystemTime::now() + patience)))).await?;
     let progress =
         output::waiting("waiting for the operator: it looks whether any copy with everything answers");
-    let patience = PATIENCE.max(global.timeout);
-    let epoch = loop {
-        // A question that fails is asked again: the request is made.
-        let looked = cluster.queue(&name).await.ok();
-        if let Some(epoch) = looked.and_then(|queue| serves(&queue, pod, ending)) {
-            break Some(epoch);
-        }
-        if began.elapsed() >= patience {
-            break None;
-        }
-        sleep(POLL).await;
+    let (pod_name, queue) = (pod.to_owned(), name.clone());
+    let accepted = tokio::select! {
+        epoch = until_serves(cluster, &name, pod, ending) => Ok(epoch),
+        () = sleep(patience) => Err(KubeFailure::NotAccepted { pod: pod_name, queue, waited: patience }),
+        _ = tokio::signal::ctrl_c() => Err(KubeFailure::Withdrawn { pod: pod_name, queue }),
     };
     progress.finish_and_clear();
-    if let Some(epoch) = epoch {
-        return Promoted::since(began, pod, epoch).print(global);
+    // Done or not, it is nobody's wish any more. Should this fail, it ends at its time.
+    let taken_back = cluster.patch(&name, annotated(None)).await;
+    let epoch = accepted?;
+    taken_back?;
+    Promoted::since(began, pod, epoch).print(global)
+}
+
+/// Waits until the pod serves in a later epoch. A question that fails is asked again: the request is made.
+async fn until_serves(cluster: &Cluster, queue: &str, pod: &str, ending: Ending) -> u32 {
+    loop {
+        let looked = cluster.queue(queue).await.ok();
+        if let Some(epoch) = looked.and_then(|queue| serves(&queue, pod, ending)) {
+            return epoch;
+        }
+        sleep(POLL).await;
     }
-    // It must not be done later, when nobody expects it any more.
-    cluster.patch(&name, annotated(None)).await?;
-    Err(KubeFailure::NotAccepted { pod: pod.to_owned(), queue: name, waited: patience }.into())
+}
+
+/// What is accepted, and until when, as the operator reads it.
+fn acceptance(pod: &str, ending: Ending, until: SystemTime) -> String {
+    format!("{pod}/{ending}/{}", humantime::format_rfc3339_seconds(until))
 }
 
 fn annotated(value: Option<&str>) -> Value {
@@ -197,10 +210,12 @@ mod tests {
     }
 
     #[test]
-    fn the_annotation_names_pod_shard_and_epoch_and_is_taken_away_again() {
+    fn the_annotation_names_pod_shard_epoch_and_end_and_is_taken_away_again() {
         let ending: Ending = "0@7".parse().unwrap();
-        let set = annotated(Some(&format!("orders-1/{ending}")));
-        assert_eq!(set["metadata"]["annotations"]["reliablequeue.dev/accept-data-loss"], "orders-1/0@7");
+        let until = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
+        let set = annotated(Some(&acceptance("orders-1", ending, until)));
+        let value = &set["metadata"]["annotations"]["reliablequeue.dev/accept-data-loss"];
+        assert_eq!(value, "orders-1/0@7/2027-01-15T08:00:00Z");
         assert!(annotated(None)["metadata"]["annotations"][ACCEPT_DATA_LOSS].is_null());
     }
 

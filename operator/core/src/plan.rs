@@ -189,11 +189,17 @@ fn wait(view: &View<'_>, actions: &[Action], rollout: &Rollout) -> Duration {
 
 /// All acts, and how far the pods are as the spec says. What others must wait for comes first.
 fn actions(view: &View<'_>, notes: &mut Vec<Note>) -> (Vec<Action>, Rollout) {
-    let mut actions: Vec<_> = certificate::issue(view).into_iter().collect();
-    let kept = shard::keep(view, notes);
+    // A shard that was lost, and a human who waits, wait for nothing: none of the other acts may fail before these.
+    let (mut actions, made) = shard::keep(view, notes)
+        .into_iter()
+        .partition::<Vec<_>, _>(|act| matches!(act, Action::Rebuild { .. }));
+    let rebuilds = !actions.is_empty();
     let accepted = loss::accepted(view, notes);
+    let accepts = accepted.is_some();
+    actions.extend(accepted);
+    actions.extend(certificate::issue(view));
     if view.paused() {
-        actions.extend(kept.into_iter().chain(accepted));
+        actions.extend(made);
         let applies = children::applies(view);
         let changes = !applies.before.is_empty() || applies.stateful_set.is_some();
         return match rollout::next(view, None).0 {
@@ -201,21 +207,17 @@ fn actions(view: &View<'_>, notes: &mut Vec<Note>) -> (Vec<Action>, Rollout) {
             rollout => (actions, rollout),
         };
     }
-    // A shard that was lost waits for nothing; a new one is made when the brokers may read it, and before they start.
-    let (rebuilt, made) =
-        kept.into_iter().partition::<Vec<_>, _>(|act| matches!(act, Action::Rebuild { .. }));
     // It goes with the queue before its volumes do, and stays from when they stay: it may be lost alone, for the brokers keep
     // it, and never be left alone.
-    let own = if rebuilt.is_empty() { shard::own(view) } else { None };
+    let own = if rebuilds { None } else { shard::own(view) };
     let (own_first, own_last) = if view.owned() { (own, None) } else { (None, own) };
-    actions.extend(rebuilt);
     let applies = children::applies(view);
     actions.extend(applies.before);
     if let Some(taken) = applies.taken {
         // The brokers that may be there go on; nothing is changed that would have to be finished.
-        actions.extend(accepted);
         return (actions, Rollout::Taken(taken));
     }
+    // A new one is made when the brokers may read it, and before they start.
     actions.extend(made.into_iter().chain(own_first));
     let mut busy =
         applies.stateful_set.is_some().then(|| Busy::Acting("the pods' template changes".to_owned()));
@@ -223,11 +225,14 @@ fn actions(view: &View<'_>, notes: &mut Vec<Note>) -> (Vec<Action>, Rollout) {
     actions.extend(applies.stateful_set);
     actions.extend(own_last.filter(|_| volumes_stay));
     actions.extend(volumes::grow(view));
-    let change = accepted.or_else(|| settings::min_in_sync(view)).map(Step::Act);
-    match change.or_else(|| scale::step(view)).or_else(|| settings::flush_mode(view).map(Step::Act)) {
-        // One change of the shard at a time: each is made from the version that was seen.
+    let changing = || Busy::Acting("the shard is being changed".to_owned());
+    let min_in_sync = || settings::min_in_sync(view).map(Step::Act);
+    let flush_mode = || settings::flush_mode(view).map(Step::Act);
+    // One change of the shard at a time: each is made from the version that was seen.
+    match min_in_sync().or_else(|| scale::step(view)).or_else(flush_mode) {
+        _ if accepts => busy = busy.or_else(|| Some(changing())),
         Some(Step::Act(action)) => {
-            busy = busy.or_else(|| Some(Busy::Acting("the shard is being changed".to_owned())));
+            busy = busy.or_else(|| Some(changing()));
             actions.push(action);
         }
         Some(Step::Wait(why)) => busy = busy.or(Some(Busy::Waiting(why))),

@@ -2,6 +2,7 @@
 //! no copy that could refuse the new epoch, so that a master that still lives would go on beside the new one: it is done only
 //! where everybody who can tell has heard nothing of the set for a while.
 
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use rq_core::config::{self, Change, Config};
 use rq_core::ids::{Epoch, StoreId};
@@ -11,8 +12,15 @@ use super::view::{BrokerPod, ShardState, View};
 use super::{Action, Note};
 use crate::observed::Observed;
 
-/// Annotation of a queue: `POD/0@EPOCH`. Whoever sets it accepts that acknowledged messages are lost.
+/// Annotation of a queue: `POD/0@EPOCH/UNTIL`. Whoever sets it accepts that acknowledged messages are lost, until that time (RFC
+/// 3339): it must not be done when nobody expects it any more, whatever became of who asked.
 pub const ACCEPT_DATA_LOSS: &str = "reliablequeue.dev/accept-data-loss";
+/// Nobody accepts a loss for longer than this ahead: it would be a standing order.
+const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(15);
+/// By so much a configuration that is made anew is ahead of what is known, in epochs and in versions: somebody who does not
+/// answer may have served in epochs after that, and none may be served in twice. Far more masterships than there ever are between
+/// two looks at a configuration.
+const SKIPPED: u32 = 1 << 16;
 /// A replica that runs counts as gone after so long a silence, in ms: many questions long, so that a slow moment, or an
 /// operator that has just started, is not taken for the end of a copy.
 const SILENCE_MS: u64 = 5_000;
@@ -49,7 +57,9 @@ fn survived(view: &View<'_>, notes: &mut Vec<Note>) -> Option<Config> {
     }
     let keep = base.in_sync.keys().copied().filter(is_there).collect();
     let promote = Change::Promote { to: told.store, session: told.session, keep };
-    let config = config::next(base, &promote).ok()?;
+    let mut config = config::next(&ahead(base), &promote).ok()?;
+    // For ever: whoever knew better may have lost something by it.
+    config.unclean = Some(config.epoch);
     notes.push(Note {
         note: format!(
             "{} becomes master by the newest configuration that is left, of epoch {}: a member that is gone may have known a newer one, and this was accepted",
@@ -68,9 +78,18 @@ fn succeeded(view: &View<'_>, notes: &mut Vec<Note>) -> Option<Config> {
     let seen = all().map(|told| told.promised).fold(base.epoch, Epoch::max);
     base.version = all().map(|told| told.config_version).fold(base.version, u64::max);
     let change = Change::AcceptDataLoss { seen, to: told.store, session: told.session };
-    let config = config::next(&base, &change).ok()?;
+    base.epoch = seen;
+    let config = config::next(&ahead(&base), &change).ok()?;
     notes.push(note(pod, &base));
     Some(config)
+}
+
+/// The same, but ahead of all that somebody may know who is not heard.
+fn ahead(base: &Config) -> Config {
+    let mut ahead = base.clone();
+    ahead.epoch = Epoch(base.epoch.0.saturating_add(SKIPPED));
+    ahead.version = base.version.saturating_add(SKIPPED.into());
+    ahead
 }
 
 /// Somebody has said it of the present epoch, and it is not done yet: it may only be too early.
@@ -141,7 +160,9 @@ fn note(pod: &BrokerPod<'_>, config: &Config) -> Note {
 }
 
 fn word<'a>(view: &View<'a>) -> Option<Accepted<'a>> {
-    Accepted::read(view.observed.queue.annotations().get(ACCEPT_DATA_LOSS)?)
+    let accepted = Accepted::read(view.observed.queue.annotations().get(ACCEPT_DATA_LOSS)?)?;
+    let left = accepted.until.duration_since(view.observed.now.0);
+    (left.is_positive() && left <= AHEAD_MAX).then_some(accepted)
 }
 
 /// What a human accepted.
@@ -149,14 +170,16 @@ fn word<'a>(view: &View<'a>) -> Option<Accepted<'a>> {
 struct Accepted<'a> {
     pod: &'a str,
     epoch: Epoch,
+    until: Timestamp,
 }
 
 impl<'a> Accepted<'a> {
     /// Exactly as `kubectl rq promote` writes it; anything else is no word of anybody.
     fn read(text: &'a str) -> Option<Self> {
         let (pod, rest) = text.split_once('/')?;
-        let number = rest.strip_prefix("0@")?;
-        let epoch: u32 = number.parse().ok()?;
-        (!pod.is_empty() && epoch.to_string() == number).then_some(Self { pod, epoch: Epoch(epoch) })
+        let (number, until) = rest.strip_prefix("0@")?.split_once('/')?;
+        let (epoch, until) = (number.parse::<u32>().ok()?, until.parse().ok()?);
+        let exact = !pod.is_empty() && epoch.to_string() == number;
+        exact.then_some(Self { pod, epoch: Epoch(epoch), until })
     }
 }

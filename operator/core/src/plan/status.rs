@@ -26,13 +26,15 @@ use crate::queue::spec::FlushMode;
 use crate::queue::status::{Endpoints, LastFailover, ReliableQueueStatus};
 
 /// Conditions whose changes people are told as events. Another master is told by who sees it, the failure detector.
-const TOLD: [ConditionType; 7] = [
+const TOLD: [ConditionType; 9] = [
     ConditionType::WritesAvailable,
     ConditionType::FullyReplicated,
     ConditionType::FailoverReady,
     ConditionType::UpToDate,
     ConditionType::ConfigAccepted,
     ConditionType::CertificateHealthy,
+    ConditionType::StorageHealthy,
+    ConditionType::TopologySatisfied,
     ConditionType::Ready,
 ];
 

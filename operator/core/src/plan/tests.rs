@@ -5,6 +5,7 @@ mod replacing;
 pub(crate) mod scene;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::jiff::SignedDuration;
 use kube::Resource as _;
 use rq_core::config::{Change, Config, FlushMode, FlushPolicy, next};
 use rq_core::ids::{Epoch, Session};
@@ -242,6 +243,9 @@ fn another_flush_mode_is_asked_of_the_master_that_serves() {
     assert_eq!(words(&observed), [""; 0]);
 }
 
+/// What a configuration that is made anew is ahead, in epochs and in versions.
+const AHEAD: u32 = 1 << 16;
+
 /// The master, alone in the set, has been silent for so long, in ms, for the operator and for its slave.
 fn only_copy_away(silent: u64, unheard: u64) -> Observed {
     let mut observed = at_rest(&json!({}));
@@ -255,7 +259,9 @@ fn only_copy_away(silent: u64, unheard: u64) -> Observed {
 }
 
 fn accepting(mut observed: Observed, text: &str) -> Observed {
-    observed.queue.metadata.annotations = Some([(ACCEPT_DATA_LOSS.to_owned(), text.to_owned())].into());
+    let until = observed.now.0 + SignedDuration::from_mins(1);
+    observed.queue.metadata.annotations =
+        Some([(ACCEPT_DATA_LOSS.to_owned(), format!("{text}/{until}"))].into());
     observed
 }
 
@@ -280,6 +286,23 @@ fn a_loss_of_data_is_accepted_for_the_epoch_and_the_pod_that_were_named() {
         observed.replicas[0].silent_since = None;
         assert_eq!(words(&observed), [""; 0], "a copy that has everything answers");
     }
+}
+
+#[test]
+fn a_loss_of_data_is_accepted_for_a_while_and_never_as_a_standing_order() {
+    let acts = |until: SignedDuration, mend: &dyn Fn(String) -> String| {
+        let mut observed = only_copy_away(5_000, 5_000);
+        let text = mend(format!("orders-1/0@1/{}", observed.now.0 + until));
+        observed.queue.metadata.annotations = Some([(ACCEPT_DATA_LOSS.to_owned(), text)].into());
+        !planned(&observed).actions.is_empty()
+    };
+    let as_it_is = |text| text;
+    assert!(acts(SignedDuration::from_secs(1), &as_it_is));
+    assert!(!acts(SignedDuration::ZERO, &as_it_is), "its time is over");
+    assert!(acts(SignedDuration::from_mins(15), &as_it_is));
+    assert!(!acts(SignedDuration::from_mins(16), &as_it_is), "so long nobody waits for it");
+    let without = |text: String| text.rsplit_once('/').unwrap().0.to_owned();
+    assert!(!acts(SignedDuration::from_secs(1), &without), "nobody says until when");
 }
 
 #[test]
@@ -347,7 +370,12 @@ fn a_loss_of_data_is_accepted_also_where_the_configuration_is_lost() {
         observed
     };
     let config = rebuilt(&lost("orders-1/0@1")).unwrap();
-    assert_eq!((config.version, config.epoch, config.unclean), (5, Epoch(2), Some(Epoch(2))));
+    assert_eq!(
+        (config.version, config.epoch),
+        (u64::from(AHEAD) + 5, Epoch(AHEAD + 2)),
+        "ahead of all that anybody may know"
+    );
+    assert_eq!(config.unclean, Some(config.epoch));
     assert_eq!((config.master, config.in_sync), (store(1), [(store(1), SESSION)].into()));
     assert_eq!(rebuilt(&lost("orders-1/0@2")), None, "another epoch was named");
     let mut answers = lost("orders-1/0@1");
@@ -369,7 +397,8 @@ fn a_copy_with_everything_goes_on_without_a_member_that_is_gone_where_the_config
     };
     let before = config(2, 1);
     let after = rebuilt(&lost("orders-0/0@1")).unwrap();
-    assert_eq!((after.epoch, after.version, after.unclean), (Epoch(2), before.version + 1, None));
+    assert_eq!((after.epoch, after.version), (Epoch(AHEAD + 2), u64::from(AHEAD) + before.version + 1));
+    assert_eq!(after.unclean, Some(after.epoch), "the member that is gone may have known more");
     assert_eq!((after.master, after.in_sync), (store(0), [(store(0), SESSION)].into()));
     assert_eq!(rebuilt(&lost("orders-0/0@2")), None, "another epoch was named");
     assert_eq!(rebuilt(&lost("orders-1/0@1")), None, "an empty disk has nothing");
@@ -394,7 +423,7 @@ fn a_volume_that_was_restored_alone_begins_a_new_epoch_once_somebody_accepts_it(
     restored.replicas = vec![slave];
     restored.shard = None;
     let after = rebuilt(&restored).unwrap();
-    assert_eq!((after.epoch, after.master), (Epoch(2), store(1)));
+    assert_eq!((after.epoch, after.master), (Epoch(AHEAD + 2), store(1)));
     assert_eq!(after.in_sync, [(store(1), SESSION)].into());
 }
 

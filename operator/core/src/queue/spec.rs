@@ -103,6 +103,7 @@ pub struct Failover {
     #[serde(default)]
     pub mode: FailoverMode,
     /// Silence after which the operator takes a master for lost that its slaves do not hear either. Proof of its death does not wait.
+    /// A slave alone waits 3.5 s, whatever stands here: who wants longer pauses to pass sets brokerInitiated to Disabled too.
     #[x_kube(validation = Span::within("1s", "60s"))]
     #[serde(default = "detect_timeout")]
     pub detect_timeout: Span,

@@ -108,6 +108,8 @@ fn only_the_operator_creates_and_deletes() {
     for user in ["namespace-controller", "generic-garbage-collector"] {
         server.write(&format!("system:serviceaccount:kube-system:{user}"), Some(&shard()), None).unwrap();
     }
+    // One user is both where the controllers have no accounts of their own.
+    server.write("system:kube-controller-manager", Some(&shard()), None).unwrap();
 }
 
 #[test]
