@@ -306,6 +306,20 @@ fn a_loss_of_data_is_accepted_for_a_while_and_never_as_a_standing_order() {
 }
 
 #[test]
+fn a_loss_of_data_is_accepted_before_anything_that_the_api_server_may_refuse() {
+    let mut observed = accepting(only_copy_away(5_000, 5_000), "orders-1/0@1");
+    observed.certificate = None;
+    observed.queue.spec.replication.min_in_sync = Some(2);
+    let actions = planned(&observed).actions;
+    assert!(
+        matches!(actions[..], [Action::Write(Change::AcceptDataLoss { .. }), Action::IssueCertificate, ..]),
+        "{actions:?}"
+    );
+    let writes = actions.iter().filter(|act| matches!(act, Action::Write(_))).count();
+    assert_eq!(writes, 1, "one change of the shard at a time: {actions:?}");
+}
+
+#[test]
 fn a_loss_of_data_is_accepted_only_when_everybody_has_heard_nothing_of_the_set_for_a_while() {
     let acts = |change: &dyn Fn(&mut Observed)| {
         let mut observed = accepting(only_copy_away(5_000, 5_000), "orders-1/0@1");
