@@ -97,6 +97,7 @@ fn each_rule_for_system_properties_has_its_code() {
         row(Code::IllegalMessageKey, |_, s| s.keys = vec!["a b".into()]),
         row(Code::IllegalMessageId, |_, s| s.message_id = " ".into()),
         row(Code::IllegalMessageId, |_, s| s.message_id = "i".repeat(256)),
+        row(Code::IllegalMessageId, |_, s| s.message_id = "\u{1b}[2J".into()),
         row(Code::IllegalMessageGroup, |_, s| s.message_group = Some(String::new())),
         row(Code::Ok, |_, s| s.message_group = Some("g".repeat(63))),
         row(Code::IllegalMessageGroup, |_, s| s.message_group = Some("g".repeat(64))),
