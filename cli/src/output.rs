@@ -169,11 +169,12 @@ fn escape(character: char) -> impl Iterator<Item = char> {
 }
 
 /// Control characters, and what the standard library does not print in `Debug` output: among it are characters that turn the
-/// direction of writing, and so may show another body than there is.
+/// direction of writing, and so may show another body than there is. Spaces of whatever width are seen.
 fn is_unseen(character: char) -> bool {
+    let is_space = character.is_whitespace() && !matches!(character, '\u{2028}' | '\u{2029}');
     // Behind another one: marks that belong to the character before them are seen there.
     let hides = || String::from_iter(['.', character]).escape_debug().nth(2) == Some('u');
-    character.is_control() || !character.is_ascii() && hides()
+    character.is_control() || !(character.is_ascii() || is_space) && hides()
 }
 
 #[cfg(test)]
@@ -210,7 +211,8 @@ mod tests {
     #[test]
     fn a_body_never_breaks_the_line_or_the_terminal() {
         assert_eq!(body(b"a\nb\x1b[31m", 100), "a\\nb\\u{1b}[31m");
-        assert_eq!(body("a\u{202e}b".as_bytes(), 100), "a\\u{202e}b");
+        assert_eq!(body("a\u{202e}b\u{2028}".as_bytes(), 100), "a\\u{202e}b\\u{2028}");
+        assert_eq!(body("10\u{202f}000\u{a0}€".as_bytes(), 100), "10\u{202f}000\u{a0}€");
         assert_eq!(body("höher".as_bytes(), 2), "hö…");
         assert_eq!(body(&[b'a', 0xff], 10), "a\u{fffd}");
     }

@@ -292,7 +292,7 @@ fn an_expression_without_content_is_refused_at_its_end() {
 #[test]
 fn a_character_that_cannot_be_seen_is_named() {
     let nbsp = refused("a =\u{a0}1");
-    assert_eq!((nbsp.position.character, nbsp.found.as_str()), (4, "`\u{a0}` (U+00A0)"));
+    assert_eq!((nbsp.position.character, nbsp.found.as_str()), (4, r"`\u{a0}` (U+00A0)"));
     let nul = refused("a = 1\0");
     assert_eq!((nul.position.character, nul.found.as_str()), (6, "`\\u{0}` (U+0000)"));
 }
