@@ -57,7 +57,7 @@ fn survived(view: &View<'_>, notes: &mut Vec<Note>) -> Option<Config> {
     }
     let keep = base.in_sync.keys().copied().filter(is_there).collect();
     let promote = Change::Promote { to: told.store, session: told.session, keep };
-    let mut config = config::next(&ahead(base), &promote).ok()?;
+    let mut config = config::next(&ahead(base.clone()), &promote).ok()?;
     // For ever: whoever knew better may have lost something by it.
     config.unclean = Some(config.epoch);
     notes.push(Note {
@@ -72,24 +72,25 @@ fn survived(view: &View<'_>, notes: &mut Vec<Note>) -> Option<Config> {
 
 /// By a copy that may lack something, where none that has everything is left.
 fn succeeded(view: &View<'_>, notes: &mut Vec<Note>) -> Option<Config> {
-    let mut base = kept(view)?.clone();
-    let (pod, told) = successor(view, &base)?;
+    let base = kept(view)?;
+    let (pod, told) = successor(view, base)?;
     let all = || view.observed.replicas.iter().filter_map(|seen| seen.told.as_ref());
     let seen = all().map(|told| told.promised).fold(base.epoch, Epoch::max);
-    base.version = all().map(|told| told.config_version).fold(base.version, u64::max);
-    let change = Change::AcceptDataLoss { seen, to: told.store, session: told.session };
-    base.epoch = seen;
-    let config = config::next(&ahead(&base), &change).ok()?;
-    notes.push(note(pod, &base));
+    let version = all().map(|told| told.config_version).fold(base.version, u64::max);
+    let newest = ahead(Config { epoch: seen, version, ..base.clone() });
+    let change = Change::AcceptDataLoss { seen: newest.epoch, to: told.store, session: told.session };
+    let config = config::next(&newest, &change).ok()?;
+    notes.push(note(pod, base));
     Some(config)
 }
 
 /// The same, but ahead of all that somebody may know who is not heard.
-fn ahead(base: &Config) -> Config {
-    let mut ahead = base.clone();
-    ahead.epoch = Epoch(base.epoch.0.saturating_add(SKIPPED));
-    ahead.version = base.version.saturating_add(SKIPPED.into());
-    ahead
+fn ahead(newest: Config) -> Config {
+    Config {
+        epoch: Epoch(newest.epoch.0.saturating_add(SKIPPED)),
+        version: newest.version.saturating_add(SKIPPED.into()),
+        ..newest
+    }
 }
 
 /// Somebody has said it of the present epoch, and it is not done yet: it may only be too early.
