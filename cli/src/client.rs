@@ -1,7 +1,6 @@
 //! A small client of the RocketMQ 5 gRPC API: send, receive, ack, heartbeat. Each call says definitely whether it
 //! was done, surely not done, or may have been done; it never retries by itself.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rq_proto::rocketmq as pb;
@@ -267,16 +266,10 @@ impl Receive {
             invisible_duration: Some(wire_duration(self.invisible)),
             auto_renew: false,
             long_polling_timeout: Some(wire_duration(self.wait)),
-            attempt_id: Some(new_attempt()),
+            // Under a name of its own a gateway may repeat it at a new master, which gives the same messages.
+            attempt_id: Some(format!("{:032x}", rand::random::<u128>())),
         }
     }
-}
-
-/// A name that no other receive has. By it a gateway may repeat the receive at a new master, which gives the same messages.
-fn new_attempt() -> String {
-    static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    format!("{:x}-{nanos:x}-{:x}", std::process::id(), ATTEMPTS.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The headers of each call; made once, cloned for each. None says a language: brokers work around the faults of the

@@ -1,12 +1,10 @@
 //! A volume is lost with all that was on it. What comes in its place has the same name and no trust: it is a new replica.
 
-use std::env;
-use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use rq_tests::broker::program;
 use rq_tests::workload::judge;
 use serde_json::json;
 
@@ -102,19 +100,14 @@ fn away(queue: &Queue<'_>, pod: &str) -> Result<Undo<impl FnMut() -> Result<()> 
     Ok(back)
 }
 
-/// `kubectl rq`, by a link as its help says.
+/// `kubectl rq`, by its other name.
 fn plugin(scene: &Scene, arguments: &[&str]) -> Result<String> {
-    let folder = tempfile::tempdir()?;
-    let plugin = folder.path().join("kubectl-rq");
-    let test = env::current_exe()?;
-    let built = test.parent().and_then(Path::parent).context("no folder of the build")?;
-    symlink(built.join("rq"), &plugin)?;
-    let mut command = Command::new(plugin);
-    command.args(arguments).args(["--namespace", &scene.namespace]);
+    let mut command = Command::new(program("rq")?);
+    command.arg("kube").args(arguments).args(["--namespace", &scene.namespace]);
     if let Some(context) = kubectl::context() {
         command.args(["--context", context]);
     }
-    let output = command.output().context("start kubectl-rq")?;
+    let output = command.output().context("start rq kube")?;
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
     Ok(told)

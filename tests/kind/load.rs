@@ -133,11 +133,11 @@ impl<'a> Load<'a> {
     pub(crate) fn finish(self, fault: Duration) -> Result<History> {
         let history = self.history()?;
         judge(&self.queue.scene.test, &history)?;
-        let last = history.sends.iter().filter(|send| send.outcome.is_ok()).map(|send| send.span.end).max();
         if self.outlived.get() {
             eprintln!("{}: the load was over before messages went through again", self.queue.scene.test);
             return Ok(history);
         }
+        let last = history.sends.iter().filter(|send| send.outcome.is_ok()).map(|send| send.span.end).max();
         ensure!(last.is_some_and(|last| last > fault), "nothing was acknowledged after the fault");
         times::note(&self.queue.scene.test, "without an acknowledged send", longest_gap(&history, fault));
         Ok(history)

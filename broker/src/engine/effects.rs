@@ -189,9 +189,7 @@ impl LogThread {
     /// Answers every caller: this replica will not know what becomes of their requests.
     fn refuse_waiting(&mut self) {
         self.forget_answers();
-        for (_, (reply, _)) in self.waiting.drain() {
-            let _ = reply.send(Err(EngineError::NotMaster));
-        }
+        self.let_go(EngineError::NotMaster);
     }
 
     /// Appends frames of the master.

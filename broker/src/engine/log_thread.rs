@@ -125,7 +125,7 @@ impl LogThread {
     }
 
     fn end(mut self) -> Result<(), WriteError> {
-        self.end_waits();
+        self.let_go(EngineError::Stopping);
         self.sync()?;
         if self.frames.end() > self.last_checkpoint.0 {
             self.ask_to_keep_house(true);
@@ -235,7 +235,7 @@ impl LogThread {
             self.collect(&mut answers);
         }
         if self.ends_waits {
-            self.end_waits();
+            self.let_go(EngineError::Stopping);
         }
         self.tell_of_the_held();
         let requests = permits.len();
@@ -261,12 +261,12 @@ impl LogThread {
     }
 
     /// Lets those go who still wait: nothing was done for them. Who has got something is answered when that is committed.
-    fn end_waits(&mut self) {
+    pub(super) fn let_go(&mut self, why: EngineError) {
         for (ticket, (reply, _)) in self.waiting.drain() {
             if let Queues::Master(shard) = &mut self.queues {
                 shard.cancel(ticket);
             }
-            let _ = reply.send(Err(EngineError::Stopping));
+            let _ = reply.send(Err(why));
         }
     }
 

@@ -160,13 +160,10 @@ async fn poll(gateway: &Gateway, call: &Call, wanted: Wanted) -> Result<Vec<Deli
     let Wanted { receive, sql, patience, .. } = wanted;
     let _open = call.open_poll();
     let _counted = Counted::new(&gateway.metrics.polls);
-    let received = async {
-        match &sql {
-            None => gateway.engine.receive(receive).await,
-            Some(sql) => judging::receive(gateway, receive, sql, patience).await,
-        }
-    };
-    found(received.await)
+    found(match &sql {
+        None => gateway.engine.receive(receive).await,
+        Some(sql) => judging::receive(gateway, receive, sql, patience).await,
+    })
 }
 
 /// What a receive is answered.
