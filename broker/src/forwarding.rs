@@ -1,7 +1,7 @@
 //! Calls on their way to the master: every process serves the whole API, and whoever is not the master forwards to it.
 //! While there is no master, or its fate is unknown, a call is held and repeated under its own key until shortly before
-//! its deadline. Repeating is safe: a send is recognised by client, message id and body, an ack and a receive attempt by
-//! what they name.
+//! its deadline. Repeating is safe: a send is recognised by client, message id and body, an ack by what it names, a receive by
+//! its attempt, which gets a name here if the client gave it none.
 
 mod answer;
 mod call;
@@ -24,6 +24,10 @@ use self::master::Master;
 /// Tells that a call comes from another gateway, by the number of the client's connection there. Such a call is never
 /// forwarded again.
 pub(crate) const FORWARDED: &str = "rq-forwarded";
+
+/// Names a forwarded receive, for clients that name no attempt: without it a repeat would get other messages, and those that the
+/// first try took would be hidden until their lease is over.
+pub(crate) const ATTEMPT: &str = "rq-attempt";
 
 /// Header of an answer by a replica that could not carry a call out because it is not, or was not long enough, the
 /// master: what became of it.
@@ -97,6 +101,7 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         if !self.from_peers {
             request.headers_mut().remove(FORWARDED);
+            request.headers_mut().remove(ATTEMPT);
         }
         let path = request.uri().path();
         let here = OF_THE_CONNECTION.iter().any(|method| path.ends_with(method));

@@ -13,7 +13,7 @@ use tower::Service;
 
 use super::answer::given_up;
 use super::master::{Master, Target};
-use super::{FORWARDED, Fate, HALF_SENT, poll, whole};
+use super::{ATTEMPT, FORWARDED, Fate, HALF_SENT, poll, whole};
 use crate::clients::OpenPoll;
 use crate::connecting::nobody_listens;
 use crate::grpc::call::Call;
@@ -24,6 +24,8 @@ const MARGIN: Duration = Duration::from_millis(300);
 const USUAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pause before a call is tried again where nothing has changed meanwhile.
 const AGAIN_AFTER: Duration = Duration::from_millis(25);
+
+const RECEIVE: &str = "/ReceiveMessage";
 
 /// A call with all its bytes.
 pub(super) struct HeldCall {
@@ -47,7 +49,7 @@ impl HeldCall {
     /// Reads all of a call.
     pub(super) async fn read(request: Request<Body>, master: &Master) -> Result<Self, Response<Body>> {
         let limit = master.request_bytes();
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let call = Call::of(&head);
         let body = Limited::new(body, limit).collect().await.map_err(|error| {
             let status = if error.is::<LengthLimitError>() {
@@ -58,6 +60,9 @@ impl HeldCall {
             status.into_http()
         });
         let body = body?.to_bytes();
+        if head.uri.path().ends_with(RECEIVE) {
+            head.headers.insert(ATTEMPT, attempt());
+        }
         let room = master.room_for(body.len()).ok_or_else(|| given_up(head.uri.path(), Fate::Nothing))?;
         let deadline = call.deadline().unwrap_or_else(|| call.began() + USUAL_TIMEOUT);
         let give_up = deadline.checked_sub(MARGIN).unwrap_or(deadline);
@@ -103,7 +108,7 @@ impl HeldCall {
             return attempt.await;
         }
         // A long poll is answered in time by whoever has it.
-        let margin = if self.is("/ReceiveMessage") { MARGIN } else { Duration::ZERO };
+        let margin = if self.is(RECEIVE) { MARGIN } else { Duration::ZERO };
         let last_moment = (self.give_up + margin).into();
         tokio::time::timeout_at(last_moment, attempt).await.unwrap_or(Tried::Failed(Fate::Unknown))
     }
@@ -157,7 +162,7 @@ impl HeldCall {
                 Ok(response) if broke(&response) => Err(Fate::Unknown),
                 Ok(mut response) => {
                     self.note_half(&mut response);
-                    let polls = self.is("/ReceiveMessage");
+                    let polls = self.is(RECEIVE);
                     Ok(if polls { response.map(|body| poll::until(master.stopping().clone(), body)) } else { response })
                 }
                 Err(error) => {
@@ -183,8 +188,13 @@ impl HeldCall {
 
     /// The client lives while its long poll is open, wherever that is answered.
     fn open_poll(&self) -> Option<OpenPoll> {
-        if self.is("/ReceiveMessage") { self.call.open_poll() } else { None }
+        if self.is(RECEIVE) { self.call.open_poll() } else { None }
     }
+}
+
+/// A name that no other receive has.
+fn attempt() -> HeaderValue {
+    HeaderValue::from(rand::random::<u64>())
 }
 
 /// Whether a connection broke under a call: whoever answers knows better than to say that by a gRPC status.

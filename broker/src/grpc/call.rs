@@ -13,7 +13,7 @@ use tonic::Request;
 use tonic::metadata::MetadataMap;
 
 use crate::clients::{Calls, OpenPoll};
-use crate::forwarding::FORWARDED;
+use crate::forwarding::{ATTEMPT, FORWARDED};
 use crate::wire::Invalid;
 use crate::wire::language::Language;
 
@@ -133,6 +133,11 @@ impl Call {
     pub(crate) fn connection_id(&self) -> ConnectionId {
         let here = || self.connection.as_ref().map(|connection| connection.calls.id());
         self.forwarded.or_else(here).unwrap_or_default()
+    }
+
+    /// What a receive is named by the gateway that may repeat it.
+    pub(crate) fn attempt(&self) -> Option<&str> {
+        Some(self.text(ATTEMPT)).filter(|name| !name.is_empty())
     }
 
     /// Whether another gateway forwarded it.

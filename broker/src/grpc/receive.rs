@@ -143,7 +143,7 @@ fn wanted(gateway: &Gateway, call: &Call, request: &ReceiveMessageRequest) -> Re
         batch: receive::batch(request.batch_size, limits),
         invisible_ms,
         auto_renew: request.auto_renew,
-        attempt: receive::attempt_id(request)?.map(hash::attempt),
+        attempt: receive::attempt_id(request)?.or_else(|| call.attempt()).map(hash::attempt),
         client,
         connection: call.connection_id(),
         nonce: Nonce(rand::random()),

@@ -19,6 +19,7 @@ use rq_proto::reliablequeue::{
 use rq_proto::rocketmq::Code;
 use rq_proto::rocketmq::messaging_service_client::MessagingServiceClient;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::Channel;
 
@@ -81,7 +82,12 @@ impl Cluster {
     /// Starts a replica again, at another address.
     pub(crate) async fn restart(&mut self, name: &'static str) {
         self.start_broker(name).await;
-        let (store, member) = (store(&self.describe(name).await), self.member(name));
+        self.register(name, self.member(name)).await;
+    }
+
+    /// Says in the configuration what this replica is called and where it serves.
+    async fn register(&self, name: &str, member: Member) {
+        let store = store(&self.describe(name).await);
         loop {
             let config = self.files.read().unwrap().unwrap();
             let moved = next(&config, &Change::Register { store, member: member.clone() }).unwrap();
@@ -359,6 +365,77 @@ async fn clients_of_a_deposed_master_are_told_to_come_over_a_new_connection() {
         }
     };
     tokio::time::timeout(SOON, wait).await.expect("a second connection");
+}
+
+/// A way to this address on which one answer gets lost: of the first connection over which `asked` goes there, nothing comes
+/// back any more, and it breaks when `answered` was to. The count says whether that has happened.
+async fn losing(
+    to: SocketAddr,
+    asked: &'static [u8],
+    answered: &'static [u8],
+) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, lost) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&lost);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let broker = TcpStream::connect(to).await.unwrap();
+            tokio::spawn(pass(client, broker, asked, answered, Arc::clone(&counted)));
+        }
+    });
+    (address, lost)
+}
+
+/// Brings bytes both ways, as [`losing`] says.
+async fn pass(
+    mut client: TcpStream,
+    mut broker: TcpStream,
+    asked: &[u8],
+    answered: &[u8],
+    lost: Arc<AtomicUsize>,
+) -> std::io::Result<()> {
+    let has = |bytes: &[u8], what: &[u8]| bytes.windows(what.len()).any(|window| window == what);
+    let (mut there, mut back) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    let mut loses = false;
+    loop {
+        tokio::select! {
+            read = client.read(&mut there) => {
+                let bytes = &there[..read?];
+                loses |= lost.load(Ordering::Relaxed) == 0 && has(bytes, asked);
+                broker.write_all(bytes).await?;
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+            }
+            read = broker.read(&mut back) => {
+                let bytes = &back[..read?];
+                if loses && has(bytes, answered) {
+                    lost.fetch_add(1, Ordering::Relaxed);
+                    return Ok(());
+                }
+                if !loses {
+                    client.write_all(bytes).await?;
+                }
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receive_whose_answer_was_lost_behind_a_slave_gets_the_same_message_again() {
+    let cluster = Cluster::start().await;
+    cluster.client("r0").await.send_ok(vec![message("asked-for", "1", "on its way")]).await;
+    let (address, lost) = losing(cluster.brokers["r0"].address, b"asked-for", b"on its way").await;
+    cluster.register("r0", Member { address: address.to_string(), ..cluster.member("r0") }).await;
+    let knows = async { while cluster.describe("r1").await.config_version != cluster.config().version {} };
+    tokio::time::timeout(SOON, knows).await.expect("the slave knows the other address");
+    let received = cluster.client("r1").await.receive("g", "asked-for").await;
+    assert_eq!(lost.load(Ordering::Relaxed), 1, "the first answer");
+    assert_eq!(received.bodies(), ["on its way"]);
+    assert_eq!(system(&received.messages[0]).delivery_attempt, Some(1), "one delivery, asked for twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
