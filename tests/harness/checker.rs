@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::history::{Ack, Change, Delivery, End, History, Hold, Outcome, Recall, Receive};
 
+mod attempts;
 mod held;
 mod violation;
 
@@ -42,7 +43,7 @@ pub fn check(history: &History) -> Vec<Violation> {
         held::what_was_recalled_does_not_come,
         held::what_waits_is_found,
         a_retried_send_is_stored_once,
-        attempts_grow_by_one,
+        attempts::attempts_grow_by_one,
         a_current_handle_is_accepted,
     ];
     rules.iter().flat_map(|rule| rule(&index)).collect()
@@ -282,35 +283,6 @@ fn a_retried_send_is_stored_once(index: &Index<'_>) -> Vec<Violation> {
     twice
         .map(|(id, places)| Violation::StoredTwice { id: id.into(), places: places.into_iter().collect() })
         .collect()
-}
-
-fn attempts_grow_by_one(index: &Index<'_>) -> Vec<Violation> {
-    let unknown: Vec<&Receive> =
-        index.history.receives.iter().filter(|call| call.outcome.is_unknown()).collect();
-    let mut wrong = Vec::new();
-    for (&(group, id), handed) in &index.handed {
-        let mut seen: Vec<Handed<'_>> =
-            handed.iter().filter(|seen| seen.receive.outcome.is_ok()).copied().collect();
-        seen.sort_by_key(|seen| seen.delivery.attempt);
-        seen.dedup_by(|next, last| next.repeats(last));
-        let mut last = (0, Duration::ZERO);
-        for Handed { receive, delivery } in seen {
-            let attempts = (last.0, delivery.attempt);
-            if attempts.0 == attempts.1 || receive.span.end < last.1 {
-                wrong.push(Violation::AttemptNotGrown { id: id.into(), attempts });
-            }
-            let mine = |call: &Receive| call.group == group && call.topic == receive.topic;
-            let hidden = unknown
-                .iter()
-                .filter(|call| mine(call) && call.span.begin < receive.span.end && call.span.end > last.1)
-                .count();
-            if (attempts.1.saturating_sub(attempts.0).saturating_sub(1)) as usize > hidden {
-                wrong.push(Violation::AttemptSkipped { id: id.into(), attempts });
-            }
-            last = (delivery.attempt, receive.span.begin);
-        }
-    }
-    wrong
 }
 
 fn a_current_handle_is_accepted(index: &Index<'_>) -> Vec<Violation> {

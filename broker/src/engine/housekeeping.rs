@@ -14,7 +14,7 @@ use rq_core::queue::idle::{IdleGroup, idle_subscriptions};
 use rq_core::queue::request::{Relocation, Request, Retain};
 use rq_core::queue::retention::{Policy, Run, SealedSegment};
 use rq_core::record::decode_message;
-use rq_log::{LogReader, StdDisk};
+use rq_log::{LogReader, ReadError, StdDisk};
 
 use super::cluster::News;
 use super::compare;
@@ -139,6 +139,8 @@ impl Housekeeping {
         for owed in run.owed(RELOCATED_MAX)? {
             let record = match reader.read_record(owed.lsn) {
                 Ok(record) => record,
+                // The log thread of a slave drops what its master has dropped. This state is older than that.
+                Err(ReadError::Dropped { .. }) => return None,
                 Err(error) => {
                     tracing::error!(lsn = owed.lsn.0, %error, "a message that is still owed cannot be read");
                     return None;

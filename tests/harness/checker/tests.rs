@@ -249,7 +249,27 @@ fn a_skipped_attempt_needs_a_receive_of_unknown_outcome() {
     let skipped = [Violation::AttemptSkipped { id: "a".into(), attempts: (1, 3) }];
     assert_eq!(end(story()).verdict(), skipped);
     assert_eq!(end(story().receive(4_000, 4_100, unknown(), &[])).verdict(), []);
-    assert_eq!(end(story().receive(1, 2, unknown(), &[])).verdict(), skipped);
+    assert_eq!(end(story().receive(9_010, 9_020, unknown(), &[])).verdict(), skipped);
+}
+
+#[test]
+fn a_receive_may_take_effect_after_its_caller_gave_up() {
+    let story = sent("a").receive(11, 12, unknown(), &[]).got("a", 1, 20, 30).got("a", 3, 9_000, 9_010);
+    assert_eq!(story.ack("a", 3, 9_020, 9_030, Outcome::Ok).verdict(), []);
+}
+
+#[test]
+fn one_receive_of_unknown_outcome_explains_what_was_skipped_at_one_moment() {
+    let story = |second: u64| {
+        let first = sent("a").receive(11, 12, unknown(), &[]).got("a", 2, 5_000, 5_010);
+        let story = first.ack("a", 2, 5_020, 5_030, Outcome::Ok).send("b", second, second + 5, Outcome::Ok);
+        let story = story.got("b", 1, second + 10, second + 15).got("b", 3, 19_000, 19_010);
+        story.ack("b", 3, 19_020, 19_030, Outcome::Ok)
+    };
+    assert_eq!(story(4_000).verdict(), []);
+    let skipped = Violation::AttemptSkipped { id: "b".into(), attempts: (1, 3) };
+    assert_eq!(story(6_000).verdict(), [skipped]);
+    assert_eq!(story(6_000).receive(4_000, 4_100, unknown(), &[]).verdict(), []);
 }
 
 #[test]
