@@ -1,5 +1,7 @@
-//! A long poll that the master answers through here. A gateway that stops does not wait for its end: the client asks again,
-//! through another one.
+//! A long poll that the master answers through here. A gateway that stops waits a little for its end: where messages come all
+//! the time, no client then sees an error. After that the client asks again, through another one.
+
+use std::time::Duration;
 
 use axum::http::HeaderMap;
 use futures::StreamExt as _;
@@ -9,8 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 
-/// The same answer, but cut short with an error if nothing of it has come when this gateway stops. The master notices, and takes
-/// back what it may have delivered; whether it had is not known here, so that the answer must not be that there was nothing.
+/// How long a gateway that stops waits for what the master answers.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The same answer, but cut short with an error if nothing of it has come [`PATIENCE`] after this gateway was stopped. The
+/// master notices, and takes back what it may have delivered; whether it had is not known here, so that the answer must not
+/// be that there was nothing.
 pub(super) fn until(stopping: CancellationToken, answer: Body) -> Body {
     let waits = Some((BodyStream::new(answer), true));
     Body::new(StreamBody::new(futures::stream::unfold(waits, move |state| {
@@ -20,10 +26,15 @@ pub(super) fn until(stopping: CancellationToken, answer: Body) -> Body {
             tokio::select! {
                 biased;
                 frame = answer.next() => frame.map(|frame| (frame, Some((answer, false)))),
-                () = stopping.cancelled(), if waits => Some((Ok(stops()), None)),
+                () = patience_ends(&stopping), if waits => Some((Ok(stops()), None)),
             }
         }
     })))
+}
+
+async fn patience_ends(stopping: &CancellationToken) {
+    stopping.cancelled().await;
+    tokio::time::sleep(PATIENCE).await;
 }
 
 /// The end of an answer that was not given.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rq_core::ids::StoreId;
 
 use crate::cluster::{Cluster, send_all};
-use crate::harness::{Client, SOON};
+use crate::harness::{Client, SOON, collect};
 
 /// Much longer than a few compare-and-sets, and shorter than the silence after which a slave is taken out of the set.
 const UNNOTICED: Duration = Duration::from_secs(1);
@@ -67,6 +67,25 @@ async fn a_slave_that_is_told_to_stop_lets_the_polls_go_that_the_master_has() {
     let cut = waiting.await.unwrap().unwrap_err();
     assert_eq!(cut.code(), tonic::Code::Unavailable, "{cut}");
     assert!(began.elapsed() < Duration::from_secs(8), "it waited for {:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slave_that_is_told_to_stop_still_brings_what_the_master_answers_soon() {
+    let mut cluster = Cluster::start().await;
+    let master = cluster.client("r0").await;
+    send_all(&master, 0..1).await;
+    let polls = cluster.client("r1").await;
+    // The first poll takes what there is; the second waits.
+    assert_eq!(polls.receive("g", "t").await.messages.len(), 1);
+    let waiting = polls.open(Client::wish("g", "t", Duration::from_secs(19))).await;
+    let stopped = tokio::spawn(cluster.stopping("r1"));
+    let left = async { while !only_member_in_sync(&cluster, "r0").await {} };
+    tokio::time::timeout(SOON, left).await.expect("the slave leaves the set");
+    // That the poll is not cut off now can only be seen by waiting.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    send_all(&master, 1..2).await;
+    assert_eq!(collect(waiting).await.bodies(), ["body"]);
+    stopped.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
