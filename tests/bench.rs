@@ -6,6 +6,8 @@
 mod backlog;
 #[path = "bench/catching_up.rs"]
 mod catching_up;
+#[path = "bench/delayed_backlog.rs"]
+mod delayed_backlog;
 #[path = "bench/delays.rs"]
 mod delays;
 #[path = "bench/disk.rs"]
@@ -66,7 +68,7 @@ struct Args {
     /// Length of each measurement, in seconds; half a second of load goes before it
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600), value_name = "SECONDS")]
     seconds: u64,
-    /// Messages of the backlog
+    /// Messages of the backlog, and of the delayed one
     #[arg(long, default_value_t = 10_000_000, value_name = "N")]
     backlog: u64,
     /// Topics that nobody uses
@@ -111,6 +113,8 @@ enum Scenario {
     Delays,
     /// Sending and consuming on a large backlog, against none
     Backlog,
+    /// Memory of delayed messages that are far from due
+    DelayedBacklog,
     /// Memory of topics that nobody uses
     IdleTopics,
     /// From kill -9 with a large log to the first accepted send
@@ -186,6 +190,7 @@ async fn measure(scenario: Scenario, session: &Session) -> Result<Vec<Finding>> 
         Scenario::Filters => filters::measure(session).await,
         Scenario::Delays => delays::measure(session).await,
         Scenario::Backlog => backlog::measure(session).await,
+        Scenario::DelayedBacklog => delayed_backlog::measure(session).await,
         Scenario::IdleTopics => idle_topics::measure(session).await,
         Scenario::Restart => restart::measure(session).await,
         Scenario::TwoReplicasOneSender => two_replicas::measure(session, 1).await,

@@ -23,6 +23,9 @@ const BATCH_MAX: u64 = 256;
 const ATTEMPTS: u32 = 100;
 /// Pause before that.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Shortest delay: longer than it takes to fill. And the time over which the others are spread.
+const DELAY_MIN: Duration = Duration::from_hours(1);
+const DELAYS: Duration = Duration::from_hours(39 * 24);
 
 /// Messages to fill a topic with.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,6 +37,8 @@ pub(crate) struct Filling {
     pub(crate) tag: &'static str,
     /// User properties of each message.
     pub(crate) properties: &'static [(&'static str, &'static str)],
+    /// Whether they are delayed, by an hour to 39 days and in no order.
+    pub(crate) delayed: bool,
 }
 
 impl Filling {
@@ -73,11 +78,13 @@ impl Filling {
     }
 
     fn message(self, run: u64, number: u64, body: &Bytes) -> wire::Message {
+        let kind = if self.delayed { wire::MessageType::Delay } else { wire::MessageType::Normal };
         wire::Message {
             topic: Some(wire::Resource { name: self.topic.to_owned(), ..Default::default() }),
             system_properties: Some(wire::SystemProperties {
                 message_id: format!("01{run:016X}{number:016X}"),
-                message_type: wire::MessageType::Normal.into(),
+                message_type: kind.into(),
+                delivery_timestamp: self.delayed.then(|| (SystemTime::now() + delay(number)).into()),
                 body_encoding: wire::Encoding::Identity.into(),
                 born_host: "filler".to_owned(),
                 tag: (!self.tag.is_empty()).then(|| self.tag.to_owned()),
@@ -92,6 +99,12 @@ impl Filling {
             body: body.clone(),
         }
     }
+}
+
+/// Looks random, and is the same in every run.
+fn delay(number: u64) -> Duration {
+    let scattered = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    DELAY_MIN + Duration::from_millis(scattered % DELAYS.as_millis() as u64)
 }
 
 /// Sends a batch until it is stored: the broker recognises the repetition.

@@ -80,8 +80,14 @@ async fn fill(session: &Session, broker: &Broker) -> Result<()> {
     let rounds = u64::from(session.plan().rounds) + 1;
     let ms = (session.plan().window + Load::default().warmup).as_millis() as u64;
     let messages = rounds * ms * TAKEN_A_SECOND / 1_000;
-    let filling =
-        Filling { topic: TOPIC, messages, body_bytes: BODY_BYTES.into(), tag: TAG, properties: &PROPERTIES };
+    let filling = Filling {
+        topic: TOPIC,
+        messages,
+        body_bytes: BODY_BYTES.into(),
+        tag: TAG,
+        properties: &PROPERTIES,
+        ..Filling::default()
+    };
     filling.send(&broker.endpoint()).await
 }
 

@@ -22,8 +22,14 @@ const PORTS: std::ops::Range<u16> = 18_500..18_600;
 /// Until that server answers, and until a broker has nothing to do.
 const START_DEADLINE: Duration = Duration::from_mins(2);
 /// More than the broker keeps of new messages in memory, and less than a segment.
-pub(crate) const WARM_UP: Filling =
-    Filling { topic: "warm-up", messages: 160 << 10, body_bytes: 1024, tag: "", properties: &[] };
+pub(crate) const WARM_UP: Filling = Filling {
+    topic: "warm-up",
+    messages: 160 << 10,
+    body_bytes: 1024,
+    tag: "",
+    properties: &[],
+    delayed: false,
+};
 /// A process is idle that takes no more processor time than this in such a window. Long, for it may wait for the disk. A
 /// replica looks at its config store and its links meanwhile.
 const IDLE_WINDOW: Duration = Duration::from_secs(3);
