@@ -1,7 +1,7 @@
 //! Calls on their way to the master: every process serves the whole API, and whoever is not the master forwards to it.
 //! While there is no master, or its fate is unknown, a call is held and repeated under its own key until shortly before
-//! its deadline. Repeating is safe: a send is recognised by client, message id and body, an ack by what it names, a receive by
-//! its attempt, which gets a name here if the client gave it none.
+//! its deadline. Repeating is safe: a send is recognised by client, message id and body, an ack by what it names, a
+//! receive by its attempt, which gets a name here if the client gave it none.
 
 mod answer;
 mod call;
@@ -25,8 +25,8 @@ use self::master::Master;
 /// forwarded again.
 pub(crate) const FORWARDED: &str = "rq-forwarded";
 
-/// Names a forwarded receive, for clients that name no attempt: without it a repeat would get other messages, and those that the
-/// first try took would be hidden until their lease is over.
+/// Names a receive that may be forwarded, for clients that name no attempt: without it a repeat would get other messages,
+/// and those that the first try took would be hidden until their lease is over.
 pub(crate) const ATTEMPT: &str = "rq-attempt";
 
 /// Header of an answer by a replica that could not carry a call out because it is not, or was not long enough, the

@@ -61,7 +61,7 @@ impl HeldCall {
         });
         let body = body?.to_bytes();
         if head.uri.path().ends_with(RECEIVE) {
-            head.headers.insert(ATTEMPT, attempt());
+            head.headers.insert(ATTEMPT, HeaderValue::from(rand::random::<u64>()));
         }
         let room = master.room_for(body.len()).ok_or_else(|| given_up(head.uri.path(), Fate::Nothing))?;
         let deadline = call.deadline().unwrap_or_else(|| call.began() + USUAL_TIMEOUT);
@@ -190,11 +190,6 @@ impl HeldCall {
     fn open_poll(&self) -> Option<OpenPoll> {
         if self.is(RECEIVE) { self.call.open_poll() } else { None }
     }
-}
-
-/// A name that no other receive has.
-fn attempt() -> HeaderValue {
-    HeaderValue::from(rand::random::<u64>())
 }
 
 /// Whether a connection broke under a call: whoever answers knows better than to say that by a gRPC status.

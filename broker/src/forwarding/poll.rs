@@ -1,5 +1,5 @@
-//! A long poll that the master answers through here. A gateway that stops waits a little for its end: where messages come all
-//! the time, no client then sees an error. After that the client asks again, through another one.
+//! A long poll that the master answers through here. A gateway that stops waits a little for its end: where messages come
+//! all the time, no client then sees an error. After that the client asks again, through another one.
 
 use std::time::Duration;
 
