@@ -57,7 +57,12 @@ fn put(scene: &Scene, old: Option<&Value>, new: &Value) -> Result<String> {
     } else {
         "create"
     };
-    let answer = kubectl::output_with(&[verb, "--dry-run=server"], &place(changed(new)))?;
+    let asked = place(changed(new));
+    let mut answer = kubectl::output_with(&[verb, "--dry-run=server"], &asked)?;
+    // The operator writes the status of a new queue, and may do so between kubectl's read and its write.
+    while String::from_utf8_lossy(&answer.stderr).contains("(Conflict)") {
+        answer = kubectl::output_with(&[verb, "--dry-run=server"], &asked)?;
+    }
     if let Some(old) = old {
         kubectl::run_with(&["delete"], &place(changed(old)))?;
     }

@@ -4,6 +4,7 @@
 //! is kept from the older one on.
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -254,7 +255,7 @@ pub(crate) fn load<D: Disk>(
         Ok(bytes)
     };
     let bytes = read().map_err(DiskError::at("read", &path))?;
-    decode(&bytes, shard_tag, lsn).map_err(|undecodable| match undecodable {
+    decode(bytes, shard_tag, lsn).map_err(|undecodable| match undecodable {
         Undecodable::Newer(found) => CheckpointFault::Newer { path, found },
         Undecodable::Damaged(reason) => CheckpointFault::Damaged { path, reason },
     })
@@ -274,8 +275,22 @@ impl From<&'static str> for Undecodable {
     }
 }
 
-/// Reads and checks the bytes of the checkpoint file at `lsn`.
-pub(crate) fn decode(bytes: &[u8], shard_tag: u32, lsn: Lsn) -> Result<Checkpoint, Undecodable> {
+/// Checks the bytes of the checkpoint file at `lsn`, and leaves of them what the state is. They may be half of what this
+/// process has in memory: there is no second copy.
+pub(crate) fn decode(mut bytes: Vec<u8>, shard_tag: u32, lsn: Lsn) -> Result<Checkpoint, Undecodable> {
+    let (chain, blocks) = check(&bytes, shard_tag, lsn)?;
+    let mut state_len = 0;
+    for block in blocks {
+        let len = block.len();
+        bytes.copy_within(block, state_len);
+        state_len += len;
+    }
+    bytes.truncate(state_len);
+    Ok(Checkpoint { lsn, state: Bytes::from(bytes), chain })
+}
+
+/// The checksum that the header names, and where the blocks of the state lie.
+fn check(bytes: &[u8], shard_tag: u32, lsn: Lsn) -> Result<(u32, Vec<Range<usize>>), Undecodable> {
     let mut reader = Reader::new(bytes);
     let short = |_: Malformed| "cut short";
     let header = reader.take(HEADER_LEN - 4, "header").map_err(short)?;
@@ -295,7 +310,7 @@ pub(crate) fn decode(bytes: &[u8], shard_tag: u32, lsn: Lsn) -> Result<Checkpoin
     if tag != shard_tag || position != lsn.0 {
         return Err("belongs to another shard or position".into());
     }
-    let mut state = Vec::with_capacity(bytes.len());
+    let (mut blocks, mut found) = (Vec::new(), 0);
     loop {
         let len = reader.u32("block length").map_err(short)?;
         if len == 0 {
@@ -306,14 +321,15 @@ pub(crate) fn decode(bytes: &[u8], shard_tag: u32, lsn: Lsn) -> Result<Checkpoin
         if crc32c(block) != crc {
             return Err("block checksum mismatch".into());
         }
-        state.extend_from_slice(block);
+        found += u64::from(len);
+        blocks.push(reader.position() - block.len()..reader.position());
     }
     let state_len = reader.u64("state length").map_err(short)?;
     let crc = reader.u32("trailer crc").map_err(short)?;
     let mut trailer = vec![0; 4];
     trailer.put_u64(state_len);
-    if crc != crc32c(&trailer) || state_len != state.len() as u64 || !reader.is_empty() {
+    if crc != crc32c(&trailer) || state_len != found || !reader.is_empty() {
         return Err("wrong length".into());
     }
-    Ok(Checkpoint { lsn, state: Bytes::from(state), chain })
+    Ok((chain, blocks))
 }

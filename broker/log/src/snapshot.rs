@@ -99,7 +99,7 @@ impl Snapshot {
         cluster: &str,
         shard: ShardId,
         head: SnapshotHead,
-        file: &[u8],
+        file: Vec<u8>,
     ) -> Result<Self, SnapshotError> {
         let SnapshotHead { start, chain, checkpoint, .. } = head;
         if checkpoint < start {

@@ -58,7 +58,9 @@ impl Housekeeping {
             if self.inbox.is_closed() {
                 continue;
             }
-            self.retain(&chore);
+            if chore.retain {
+                self.retain(&chore);
+            }
             self.report_idle(&chore);
         }
     }
@@ -139,7 +141,7 @@ impl Housekeeping {
         for owed in run.owed(RELOCATED_MAX)? {
             let record = match reader.read_record(owed.lsn) {
                 Ok(record) => record,
-                // The log thread of a slave drops what its master has dropped. This state is older than that.
+                // Who was the master then may follow one by now, and drop what that one has dropped.
                 Err(ReadError::Dropped { .. }) => return None,
                 Err(error) => {
                     tracing::error!(lsn = owed.lsn.0, %error, "a message that is still owed cannot be read");

@@ -43,6 +43,8 @@ pub(super) struct Chore {
     pub(super) now: LogTime,
     /// It is to be written as a checkpoint. Else only what it keeps is looked at.
     pub(super) checkpoint: bool,
+    /// What the log may let go of is to be found out: by a master alone, whose slaves follow it.
+    pub(super) retain: bool,
     /// The log that it is about.
     pub(super) reader: LogReader<StdDisk>,
     pub(super) checkpoints: Checkpoints<StdDisk>,
@@ -384,7 +386,8 @@ impl LogThread {
         let now = self.clock.advance(clock::read());
         let (reader, checkpoints) = (self.frames.log.reader(), self.frames.log.checkpoints());
         let state = self.queues.state().clone();
-        let chore = Chore { state, now, checkpoint, reader, checkpoints };
+        let retain = self.member.replica.serving().is_some();
+        let chore = Chore { state, now, checkpoint, retain, reader, checkpoints };
         self.flushed_gate.wait(self.frames.end(), false, Later::Chore(Box::new(chore)));
     }
 }

@@ -103,7 +103,7 @@ pub(super) async fn fetch(
     }
     let check = move || {
         let identity = engine.identity();
-        Snapshot::new(&identity.cluster, identity.shard, head, &file)
+        Snapshot::new(&identity.cluster, identity.shard, head, file)
     };
     let checked = tokio::task::spawn_blocking(check).await.map_err(|_| Ended::EngineStopped)?;
     Ok(checked?)

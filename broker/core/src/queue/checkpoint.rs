@@ -22,7 +22,7 @@ use crate::record::{
 use crate::replication::{EpochHistory, EpochStart};
 
 /// Version of the whole encoding.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 
 /// Writes a state.
 pub fn encode(state: &State, out: &mut dyn Write) {

@@ -1,12 +1,14 @@
 //! Messages that no consumer can see yet: half messages until their transaction ends, delayed ones until their
 //! time. They lie in the log like any other; here is only where, and what becomes of them.
 
+mod delayed;
 mod ended;
 
 use std::collections::BTreeMap;
 
+pub(crate) use self::delayed::Delayed;
 pub(crate) use self::ended::{Ended, Ending};
-use super::chunked::ChunkedMap;
+use super::chunked::{ChunkedMap, Column, Value};
 use super::index::Entry;
 use crate::ids::{HeldId, Lane, LogTime, Lsn, QueueId, TagHash, TopicId};
 use crate::record::HeldKey;
@@ -38,6 +40,10 @@ pub(crate) struct Half {
     pub(crate) checks: u32,
 }
 
+impl Value for Half {
+    type Columns = Column<Self>;
+}
+
 /// How many messages of a topic wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct HeldCounts {
@@ -50,8 +56,7 @@ pub struct HeldCounts {
 /// All messages that wait.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Held {
-    /// By the time at which they are due.
-    pub(crate) delayed: ChunkedMap<(LogTime, HeldId), HeldMessage>,
+    pub(crate) delayed: Delayed,
     pub(crate) halves: ChunkedMap<HeldId, Half>,
     pub(crate) ended: Ended,
     /// Half messages that became dead letters, since the log began.
@@ -69,7 +74,7 @@ const REGION_BITS: u32 = 24;
 impl Held {
     pub(crate) fn insert_delayed(&mut self, time: LogTime, id: HeldId, message: HeldMessage) {
         self.count_in(&message).delayed += 1;
-        self.delayed.insert((time, id), message);
+        self.delayed.insert(time, id, &message);
     }
 
     pub(crate) fn insert_half(&mut self, id: HeldId, half: Half) {
@@ -88,7 +93,7 @@ impl Held {
 
     /// Takes out a delayed message before its time.
     pub(crate) fn recall(&mut self, time: LogTime, id: HeldId, now: LogTime) -> Option<HeldMessage> {
-        let message = self.delayed.remove((time, id))?;
+        let message = self.delayed.remove(time, id)?;
         self.count_out(&message, |counts| counts.delayed -= 1);
         self.ended.insert(id, now, Ending::Recalled);
         Some(message)
@@ -96,8 +101,7 @@ impl Held {
 
     /// Takes out the first delayed message, if it is due.
     pub(crate) fn take_due(&mut self, up_to: LogTime) -> Option<HeldMessage> {
-        self.delayed.first().filter(|((time, _), _)| *time <= up_to)?;
-        let (_, message) = self.delayed.pop_first()?;
+        let message = self.delayed.take_due(up_to)?;
         self.count_out(&message, |counts| counts.delayed -= 1);
         Some(message)
     }
@@ -109,19 +113,21 @@ impl Held {
 
     /// A producer was asked. None where no half message has this id.
     pub(crate) fn checked(&mut self, id: HeldId, next_check: LogTime) -> Option<()> {
-        let half = self.halves.get_mut(id)?;
-        half.next_check = next_check;
-        half.checks = half.checks.saturating_add(1);
+        let half = self.halves.get(id)?;
+        self.halves.insert(id, Half { next_check, checks: half.checks.saturating_add(1), ..half });
         Some(())
     }
 
     /// The record of a message was copied to `lsn`. None where no such message waits.
     pub(crate) fn relocate(&mut self, key: HeldKey, lsn: Lsn) -> Option<()> {
-        let message = match key {
-            HeldKey::Until(time, id) => self.delayed.get_mut((time, id))?,
-            HeldKey::Transaction(id) => &mut self.halves.get_mut(id)?.message,
+        let before = match key {
+            HeldKey::Until(time, id) => self.delayed.relocate(time, id, lsn)?,
+            HeldKey::Transaction(id) => {
+                let half = self.halves.get(id)?;
+                self.halves.insert(id, Half { message: HeldMessage { lsn, ..half.message }, ..half });
+                half.message.lsn
+            }
         };
-        let before = std::mem::replace(&mut message.lsn, lsn);
         self.leave_region(before);
         *self.regions.entry(lsn.0 >> REGION_BITS).or_default() += 1;
         Some(())
@@ -140,10 +146,10 @@ impl Held {
     /// Forgets the messages of a deleted topic.
     pub(crate) fn forget_topic(&mut self, topic: TopicId) {
         if self.counts.contains_key(&topic) {
-            for message in self.delayed.extract(|message| message.topic == topic) {
+            for message in self.delayed.extract(topic) {
                 self.count_out(&message, |counts| counts.delayed -= 1);
             }
-            for half in self.halves.extract(|half| half.message.topic == topic) {
+            for (_, half) in self.halves.extract(|half| half.message.topic == topic) {
                 self.count_out(&half.message, |counts| counts.halves -= 1);
             }
         }

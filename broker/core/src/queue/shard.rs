@@ -319,7 +319,7 @@ impl Shard {
     /// When [`Shard::tick`] has something to do next, should no request come before.
     pub fn next_wakeup(&self) -> Option<LogTime> {
         let exhausted = self.watch.exhausted.first().map(|(time, _)| *time);
-        let due = self.state.held.delayed.first().map(|((time, _), _)| time);
+        let due = self.state.held.delayed.next_due();
         [exhausted, due, self.checks.next_time(), self.polls.next_time()].into_iter().flatten().min()
     }
 

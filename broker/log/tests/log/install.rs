@@ -66,7 +66,7 @@ fn sent(master: &SimulatedLog) -> (SnapshotHead, Vec<u8>) {
 
 fn snapshot(master: &SimulatedLog) -> Snapshot {
     let (head, bytes) = sent(master);
-    Snapshot::new("test", options().shard, head, &bytes).unwrap()
+    Snapshot::new("test", options().shard, head, bytes).unwrap()
 }
 
 /// Begins anew and copies everything, unless the disk stops on the way.
@@ -194,7 +194,8 @@ fn a_copy_is_emptied_until_it_has_reached_its_checkpoint_even_after_a_clean_stop
 #[test]
 fn what_is_not_the_checkpoint_that_was_sent_is_refused() {
     let (head, bytes) = sent(&master().0);
-    let received = |cluster: &str, head, bytes: &[u8]| Snapshot::new(cluster, options().shard, head, bytes);
+    let received =
+        |cluster: &str, head, bytes: &[u8]| Snapshot::new(cluster, options().shard, head, bytes.to_vec());
     assert!(received("test", head, &bytes).is_ok());
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();

@@ -154,7 +154,7 @@ async fn a_slave_that_was_stopped_in_the_middle_of_a_copy_begins_it_again() {
     let (store, data) = (slave.store(), slave.stop().await);
     let file = master.engine.snapshot().await.unwrap().unwrap();
     let (shard, bytes) = (master.engine.identity().shard, file.read(0, usize::MAX).unwrap());
-    let snapshot = Snapshot::new("test", shard, file.head(), &bytes).unwrap();
+    let snapshot = Snapshot::new("test", shard, file.head(), bytes.to_vec()).unwrap();
     drop(open(&data).await.install(&snapshot).unwrap());
 
     let slave = Broker::start_on(data, &stored, dropping_much()).await;

@@ -8,15 +8,16 @@ use crate::queue::state::State;
 
 pub(super) fn put(out: &mut dyn Write, held: &Held) {
     out.put_varint(held.delayed.len() as u64);
+    // There may be ten million: each says how long after the one before it is due.
+    let mut before = LogTime(0);
     for ((time, id), message) in held.delayed.iter() {
-        out.put_u64(time.0);
-        out.put_u64(id.0);
-        put_message(out, &message);
+        out.put_varint(time.since(before));
+        put_message(out, id, &message);
+        before = time;
     }
     out.put_varint(held.halves.len() as u64);
     for (id, half) in held.halves.iter() {
-        out.put_u64(id.0);
-        put_message(out, &half.message);
+        put_message(out, id, &half.message);
         out.put_u64(half.next_check.0);
         out.put_u32(half.checks);
     }
@@ -32,18 +33,18 @@ pub(super) fn put(out: &mut dyn Write, held: &Held) {
 /// Reads what [`put`] wrote of a state whose topics are these.
 pub(super) fn held(r: &mut Reader<'_>, state: &State) -> Result<Held, Malformed> {
     let mut held = Held::default();
-    let mut last = None;
+    let mut last = (LogTime(0), None);
     for _ in 0..r.count("delayed messages")? {
-        let key = (LogTime(r.u64("delivery time")?), HeldId(r.u64("delayed message")?));
-        let message = message(r, state)?;
-        check(r, last < Some(key), "delayed message")?;
-        held.insert_delayed(key.0, key.1, message);
-        last = Some(key);
+        let after = r.varint("delivery time")?;
+        let time = last.0.plus(after);
+        let (id, message) = message(r, state)?;
+        check(r, time.since(last.0) == after && last < (time, Some(id)), "delayed message")?;
+        held.insert_delayed(time, id, message);
+        last = (time, Some(id));
     }
     let mut last = None;
     for _ in 0..r.count("half messages")? {
-        let id = HeldId(r.u64("half message")?);
-        let message = message(r, state)?;
+        let (id, message) = message(r, state)?;
         let (next_check, checks) = (LogTime(r.u64("next check")?), r.u32("checks")?);
         check(r, last < Some(id), "half message")?;
         held.insert_half(id, Half { message, next_check, checks });
@@ -67,22 +68,27 @@ pub(super) fn held(r: &mut Reader<'_>, state: &State) -> Result<Held, Malformed>
     Ok(held)
 }
 
-fn put_message(out: &mut dyn Write, message: &HeldMessage) {
-    out.put_u64(message.lsn.0);
-    out.put_u64(message.tag.0);
-    out.put_u64(message.lane.0);
-    out.put_u32(message.topic.0);
-    out.put_u16(message.queue.0);
+/// A message with what names it. Where its record lies is said only if it was copied there.
+fn put_message(out: &mut dyn Write, id: HeldId, message: &HeldMessage) {
+    out.put_varint(id.0);
+    out.put_varint(if message.lsn.0 == id.0 { AT_ITS_ID } else { message.lsn.0 });
+    out.put_varint(message.tag.0);
+    out.put_varint(message.lane.0);
+    out.put_varint(u64::from(message.topic.0));
+    out.put_varint(u64::from(message.queue.0));
 }
 
-fn message(r: &mut Reader<'_>, state: &State) -> Result<HeldMessage, Malformed> {
-    let message = HeldMessage {
-        lsn: Lsn(r.u64("held message")?),
-        tag: TagHash(r.u64("tag")?),
-        lane: Lane(r.u64("lane")?),
-        topic: TopicId(r.u32("topic")?),
-        queue: QueueId(r.u16("queue")?),
-    };
+/// No record lies at the very beginning of a log.
+const AT_ITS_ID: u64 = 0;
+
+fn message(r: &mut Reader<'_>, state: &State) -> Result<(HeldId, HeldMessage), Malformed> {
+    let (id, moved_to) = (r.varint("held message")?, r.varint("held message")?);
+    check(r, id != moved_to, "held message")?;
+    let (tag, lane) = (TagHash(r.varint("tag")?), Lane(r.varint("lane")?));
+    let topic = u32::try_from(r.varint("topic")?).map_err(|_| r.malformed("topic"))?;
+    let queue = u16::try_from(r.varint("queue")?).map_err(|_| r.malformed("queue"))?;
+    let lsn = Lsn(if moved_to == AT_ITS_ID { id } else { moved_to });
+    let message = HeldMessage { lsn, tag, lane, topic: TopicId(topic), queue: QueueId(queue) };
     check(r, state.message_queue(message.topic, message.queue).is_some(), "held message")?;
-    Ok(message)
+    Ok((HeldId(id), message))
 }

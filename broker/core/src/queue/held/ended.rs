@@ -2,7 +2,7 @@
 //! first answer got lost, hears the same again, and whoever comes with the opposite is refused.
 
 use crate::ids::{HeldId, LogTime};
-use crate::queue::chunked::ChunkedMap;
+use crate::queue::chunked::{ChunkedMap, Column, Value};
 
 /// For how long that is known: 1 hour of log time. RocketMQ's proxy forgets a transaction after 30 s.
 pub(crate) const ENDED_WINDOW_MS: u64 = 3_600_000;
@@ -23,10 +23,21 @@ pub(crate) enum Ending {
     Recalled = 4,
 }
 
+/// When something ended, and how.
+pub(crate) type EndedAt = (LogTime, Ending);
+
+impl Value for EndedAt {
+    type Columns = Column<Self>;
+}
+
+impl Value for () {
+    type Columns = Column<Self>;
+}
+
 /// The newest endings.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Ended {
-    pub(crate) by_id: ChunkedMap<HeldId, (LogTime, Ending)>,
+    pub(crate) by_id: ChunkedMap<HeldId, EndedAt>,
     /// Follows from that.
     by_time: ChunkedMap<(LogTime, HeldId), ()>,
 }

@@ -41,7 +41,7 @@ impl Shard {
         if topic != recall.incarnation {
             return Err(NoSuchDelayed.into());
         }
-        match self.state.held.delayed.get((deliver_at, id)) {
+        match self.state.held.delayed.get(deliver_at, id) {
             Some(message) if message.topic == topic => {
                 self.append(step, &Record::Recall { deliver_at, id });
                 Ok(())
