@@ -29,6 +29,13 @@ pub(crate) const FORWARDED: &str = "rq-forwarded";
 /// and those that the first try took would be hidden until their lease is over.
 pub(crate) const ATTEMPT: &str = "rq-attempt";
 
+/// Tells how long the client of a forwarded receive has waited so far, in milliseconds. The master then waits for a while at
+/// most, and has itself asked again: a gateway that stops need not wait longer, or leave the client with an error.
+pub(crate) const WAITED: &str = "rq-waited";
+
+/// Tells, in the trailers of an answer with nothing else in it, that there was nothing for a receive in that while.
+pub(crate) const ASK_AGAIN: &str = "rq-ask-again";
+
 /// Header of an answer by a replica that could not carry a call out because it is not, or was not long enough, the
 /// master: what became of it.
 pub(crate) const FATE: &str = "rq-fate";
@@ -102,6 +109,7 @@ where
         if !self.from_peers {
             request.headers_mut().remove(FORWARDED);
             request.headers_mut().remove(ATTEMPT);
+            request.headers_mut().remove(WAITED);
         }
         let path = request.uri().path();
         let here = OF_THE_CONNECTION.iter().any(|method| path.ends_with(method));

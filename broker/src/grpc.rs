@@ -12,7 +12,7 @@ mod liveness;
 mod promotion;
 mod recall;
 mod receive;
-mod refusal;
+pub(crate) mod refusal;
 pub mod replica;
 mod route;
 mod send;

@@ -9,6 +9,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::Fate;
+use crate::grpc::refusal::Refusal;
 
 /// Services that answer with a status of their own in the body.
 const OFFICIAL: &str = "/apache.rocketmq.v2.";
@@ -33,6 +34,11 @@ pub(super) fn given_up(path: &str, fate: Fate) -> Response<Body> {
             Fate::Unknown => Status::unknown(message).into_http(),
         }
     }
+}
+
+/// The answer to a receive whose wait a gateway ends because it stops: the client polls again at once, elsewhere.
+pub(super) fn nothing_found() -> Response<Body> {
+    in_body(Refusal::NothingFound.status())
 }
 
 /// Every answer of the API has its status as field 1, streamed ones included.

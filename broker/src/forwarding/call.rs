@@ -11,9 +11,10 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service;
 
-use super::answer::given_up;
+use super::answer::{given_up, nothing_found};
 use super::master::{Master, Target};
-use super::{ATTEMPT, FORWARDED, Fate, HALF_SENT, poll, whole};
+use super::poll::{self, Said};
+use super::{ATTEMPT, FORWARDED, Fate, HALF_SENT, WAITED, whole};
 use crate::clients::OpenPoll;
 use crate::connecting::nobody_listens;
 use crate::grpc::call::Call;
@@ -40,6 +41,8 @@ pub(super) struct HeldCall {
 /// What came of one try.
 enum Tried<E> {
     Answered(Response<Body>),
+    /// A long poll found nothing so far, and its time is not over.
+    AskAgain,
     Failed(Fate),
     /// The service here failed; it never does.
     Broken(E),
@@ -82,19 +85,28 @@ impl HeldCall {
                 let began = Instant::now();
                 match self.attempt_in_time(&target, master, &mut inner).await {
                     Tried::Answered(response) => return Ok(response),
+                    Tried::AskAgain if master.stopping().is_cancelled() => return Ok(nothing_found()),
+                    Tried::AskAgain => {
+                        self.count_as_worked_on(began);
+                        continue;
+                    }
                     Tried::Failed(failed) => fate = fate.max(failed),
                     Tried::Broken(error) => return Err(error),
                 }
-                if self.call.deadline().is_none() {
-                    // Its caller waits as long as somebody works on it: what counts is the time without anybody.
-                    self.give_up += began.elapsed();
-                }
+                self.count_as_worked_on(began);
             }
             if Instant::now() + AGAIN_AFTER >= self.give_up {
                 return Ok(given_up(self.head.uri.path(), fate));
             }
             // A new view says whom to ask next; without one the same may answer by now.
             let _ = tokio::time::timeout(AGAIN_AFTER, view.changed()).await;
+        }
+    }
+
+    /// The caller of a call without a deadline waits as long as somebody works on it: what counts is the time without anybody.
+    fn count_as_worked_on(&mut self, since: Instant) {
+        if self.call.deadline().is_none() {
+            self.give_up += since.elapsed();
         }
     }
 
@@ -117,22 +129,25 @@ impl HeldCall {
     where
         S: Service<Request<Body>, Response = Response<Body>>,
     {
-        let response = match target {
+        let tried = match target {
             Target::Here => match inner.call(self.request()).await {
-                Ok(response) => response,
-                Err(error) => return Tried::Broken(error),
+                Ok(response) => Tried::Answered(response),
+                Err(error) => Tried::Broken(error),
             },
             Target::There(address) => {
                 let _open = self.open_poll();
-                match self.there(address, master).await {
-                    Ok(response) => response,
-                    Err(fate) => return Tried::Failed(fate),
+                tokio::select! {
+                    tried = self.there(address, master) => tried,
+                    () = master.is_elsewhere(address) => Tried::Failed(Fate::Unknown),
                 }
             }
         };
-        match Fate::of(&response) {
-            None => Tried::Answered(response),
-            Some(fate) => Tried::Failed(fate),
+        match tried {
+            Tried::Answered(response) => match Fate::of(&response) {
+                None => Tried::Answered(response),
+                Some(fate) => Tried::Failed(fate),
+            },
+            tried => tried,
         }
     }
 
@@ -140,38 +155,48 @@ impl HeldCall {
         self.head.uri.path().ends_with(method)
     }
 
-    /// Asks the master, until somebody else is that.
-    async fn there(&self, address: &str, master: &Master) -> Result<Response<Body>, Fate> {
+    /// Asks the master.
+    async fn there<E>(&self, address: &str, master: &Master) -> Tried<E> {
         if self.is("/NotifyClientTermination") {
             self.call.forget();
         } else {
             self.call.touch(self.call.began());
         }
         let mut channel = master.channel(address);
-        let mut request = self.request();
-        let connection = HeaderValue::from(self.call.connection_id().0);
-        request.headers_mut().insert(FORWARDED, connection);
-        request.headers_mut().remove(header::HOST);
-        *request.version_mut() = Version::HTTP_2;
         if std::future::poll_fn(|context| channel.poll_ready(context)).await.is_err() {
             master.forget(address);
-            return Err(Fate::Nothing);
+            return Tried::Failed(Fate::Nothing);
         }
-        tokio::select! {
-            response = channel.call(request) => match response {
-                Ok(response) if broke(&response) => Err(Fate::Unknown),
-                Ok(mut response) => {
-                    self.note_half(&mut response);
-                    let polls = self.is(RECEIVE);
-                    Ok(if polls { response.map(|body| poll::until(master.stopping().clone(), body)) } else { response })
-                }
-                Err(error) => {
-                    tracing::debug!(%error, address, "a forwarded call failed");
-                    Err(if nobody_listens(&error) { Fate::Nothing } else { Fate::Unknown })
-                }
-            },
-            () = master.is_elsewhere(address) => Err(Fate::Unknown),
+        let mut response = match channel.call(self.forwarded()).await {
+            Ok(response) if broke(&response) => return Tried::Failed(Fate::Unknown),
+            Ok(response) => response,
+            Err(error) => {
+                tracing::debug!(%error, address, "a forwarded call failed");
+                return Tried::Failed(if nobody_listens(&error) { Fate::Nothing } else { Fate::Unknown });
+            }
+        };
+        self.note_half(&mut response);
+        if !self.is(RECEIVE) {
+            return Tried::Answered(response);
         }
+        match poll::said(response).await {
+            Said::Answer(response) => Tried::Answered(response),
+            Said::AskAgain => Tried::AskAgain,
+            Said::Broke => Tried::Failed(Fate::Unknown),
+        }
+    }
+
+    /// The call as another gateway takes it.
+    fn forwarded(&self) -> Request<Body> {
+        let mut request = self.request();
+        let headers = request.headers_mut();
+        headers.insert(FORWARDED, HeaderValue::from(self.call.connection_id().0));
+        headers.remove(header::HOST);
+        if self.is(RECEIVE) {
+            headers.insert(WAITED, HeaderValue::from(self.call.began().elapsed().as_millis() as u64));
+        }
+        *request.version_mut() = Version::HTTP_2;
+        request
     }
 
     /// The client can be asked about the half messages that it sent: its stream may be here.

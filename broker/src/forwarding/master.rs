@@ -68,7 +68,7 @@ impl Target {
 
 impl Master {
     /// With what this replica knows, for calls of at most so many bytes, and so many of all that are held. No long poll is
-    /// waited for once `stopping` is cancelled.
+    /// begun again once `stopping` is cancelled.
     pub fn new(
         view: watch::Receiver<ReplicaView>,
         links: PeerLinks,

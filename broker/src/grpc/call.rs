@@ -13,7 +13,7 @@ use tonic::Request;
 use tonic::metadata::MetadataMap;
 
 use crate::clients::{Calls, OpenPoll};
-use crate::forwarding::{ATTEMPT, FORWARDED};
+use crate::forwarding::{ATTEMPT, FORWARDED, WAITED};
 use crate::wire::Invalid;
 use crate::wire::language::Language;
 
@@ -138,6 +138,11 @@ impl Call {
     /// What a receive is named by the gateway that may repeat it.
     pub(crate) fn attempt(&self) -> Option<&str> {
         Some(self.text(ATTEMPT)).filter(|name| !name.is_empty())
+    }
+
+    /// How long the client of a receive has waited already, if its gateway asks for it in turns.
+    pub(crate) fn waited(&self) -> Option<Duration> {
+        self.text(WAITED).parse().ok().map(Duration::from_millis)
     }
 
     /// Whether another gateway forwarded it.

@@ -14,12 +14,14 @@ use rq_core::queue::request::{Delivery, Filter, Judged, Name, Receive, ReceiveEr
 use rq_core::record::StoredMessage;
 use rq_proto::rocketmq::receive_message_response::Content;
 use rq_proto::rocketmq::{Message, ReceiveMessageRequest, ReceiveMessageResponse, Resource, Status};
+use tonic::metadata::MetadataValue;
 
 use super::call::Call;
 use super::filters::SqlFilter;
 use super::refusal::{Refusal, ok};
 use super::{Gateway, judging, wall_clock_ms};
 use crate::engine::{EngineError, ReadMessageError};
+use crate::forwarding::ASK_AGAIN;
 use crate::metrics::Rpc;
 use crate::wire::deliver::{self, Context};
 use crate::wire::receive::Selector;
@@ -54,11 +56,16 @@ struct Wanted {
     receive: Receive,
     /// The expression of a SQL filter.
     sql: Option<Arc<SqlFilter>>,
+    /// Whether the client would wait for longer: its gateway is to ask again.
+    again: bool,
     /// How long messages may be judged by it: longer than the receive waits, but not beyond the end of the call.
     patience: Duration,
     /// The topic as the client calls it.
     topic: Resource,
 }
+
+/// The longest while that a gateway waits for without asking again. A gateway that stops needs no longer.
+const WHILE: Duration = Duration::from_secs(3);
 
 /// A receive with a SQL filter may judge messages for so long at least, if its call lives so long: one that does not wait would
 /// else find little in a long backlog of what it does not want.
@@ -69,7 +76,10 @@ impl Answer {
         let content = loop {
             match self.step {
                 Step::Begin { call, wanted } => {
-                    let (status, step) = begin(&self.gateway, &call, wanted).await;
+                    let Some((status, step)) = begin(&self.gateway, &call, wanted).await else {
+                        self.step = Step::End;
+                        return Some((Err(ask_again()), self));
+                    };
                     self.gateway.metrics.answered(Rpc::ReceiveMessage, status.code);
                     self.step = step;
                     break Content::Status(status);
@@ -94,27 +104,38 @@ impl Answer {
     }
 }
 
-async fn begin(gateway: &Gateway, call: &Call, wanted: Result<Box<Wanted>, Refusal>) -> (Status, Step) {
-    let received = match wanted {
-        Ok(wanted) => {
-            let (group, topic) = (wanted.receive.group.clone(), wanted.topic.clone());
-            poll(gateway, call, *wanted).await.map(|deliveries| (group, topic, deliveries))
-        }
-        Err(refusal) => Err(refusal),
+/// The status of an answer, and what follows; None where the gateway is to ask again.
+async fn begin(
+    gateway: &Gateway,
+    call: &Call,
+    wanted: Result<Box<Wanted>, Refusal>,
+) -> Option<(Status, Step)> {
+    let wanted = match wanted {
+        Ok(wanted) => wanted,
+        Err(refusal) => return Some((refusal.status(), Step::DeliveryTimestamp)),
     };
-    match received {
-        Ok((.., deliveries)) if deliveries.is_empty() => {
-            (Refusal::NothingFound.status(), Step::DeliveryTimestamp)
-        }
-        Ok((group, topic, deliveries)) => {
+    let (group, topic, again) = (wanted.receive.group.clone(), wanted.topic.clone(), wanted.again);
+    let answer = match poll(gateway, call, *wanted).await {
+        Ok(Some(deliveries)) if !deliveries.is_empty() => {
             let dead_letters = names::is_dead_letter_topic(&topic.name);
             let deliveries = deliveries.into();
             let (gateway, read) = (gateway.clone(), VecDeque::new());
             let unwritten = Unwritten { gateway, group, dead_letters, deliveries, read };
             (ok(), Step::Messages { unwritten, topic })
         }
+        // Unless it came too soon: nobody shall ask again and again.
+        Ok(Some(_)) if again && call.began().elapsed() > WHILE / 2 => return None,
+        Ok(_) => (Refusal::NothingFound.status(), Step::DeliveryTimestamp),
         Err(refusal) => (refusal.status(), Step::DeliveryTimestamp),
-    }
+    };
+    Some(answer)
+}
+
+/// What a gateway hears that is to ask again. Not the status by which it would take this broker for gone.
+fn ask_again() -> tonic::Status {
+    let mut status = tonic::Status::aborted("nothing so far: ask again");
+    status.metadata_mut().insert(ASK_AGAIN, MetadataValue::from_static("1"));
+    status
 }
 
 /// Checks a request and says it in the shard's words.
@@ -135,6 +156,9 @@ fn wanted(gateway: &Gateway, call: &Call, request: &ReceiveMessageRequest) -> Re
     let invisible_ms = receive::invisible_ms(request, limits)?;
     let left = call.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let wait = receive::wait(request.long_polling_timeout.as_ref(), left, limits);
+    let wait = call.waited().map_or(wait, |waited| wait.saturating_sub(waited));
+    let again = call.waited().is_some() && wait > WHILE;
+    let wait = if again { WHILE } else { wait };
     let patience = wait.max(receive::wait(None, left, limits).min(PATIENCE));
     let receive = Receive {
         group,
@@ -149,14 +173,14 @@ fn wanted(gateway: &Gateway, call: &Call, request: &ReceiveMessageRequest) -> Re
         nonce: Nonce(rand::random()),
         wait_ms: wait.as_millis() as u64,
     };
-    Ok(Wanted { receive, sql, patience, topic: resource.cloned().unwrap_or_default() })
+    Ok(Wanted { receive, sql, again, patience, topic: resource.cloned().unwrap_or_default() })
 }
 
-/// Waits for messages; finds none when the broker stops.
+/// Waits for messages; None when the broker stops.
 ///
 /// A broker that stops lets only those go who still wait: what was popped is delivered if it is committed in time. Were it
 /// left behind, its message would be hidden until the lease is over, and nobody would know why.
-async fn poll(gateway: &Gateway, call: &Call, wanted: Wanted) -> Result<Vec<Delivery>, Refusal> {
+async fn poll(gateway: &Gateway, call: &Call, wanted: Wanted) -> Result<Option<Vec<Delivery>>, Refusal> {
     let Wanted { receive, sql, patience, .. } = wanted;
     let _open = call.open_poll();
     let _counted = Counted::new(&gateway.metrics.polls);
@@ -169,12 +193,12 @@ async fn poll(gateway: &Gateway, call: &Call, wanted: Wanted) -> Result<Vec<Deli
 /// What a receive is answered.
 fn found(
     received: Result<Result<Vec<Delivery>, ReceiveError>, EngineError>,
-) -> Result<Vec<Delivery>, Refusal> {
+) -> Result<Option<Vec<Delivery>>, Refusal> {
     match received {
-        Ok(received) => Ok(received?),
+        Ok(received) => Ok(Some(received?)),
         // Nothing was popped. Empty rather than an error: the client polls again at once, at another broker or at this one
         // after its restart.
-        Err(EngineError::Stopping | EngineError::NotMaster) => Ok(Vec::new()),
+        Err(EngineError::Stopping | EngineError::NotMaster) => Ok(None),
         // Above all where it is unknown whether something was popped: it would come back when its lease lapses, and a client
         // that was told of nothing has no reason to expect that.
         Err(error) => Err(error.into()),
@@ -272,7 +296,7 @@ mod tests {
     #[test]
     fn only_who_surely_got_nothing_is_told_of_nothing() {
         for surely in [EngineError::Stopping, EngineError::NotMaster] {
-            assert!(found(Err(surely)).is_ok_and(|deliveries| deliveries.is_empty()), "{surely}");
+            assert!(found(Err(surely)).is_ok_and(|deliveries| deliveries.is_none()), "{surely}");
         }
         let perhaps = found(Err(EngineError::Unknown));
         assert!(matches!(perhaps, Err(Refusal::Engine(EngineError::Unknown))), "a message may be hidden now");
