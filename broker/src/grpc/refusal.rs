@@ -130,6 +130,8 @@ impl From<ReceiveError> for Refusal {
             ReceiveError::GroupNotFound(error) => error.into(),
             ReceiveError::TooMany(error) => error.into(),
             ReceiveError::DiskFull(error) => error.into(),
+            // Whoever still reads that answer need not ask for the same a third time.
+            ReceiveError::Repeated => Self::NothingFound,
         }
     }
 }

@@ -223,6 +223,9 @@ pub enum ReceiveError {
     TooMany(#[from] TooMany),
     #[error(transparent)]
     DiskFull(#[from] DiskFull),
+    /// Nothing was popped for it.
+    #[error("a repeat of this receive took its place")]
+    Repeated,
 }
 
 /// Why a consumer's call failed as a whole.

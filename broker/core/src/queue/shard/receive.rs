@@ -75,7 +75,7 @@ impl Shard {
         }
         if let Some(earlier) = receive.attempt.and_then(|attempt| self.polls.take_attempt(key, attempt)) {
             // Its client has given it up, or it would not repeat the attempt.
-            step.answers.push((earlier, Answer::Receive(Ok(Vec::new()))));
+            step.answers.push((earlier, Answer::Receive(Err(ReceiveError::Repeated))));
         }
         if self.polls.len() >= self.limits.polls_max {
             let too_many = TooMany { what: "waiting receives", limit: self.limits.polls_max };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::view::Fate;
 use super::world::{TOPICS, World, id_of};
 use crate::ids::{AttemptHash, ClientHash, LogTime, Nonce, Offset, QueueId};
-use crate::queue::request::{Answer, Candidate, Delivery, Filter, Judged, Request};
+use crate::queue::request::{Answer, Candidate, Delivery, Filter, Judged, ReceiveError, Request};
 
 /// Of those that wait for the same, one judges; another one does after so long.
 const JUDGING_MS: u64 = 1_000;
@@ -183,6 +183,7 @@ impl World {
             let answer = self.broker.answers.remove(&ticket);
             self.views[number].waiting.remove(&ticket);
             match answer {
+                Some(Answer::Receive(Err(ReceiveError::Repeated))) => {}
                 Some(Answer::Receive(Ok(got))) if got.is_empty() => {}
                 // Others may have been served after it in the same moment: not all that was left is.
                 Some(Answer::Receive(Ok(got))) => self.delivered(number, asked, &got, false),
