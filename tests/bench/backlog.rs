@@ -17,8 +17,8 @@ const TOPIC: &str = "backlog";
 const BODY_BYTES: u32 = 100;
 /// Most processor time for a message, as a multiple of that without backlog.
 const CPU_BAR: f64 = 1.15;
-/// Most memory, in bytes.
-const MEMORY_BAR: f64 = (1_u64 << 30) as f64;
+/// Most memory that ten million messages may take, in bytes, whatever they wait for.
+pub(crate) const MEMORY_BAR: f64 = (1_u64 << 30) as f64;
 
 /// Processor time of a send, and of a delivery with its ack.
 #[derive(Clone, Copy)]

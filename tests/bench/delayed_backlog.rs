@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 use rq_proto::reliablequeue::TopicType;
 use rq_tests::client::Client;
 
+use crate::backlog::MEMORY_BAR;
 use crate::filler::Filling;
 use crate::findings::{Bar, Finding, Spread, Unit};
 use crate::proc;
@@ -11,8 +12,6 @@ use crate::session::Session;
 
 const TOPIC: &str = "delayed-backlog";
 const BODY_BYTES: u64 = 100;
-/// Most memory, in bytes.
-const BAR: f64 = (1_u64 << 30) as f64;
 
 pub(crate) async fn measure(session: &Session) -> Result<Vec<Finding>> {
     let mut broker = session.broker(TOPIC).await?;
@@ -28,7 +27,7 @@ pub(crate) async fn measure(session: &Session) -> Result<Vec<Finding>> {
     let finding = Finding::new(
         &format!("{messages} delayed messages over 40 days"),
         "most memory ever, also of a start after kill -9",
-        Bar::AtMost(BAR, Unit::Bytes),
+        Bar::AtMost(MEMORY_BAR, Unit::Bytes),
         Spread::of([filled.peak.max(restarted.peak) as f64]),
     );
     Ok(vec![

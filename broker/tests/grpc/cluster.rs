@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rq_broker::config::units::Span;
@@ -17,10 +15,7 @@ use rq_proto::reliablequeue::{
     DescribeReplicaRequest, FlushMode, HandOverRequest, ReplicaStatus, SetFlushModeRequest, StatusRequest,
 };
 use rq_proto::rocketmq::Code;
-use rq_proto::rocketmq::messaging_service_client::MessagingServiceClient;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::Channel;
 
 use crate::harness::{Broker, Client, SOON, message, system};
@@ -86,7 +81,7 @@ impl Cluster {
     }
 
     /// Says in the configuration what this replica is called and where it serves.
-    async fn register(&self, name: &str, member: Member) {
+    pub(crate) async fn register(&self, name: &str, member: Member) {
         let store = store(&self.describe(name).await);
         loop {
             let config = self.files.read().unwrap().unwrap();
@@ -113,7 +108,7 @@ impl Cluster {
         self.files.read().unwrap().unwrap()
     }
 
-    fn member(&self, name: &str) -> Member {
+    pub(crate) fn member(&self, name: &str) -> Member {
         let broker = &self.brokers[name];
         Member { name: name.to_owned(), address: broker.peers.unwrap_or(broker.address).to_string() }
     }
@@ -330,112 +325,6 @@ async fn in_async_mode_sends_are_answered_before_they_are_flushed_and_in_sync_mo
     send_all(&client, 50..100).await;
     cluster.caught_up().await;
     assert_eq!(take_all(&client, 100).await, expected(100));
-}
-
-/// Brings each new connection to the next of these addresses, the last one again and again; tells how many came.
-async fn relay(to: [SocketAddr; 2]) -> (SocketAddr, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (address, came) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
-    let counted = Arc::clone(&came);
-    tokio::spawn(async move {
-        while let Ok((mut client, _)) = listener.accept().await {
-            let before = counted.fetch_add(1, Ordering::Relaxed);
-            let mut broker = TcpStream::connect(to[before.min(1)]).await.unwrap();
-            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut broker).await });
-        }
-    });
-    (address, came)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn clients_of_a_deposed_master_are_told_to_come_over_a_new_connection() {
-    let cluster = Cluster::start().await;
-    let (address, came) = relay(NAMES.map(|name| cluster.brokers[name].address)).await;
-    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-    let client = Client { rpc: MessagingServiceClient::new(channel), id: "c".to_owned(), language: "GO" };
-    send_all(&client, 0..5).await;
-    let to_store = cluster.describe("r1").await.store_id;
-    cluster.replica("r0").await.hand_over(HandOverRequest { to_store }).await.unwrap();
-    cluster.in_sync("r1", 2).await;
-    let wait = async {
-        let mut sent = 5;
-        while came.load(Ordering::Relaxed) < 2 {
-            send_all(&client, sent..sent + 1).await;
-            sent += 1;
-        }
-    };
-    tokio::time::timeout(SOON, wait).await.expect("a second connection");
-}
-
-/// A way to this address on which one answer gets lost: of the first connection over which `asked` goes there, nothing comes
-/// back any more, and it breaks when `answered` was to. The count says whether that has happened.
-async fn losing(
-    to: SocketAddr,
-    asked: &'static [u8],
-    answered: &'static [u8],
-) -> (SocketAddr, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (address, lost) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
-    let counted = Arc::clone(&lost);
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let broker = TcpStream::connect(to).await.unwrap();
-            tokio::spawn(pass(client, broker, asked, answered, Arc::clone(&counted)));
-        }
-    });
-    (address, lost)
-}
-
-/// Brings bytes both ways, as [`losing`] says.
-async fn pass(
-    mut client: TcpStream,
-    mut broker: TcpStream,
-    asked: &[u8],
-    answered: &[u8],
-    lost: Arc<AtomicUsize>,
-) -> std::io::Result<()> {
-    let has = |bytes: &[u8], what: &[u8]| bytes.windows(what.len()).any(|window| window == what);
-    let (mut there, mut back) = (vec![0; 64 << 10], vec![0; 64 << 10]);
-    let mut loses = false;
-    loop {
-        tokio::select! {
-            read = client.read(&mut there) => {
-                let bytes = &there[..read?];
-                loses |= lost.load(Ordering::Relaxed) == 0 && has(bytes, asked);
-                broker.write_all(bytes).await?;
-                if bytes.is_empty() {
-                    return Ok(());
-                }
-            }
-            read = broker.read(&mut back) => {
-                let bytes = &back[..read?];
-                if loses && has(bytes, answered) {
-                    lost.fetch_add(1, Ordering::Relaxed);
-                    return Ok(());
-                }
-                if !loses {
-                    client.write_all(bytes).await?;
-                }
-                if bytes.is_empty() {
-                    return Ok(());
-                }
-            }
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_receive_whose_answer_was_lost_behind_a_slave_gets_the_same_message_again() {
-    let cluster = Cluster::start().await;
-    cluster.client("r0").await.send_ok(vec![message("asked-for", "1", "on its way")]).await;
-    let (address, lost) = losing(cluster.brokers["r0"].address, b"asked-for", b"on its way").await;
-    cluster.register("r0", Member { address: address.to_string(), ..cluster.member("r0") }).await;
-    let knows = async { while cluster.describe("r1").await.config_version != cluster.config().version {} };
-    tokio::time::timeout(SOON, knows).await.expect("the slave knows the other address");
-    let received = cluster.client("r1").await.receive("g", "asked-for").await;
-    assert_eq!(lost.load(Ordering::Relaxed), 1, "the first answer");
-    assert_eq!(received.bodies(), ["on its way"]);
-    assert_eq!(system(&received.messages[0]).delivery_attempt, Some(1), "one delivery, asked for twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]

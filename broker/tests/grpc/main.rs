@@ -23,6 +23,7 @@ mod leave;
 mod lifecycle;
 mod peers;
 mod produce;
+mod relay;
 mod reset_offset;
 mod telemetry;
 mod transactions;
