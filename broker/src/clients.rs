@@ -86,7 +86,8 @@ impl Calls {
     pub fn begin(&self, client: ClientHash, now: Instant) {
         let mut clients = locked(&self.clients);
         if let Some(seen) = clients.get_mut(&client) {
-            seen.began = now;
+            // A long poll says again when it began.
+            seen.began = seen.began.max(now);
         } else if clients.len() < CLIENTS_PER_CONNECTION_MAX {
             clients.insert(client, Seen { began: now, polls: Arc::default() });
         }

@@ -29,11 +29,11 @@ pub(crate) const FORWARDED: &str = "rq-forwarded";
 /// and those that the first try took would be hidden until their lease is over.
 pub(crate) const ATTEMPT: &str = "rq-attempt";
 
-/// Tells how long the client of a forwarded receive has waited so far, in milliseconds. The master then waits for a while at
-/// most, and has itself asked again: a gateway that stops need not wait longer, or leave the client with an error.
+/// Tells how long the client of a receive has waited so far, in milliseconds. The master then waits for one turn at most, and
+/// has itself asked again: a gateway that stops need not wait longer, or leave the client with an error.
 pub(crate) const WAITED: &str = "rq-waited";
 
-/// Tells, in the trailers of an answer with nothing else in it, that there was nothing for a receive in that while.
+/// Tells, in the trailers of an answer with nothing else in it, that there was nothing for a receive in that turn.
 pub(crate) const ASK_AGAIN: &str = "rq-ask-again";
 
 /// Header of an answer by a replica that could not carry a call out because it is not, or was not long enough, the

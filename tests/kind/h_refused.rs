@@ -25,6 +25,8 @@ use crate::times;
 
 /// Of the transitions, one in so many goes to the API server where there is no time for all: each is some calls.
 const ONE_IN: usize = 12;
+/// How often a write is repeated that somebody else got ahead of.
+const CONFLICTS: usize = 5;
 /// So many stand in the cluster at a time.
 const AT_ONCE: usize = 400;
 
@@ -60,7 +62,10 @@ fn put(scene: &Scene, old: Option<&Value>, new: &Value) -> Result<String> {
     let asked = place(changed(new));
     let mut answer = kubectl::output_with(&[verb, "--dry-run=server"], &asked)?;
     // The operator writes the status of a new queue, and may do so between kubectl's read and its write.
-    while String::from_utf8_lossy(&answer.stderr).contains("(Conflict)") {
+    for _ in 0..CONFLICTS {
+        if !String::from_utf8_lossy(&answer.stderr).contains("(Conflict)") {
+            break;
+        }
         answer = kubectl::output_with(&[verb, "--dry-run=server"], &asked)?;
     }
     if let Some(old) = old {

@@ -219,15 +219,15 @@ fn with_delayed(count: u64) -> usize {
 fn a_delayed_message_costs_little_more_than_its_bytes_in_the_index() {
     const COUNT: u64 = 200_000;
     let used = with_delayed(COUNT) as u64;
-    // Recognising a repeated send takes a third of that, for the newest two million alone.
-    assert!(used / COUNT < 140, "{} B a message", used / COUNT);
+    // Recognising a repeated send takes more than half of that, for the newest two million alone.
+    assert!(used / COUNT < 80, "{} B a message", used / COUNT);
 }
 
 #[test]
 #[ignore = "ten million messages: run it in release"]
-fn ten_million_delayed_messages_take_less_than_a_gibibyte() {
+fn ten_million_delayed_messages_take_less_than_400_mebibytes() {
     let used = with_delayed(10_000_000);
-    assert!(used < 1 << 30, "{} MiB", used >> 20);
+    assert!(used < 400 << 20, "{} MiB", used >> 20);
 }
 
 /// Sends, then pops and acks, `COUNT` messages; in ns a message.

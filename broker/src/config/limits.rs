@@ -73,7 +73,7 @@ limits! {
     max_properties_size "RQ_MAX_PROPERTIES_SIZE": Size = Size::kib(16), Size(0) => Size::mib(1);
     /// Longest delay of a message.
     max_delay "RQ_MAX_DELAY": Span = Span::hours(960), Span::secs(1) => Span::hours(8_760);
-    /// Most delayed messages that wait at once; each takes some 90 bytes of memory.
+    /// Most delayed messages that wait at once; each takes some 30 bytes of memory, with a tag 40.
     max_delayed "RQ_MAX_DELAYED": Count = 20_000_000, 1 => 1_000_000_000;
     /// Most transactions that are open at once.
     max_transactions "RQ_MAX_TRANSACTIONS": Count = 1_000_000, 1 => 100_000_000;

@@ -35,13 +35,13 @@ pub(super) struct CheckpointPolicy {
     pub(super) every: Duration,
 }
 
-/// What the log thread asks of the one that keeps house: to look what can be dropped of the log.
+/// What the log thread asks of the one that keeps house.
 pub(super) struct Chore {
     /// The state, complete up to its `applied`, which is committed.
     pub(super) state: State,
     /// Log time of the asking: while nothing is written, the state's own stands still.
     pub(super) now: LogTime,
-    /// It is to be written as a checkpoint. Else only what it keeps is looked at.
+    /// It is to be written as a checkpoint.
     pub(super) checkpoint: bool,
     /// What the log may let go of is to be found out: by a master alone, whose slaves follow it.
     pub(super) retain: bool,

@@ -63,10 +63,12 @@ impl HeldCall {
             status.into_http()
         });
         let body = body?.to_bytes();
-        if head.uri.path().ends_with(RECEIVE) {
+        let polls = head.uri.path().ends_with(RECEIVE);
+        if polls {
             head.headers.insert(ATTEMPT, HeaderValue::from(rand::random::<u64>()));
         }
-        let room = master.room_for(body.len()).ok_or_else(|| given_up(head.uri.path(), Fate::Nothing))?;
+        let room =
+            master.room_for(body.len(), polls).ok_or_else(|| given_up(head.uri.path(), Fate::Nothing))?;
         let deadline = call.deadline().unwrap_or_else(|| call.began() + USUAL_TIMEOUT);
         let give_up = deadline.checked_sub(MARGIN).unwrap_or(deadline);
         Ok(Self { head, body, call, give_up, _room: room })
@@ -83,19 +85,25 @@ impl HeldCall {
             let target = Target::of(&view.borrow_and_update());
             if let Some(target) = target {
                 let began = Instant::now();
-                match self.attempt_in_time(&target, master, &mut inner).await {
+                let tried = self.attempt_in_time(&target, master, &mut inner).await;
+                self.count_as_worked_on(began);
+                match tried {
                     Tried::Answered(response) => return Ok(response),
                     Tried::AskAgain if master.stopping().is_cancelled() => return Ok(nothing_found()),
                     Tried::AskAgain => {
-                        self.count_as_worked_on(began);
+                        // What an earlier try may have taken would have come, too.
+                        fate = Fate::Nothing;
                         continue;
                     }
                     Tried::Failed(failed) => fate = fate.max(failed),
                     Tried::Broken(error) => return Err(error),
                 }
-                self.count_as_worked_on(began);
             }
-            if Instant::now() + AGAIN_AFTER >= self.give_up {
+            let stops = self.is(RECEIVE) && master.stopping().is_cancelled();
+            if stops && fate == Fate::Nothing {
+                return Ok(nothing_found());
+            }
+            if stops || Instant::now() + AGAIN_AFTER >= self.give_up {
                 return Ok(given_up(self.head.uri.path(), fate));
             }
             // A new view says whom to ask next; without one the same may answer by now.
@@ -192,9 +200,6 @@ impl HeldCall {
         let headers = request.headers_mut();
         headers.insert(FORWARDED, HeaderValue::from(self.call.connection_id().0));
         headers.remove(header::HOST);
-        if self.is(RECEIVE) {
-            headers.insert(WAITED, HeaderValue::from(self.call.began().elapsed().as_millis() as u64));
-        }
         *request.version_mut() = Version::HTTP_2;
         request
     }
@@ -208,7 +213,12 @@ impl HeldCall {
     }
 
     fn request(&self) -> Request<Body> {
-        Request::from_parts(self.head.clone(), whole(self.body.clone()))
+        let mut request = Request::from_parts(self.head.clone(), whole(self.body.clone()));
+        if self.is(RECEIVE) {
+            let waited = self.call.began().elapsed().as_millis() as u64;
+            request.headers_mut().insert(WAITED, HeaderValue::from(waited));
+        }
+        request
     }
 
     /// The client lives while its long poll is open, wherever that is answered.

@@ -42,6 +42,8 @@ pub struct Master {
     request_bytes: usize,
     /// Bytes of calls that may be held.
     room: Arc<Semaphore>,
+    /// Likewise of long polls, which are held for as long as they wait: however many, others are not refused for them.
+    room_of_polls: Arc<Semaphore>,
     channels: Mutex<HashMap<String, Channel>>,
     stopping: CancellationToken,
 }
@@ -68,7 +70,7 @@ impl Target {
 
 impl Master {
     /// With what this replica knows, for calls of at most so many bytes, and so many of all that are held. No long poll is
-    /// begun again once `stopping` is cancelled.
+    /// asked for again once `stopping` is cancelled.
     pub fn new(
         view: watch::Receiver<ReplicaView>,
         links: PeerLinks,
@@ -76,8 +78,9 @@ impl Master {
         held_bytes: usize,
         stopping: CancellationToken,
     ) -> Self {
-        let room = Arc::new(Semaphore::new(held_bytes.min(Semaphore::MAX_PERMITS)));
-        Self { view, links, request_bytes, room, channels: Mutex::default(), stopping }
+        let room = || Arc::new(Semaphore::new(held_bytes.min(Semaphore::MAX_PERMITS)));
+        let (room, room_of_polls) = (room(), room());
+        Self { view, links, request_bytes, room, room_of_polls, channels: Mutex::default(), stopping }
     }
 
     pub(super) const fn stopping(&self) -> &CancellationToken {
@@ -88,10 +91,11 @@ impl Master {
         self.request_bytes
     }
 
-    /// Room for a call of so many bytes; none where too much is held.
-    pub(super) fn room_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    /// Room for a call of so many bytes; none where too much of its kind is held.
+    pub(super) fn room_for(&self, bytes: usize, polls: bool) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(bytes).ok()?;
-        Arc::clone(&self.room).try_acquire_many_owned(bytes).ok()
+        let room = if polls { &self.room_of_polls } else { &self.room };
+        Arc::clone(room).try_acquire_many_owned(bytes).ok()
     }
 
     pub(super) fn view(&self) -> watch::Receiver<ReplicaView> {

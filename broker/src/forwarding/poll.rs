@@ -1,4 +1,4 @@
-//! A long poll that the master answers through here, one while of its wait after the other.
+//! A long poll that the master answers through here, one turn of its wait after the other.
 
 use axum::http::Response;
 use futures::StreamExt as _;

@@ -140,7 +140,7 @@ impl Call {
         Some(self.text(ATTEMPT)).filter(|name| !name.is_empty())
     }
 
-    /// How long the client of a receive has waited already, if its gateway asks for it in turns.
+    /// How long the client of a receive had waited when this call began, as its gateway says.
     pub(crate) fn waited(&self) -> Option<Duration> {
         self.text(WAITED).parse().ok().map(Duration::from_millis)
     }

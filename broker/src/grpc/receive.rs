@@ -64,8 +64,8 @@ struct Wanted {
     topic: Resource,
 }
 
-/// The longest while that a gateway waits for without asking again. A gateway that stops needs no longer.
-const WHILE: Duration = Duration::from_secs(3);
+/// How long a gateway waits for at most without asking again. One that stops needs no longer.
+const TURN: Duration = Duration::from_secs(3);
 
 /// A receive with a SQL filter may judge messages for so long at least, if its call lives so long: one that does not wait would
 /// else find little in a long backlog of what it does not want.
@@ -124,7 +124,7 @@ async fn begin(
             (ok(), Step::Messages { unwritten, topic })
         }
         // Unless it came too soon: nobody shall ask again and again.
-        Ok(Some(_)) if again && call.began().elapsed() > WHILE / 2 => return None,
+        Ok(Some(_)) if again && call.began().elapsed() > TURN / 2 => return None,
         Ok(_) => (Refusal::NothingFound.status(), Step::DeliveryTimestamp),
         Err(refusal) => (refusal.status(), Step::DeliveryTimestamp),
     };
@@ -154,12 +154,14 @@ fn wanted(gateway: &Gateway, call: &Call, request: &ReceiveMessageRequest) -> Re
         }
     };
     let invisible_ms = receive::invisible_ms(request, limits)?;
-    let left = call.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    let wait = receive::wait(request.long_polling_timeout.as_ref(), left, limits);
-    let wait = call.waited().map_or(wait, |waited| wait.saturating_sub(waited));
-    let again = call.waited().is_some() && wait > WHILE;
-    let wait = if again { WHILE } else { wait };
-    let patience = wait.max(receive::wait(None, left, limits).min(PATIENCE));
+    let waited = call.waited().unwrap_or_default();
+    let deadline = call.deadline().and_then(|deadline| deadline.checked_sub(waited));
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let wait = receive::wait(request.long_polling_timeout.as_ref(), waited, left, limits);
+    // Gateways of an earlier release do not ask again.
+    let again = call.is_forwarded() && call.waited().is_some() && wait > TURN;
+    let wait = if again { TURN } else { wait };
+    let patience = wait.max(receive::wait(None, waited, left, limits).min(PATIENCE));
     let receive = Receive {
         group,
         topic,

@@ -109,6 +109,7 @@ fn in_range(ms: i64, min_ms: u64, max_ms: u64) -> Result<u64, Invalid> {
 /// How long a receive may wait: never longer than the call lives, and never an error for a short deadline.
 pub fn wait(
     requested: Option<&prost_types::Duration>,
+    waited: Duration,
     left: Option<Duration>,
     limits: &ReceiveLimits,
 ) -> Duration {
@@ -116,7 +117,7 @@ pub fn wait(
         requested.map(|duration| Duration::from_millis(time::millis(duration).max(0).cast_unsigned()));
     let margin = if asked.is_some() { DEADLINE_MARGIN } else { DERIVED_DEADLINE_MARGIN };
     let left = left.map_or(Duration::MAX, |left| left.saturating_sub(margin));
-    asked.unwrap_or(Duration::MAX).min(limits.long_poll).min(left)
+    asked.unwrap_or(Duration::MAX).min(limits.long_poll).saturating_sub(waited).min(left)
 }
 
 /// How many messages a receive takes.
@@ -221,7 +222,7 @@ mod tests {
     fn a_poll_ends_before_its_deadline_and_after_the_longest_wait() {
         let wait = |asked: Option<u64>, left: Option<u64>| {
             let left = left.map(Duration::from_millis);
-            super::wait(asked.map(time::duration).as_ref(), left, &LIMITS).as_millis()
+            super::wait(asked.map(time::duration).as_ref(), Duration::ZERO, left, &LIMITS).as_millis()
         };
         assert_eq!(wait(Some(5_000), Some(8_000)), 5_000);
         assert_eq!(wait(Some(40_000), Some(40_000)), 20_000, "Rust: the poll is as long as the deadline");

@@ -27,3 +27,4 @@ mod relay;
 mod reset_offset;
 mod telemetry;
 mod transactions;
+mod turns;

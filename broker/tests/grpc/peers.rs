@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rq_proto::reliablequeue::replica_client::ReplicaClient;
@@ -14,7 +15,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 use tonic::{Status, transport};
 
 use crate::cluster::{Cluster, NAMES, expected, send_all, take_all};
-use crate::harness::{Broker, SOON, message};
+use crate::harness::{Broker, Client, SOON, collect, message};
 use crate::telemetry::{Telemetry, consumer};
 
 const NAME: &str = "orders.shop.reliablequeue.internal";
@@ -140,6 +141,12 @@ async fn the_port_for_clients_serves_nothing_that_is_for_brokers() {
     request.metadata_mut().insert("rq-forwarded", "1".parse().unwrap());
     let answer = client.rpc.clone().send_message(request).await.unwrap().into_inner();
     assert_eq!(answer.status.unwrap().code(), Code::Ok);
+    let mut request = client.request(Client::wish("g", "nothing-in-it", Duration::from_secs(4)));
+    request.metadata_mut().insert("rq-waited", "0".parse().unwrap());
+    let began = Instant::now();
+    let frames = client.rpc.clone().receive_message(request).await.unwrap().into_inner();
+    assert_eq!(collect(frames).await.status.code(), Code::MessageNotFound);
+    assert!(began.elapsed() >= Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, NAMES, send_all};
 use crate::harness::{Client, SOON, message, system};
 
 /// Takes connections, and leaves each to `carry`, with how many came before.
-async fn relay<F>(carry: impl Fn(TcpStream, usize) -> F + Send + 'static) -> SocketAddr
+pub(crate) async fn relay<F>(carry: impl Fn(TcpStream, usize) -> F + Send + 'static) -> SocketAddr
 where
     F: Future<Output = std::io::Result<()>> + Send + 'static,
 {

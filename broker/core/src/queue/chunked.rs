@@ -122,27 +122,26 @@ impl<K: Ord + Copy, V: Value> ChunkedMap<K, V> {
         Some((key, value))
     }
 
-    /// Removes all of a kind, and returns them in order. Looks at each entry, and writes each chunk that has some anew: of ten
+    /// Removes all of a kind, and shows each, in order. Looks at each entry, and writes each chunk that has some anew: of ten
     /// million that go, one at a time would take seconds.
-    pub(crate) fn extract(&mut self, wanted: impl Fn(&V) -> bool) -> Vec<(K, V)> {
-        let mut gone = Vec::new();
+    pub(crate) fn extract(&mut self, wanted: impl Fn(&V) -> bool, mut gone: impl FnMut(K, V)) {
         for chunk in self.chunks.values_mut() {
-            let before = gone.len();
-            gone.extend(chunk.from(0).filter(|(_, value)| wanted(value)));
-            if gone.len() > before {
-                let mut left = Chunk::default();
-                left.extend(chunk.from(0).filter(|(_, value)| !wanted(value)));
-                *chunk = Arc::new(left);
+            if !chunk.from(0).any(|(_, value)| wanted(&value)) {
+                continue;
             }
+            let mut left = Chunk::default();
+            for (key, value) in chunk.from(0) {
+                if wanted(&value) { gone(key, value) } else { left.insert(left.len(), key, value) }
+            }
+            self.len -= chunk.len() - left.len();
+            *chunk = Arc::new(left);
         }
-        self.len -= gone.len();
         self.chunks.retain(|_, chunk| chunk.len() > 0);
         let sparse = self.chunks.iter().filter(|(_, chunk)| chunk.len() < SPARSE);
         let sparse: Vec<K> = sparse.map(|(bound, _)| *bound).collect();
         for bound in sparse {
             self.join_with_next(bound);
         }
-        gone
     }
 
     /// A key below all there are: the first chunk takes it.
@@ -252,7 +251,8 @@ mod tests {
             Change::Remove(key) => assert_eq!(map.remove(*key), plain.remove(key)),
             Change::PopFirst => assert_eq!(map.pop_first(), plain.pop_first()),
             Change::ExtractEven => {
-                let gone = map.extract(|value| value % 2 == 0);
+                let mut gone = Vec::new();
+                map.extract(|value| value % 2 == 0, |key, value| gone.push((key, value)));
                 assert!(gone.into_iter().eq(plain.extract_if(.., |_, value| *value % 2 == 0)));
             }
         }

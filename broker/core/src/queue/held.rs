@@ -24,7 +24,20 @@ pub(crate) struct HeldMessage {
     pub(crate) queue: QueueId,
 }
 
+/// A record that was never copied lies where its id says. None lies at the very beginning of a log.
+const AT_ITS_ID: Lsn = Lsn(0);
+
 impl HeldMessage {
+    /// Where the record of the message of this id was copied to; 0 where it never was.
+    pub(crate) fn moved_to(&self, id: HeldId) -> Lsn {
+        if self.lsn.0 == id.0 { AT_ITS_ID } else { self.lsn }
+    }
+
+    /// Where the record of a message lies of which that is known.
+    pub(crate) fn lsn(id: HeldId, moved_to: Lsn) -> Lsn {
+        if moved_to == AT_ITS_ID { Lsn(id.0) } else { moved_to }
+    }
+
     pub(crate) fn entry(&self) -> Entry {
         Entry::new(self.lsn, self.tag, self.lane)
     }
@@ -128,7 +141,7 @@ impl Held {
                 half.message.lsn
             }
         };
-        self.leave_region(before);
+        leave_region(&mut self.regions, before);
         *self.regions.entry(lsn.0 >> REGION_BITS).or_default() += 1;
         Some(())
     }
@@ -145,13 +158,13 @@ impl Held {
 
     /// Forgets the messages of a deleted topic.
     pub(crate) fn forget_topic(&mut self, topic: TopicId) {
-        if self.counts.contains_key(&topic) {
-            for message in self.delayed.extract(topic) {
-                self.count_out(&message, |counts| counts.delayed -= 1);
-            }
-            for (_, half) in self.halves.extract(|half| half.message.topic == topic) {
-                self.count_out(&half.message, |counts| counts.halves -= 1);
-            }
+        if self.counts.remove(&topic).is_some() {
+            let regions = &mut self.regions;
+            self.delayed.extract(topic, |message| leave_region(regions, message.lsn));
+            self.halves.extract(
+                |half| half.message.topic == topic,
+                |_, half| leave_region(regions, half.message.lsn),
+            );
         }
     }
 
@@ -166,7 +179,7 @@ impl Held {
     }
 
     fn count_out(&mut self, message: &HeldMessage, change: impl FnOnce(&mut HeldCounts)) {
-        self.leave_region(message.lsn);
+        leave_region(&mut self.regions, message.lsn);
         if let Some(counts) = self.counts.get_mut(&message.topic) {
             change(counts);
             if *counts == HeldCounts::default() {
@@ -174,14 +187,14 @@ impl Held {
             }
         }
     }
+}
 
-    fn leave_region(&mut self, lsn: Lsn) {
-        let region = lsn.0 >> REGION_BITS;
-        if let Some(count) = self.regions.get_mut(&region) {
-            *count -= 1;
-            if *count == 0 {
-                self.regions.remove(&region);
-            }
+fn leave_region(regions: &mut BTreeMap<u64, u64>, lsn: Lsn) {
+    let region = lsn.0 >> REGION_BITS;
+    if let Some(count) = regions.get_mut(&region) {
+        *count -= 1;
+        if *count == 0 {
+            regions.remove(&region);
         }
     }
 }

@@ -71,24 +71,21 @@ pub(super) fn held(r: &mut Reader<'_>, state: &State) -> Result<Held, Malformed>
 /// A message with what names it. Where its record lies is said only if it was copied there.
 fn put_message(out: &mut dyn Write, id: HeldId, message: &HeldMessage) {
     out.put_varint(id.0);
-    out.put_varint(if message.lsn.0 == id.0 { AT_ITS_ID } else { message.lsn.0 });
+    out.put_varint(message.moved_to(id).0);
     out.put_varint(message.tag.0);
     out.put_varint(message.lane.0);
     out.put_varint(u64::from(message.topic.0));
     out.put_varint(u64::from(message.queue.0));
 }
 
-/// No record lies at the very beginning of a log.
-const AT_ITS_ID: u64 = 0;
-
 fn message(r: &mut Reader<'_>, state: &State) -> Result<(HeldId, HeldMessage), Malformed> {
-    let (id, moved_to) = (r.varint("held message")?, r.varint("held message")?);
-    check(r, id != moved_to, "held message")?;
+    let (id, moved_to) = (HeldId(r.varint("held message")?), Lsn(r.varint("held message")?));
+    check(r, id.0 != moved_to.0, "held message")?;
     let (tag, lane) = (TagHash(r.varint("tag")?), Lane(r.varint("lane")?));
     let topic = u32::try_from(r.varint("topic")?).map_err(|_| r.malformed("topic"))?;
     let queue = u16::try_from(r.varint("queue")?).map_err(|_| r.malformed("queue"))?;
-    let lsn = Lsn(if moved_to == AT_ITS_ID { id } else { moved_to });
+    let lsn = HeldMessage::lsn(id, moved_to);
     let message = HeldMessage { lsn, tag, lane, topic: TopicId(topic), queue: QueueId(queue) };
     check(r, state.message_queue(message.topic, message.queue).is_some(), "held message")?;
-    Ok((HeldId(id), message))
+    Ok((id, message))
 }

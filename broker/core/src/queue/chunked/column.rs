@@ -103,3 +103,49 @@ pub(super) fn split_off<T>(values: &mut Vec<T>, at: usize) -> Vec<T> {
     values.shrink_to(values.len() + STEP);
     upper
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(values: &[u8]) -> Column<u8> {
+        let mut column = Column::default();
+        values.iter().enumerate().for_each(|(at, value)| column.insert(at, *value));
+        column
+    }
+
+    fn values(column: &Column<u8>) -> Vec<u8> {
+        (0..).map_while(|at| column.get(at)).collect()
+    }
+
+    #[test]
+    fn a_field_in_which_all_agree_takes_nothing_also_after_a_split() {
+        let mut lower = column(&[7; 600]);
+        let mut upper = lower.split_off(200);
+        upper.remove(399);
+        upper.set(3, 7);
+        upper.insert(0, 7);
+        for (column, len) in [(&lower, 200), (&upper, 400)] {
+            assert_eq!(values(column), vec![7; len]);
+            assert_eq!(column.each.capacity(), 0);
+        }
+    }
+
+    #[test]
+    fn a_field_in_which_one_differs_keeps_the_value_of_each() {
+        let mut lower = column(&[7, 7, 7, 7, 7]);
+        lower.set(1, 8);
+        lower.insert(5, 9);
+        let mut upper = lower.split_off(4);
+        upper.remove(2);
+        assert_eq!((values(&lower), values(&upper)), (vec![7, 8, 7, 7], vec![7, 9]));
+    }
+
+    #[test]
+    fn no_more_than_a_step_stays_unused() {
+        let mut lower = column(&std::array::from_fn::<u8, 200, _>(|at| at as u8));
+        assert!(lower.each.capacity() < 200 + STEP, "{}", lower.each.capacity());
+        let upper = lower.split_off(10);
+        assert!(lower.each.capacity() <= 10 + STEP && upper.each.capacity() < 190 + STEP);
+    }
+}

@@ -50,17 +50,16 @@ impl Delayed {
         Some(kept.message(id))
     }
 
-    /// Takes out all of a topic.
-    pub(super) fn extract(&mut self, topic: TopicId) -> impl Iterator<Item = HeldMessage> + use<> {
-        let gone = self.0.extract(|kept| kept.topic == topic);
-        gone.into_iter().map(|((_, id), kept)| kept.message(id))
+    /// Takes out all of a topic, and shows each.
+    pub(super) fn extract(&mut self, topic: TopicId, mut gone: impl FnMut(&HeldMessage)) {
+        self.0.extract(|kept| kept.topic == topic, |(_, id), kept| gone(&kept.message(id)));
     }
 }
 
 /// What is kept of a delayed message beside its key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Kept {
-    /// Where its record was copied to; [`AT_ITS_ID`] where it was not.
+    /// See [`HeldMessage::moved_to`].
     moved_to: Lsn,
     tag: TagHash,
     lane: Lane,
@@ -68,18 +67,15 @@ struct Kept {
     queue: QueueId,
 }
 
-/// A record that was never copied lies where its id says. No record begins at the very beginning of a log.
-const AT_ITS_ID: Lsn = Lsn(0);
-
 impl Kept {
     fn new(id: HeldId, message: &HeldMessage) -> Self {
-        let HeldMessage { lsn, tag, lane, topic, queue } = *message;
-        Self { moved_to: if lsn.0 == id.0 { AT_ITS_ID } else { lsn }, tag, lane, topic, queue }
+        let HeldMessage { tag, lane, topic, queue, .. } = *message;
+        Self { moved_to: message.moved_to(id), tag, lane, topic, queue }
     }
 
     fn message(self, id: HeldId) -> HeldMessage {
         let Self { moved_to, tag, lane, topic, queue } = self;
-        HeldMessage { lsn: if moved_to == AT_ITS_ID { Lsn(id.0) } else { moved_to }, tag, lane, topic, queue }
+        HeldMessage { lsn: HeldMessage::lsn(id, moved_to), tag, lane, topic, queue }
     }
 }
 
@@ -139,6 +135,83 @@ impl Columns<Kept> for KeptColumns {
             lane: self.lane.split_off(at),
             topic: self.topic.split_off(at),
             queue: self.queue.split_off(at),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::collections::btree_map::OccupiedEntry;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Key = (LogTime, HeldId);
+
+    #[derive(Clone, Debug)]
+    enum Change {
+        Insert(Key, HeldMessage),
+        Relocate(Key, Lsn),
+        Remove(Key),
+        TakeDue(LogTime),
+        Extract(TopicId),
+    }
+
+    fn key() -> impl Strategy<Value = Key> {
+        (0_u64..40, 1_u64..40).prop_map(|(time, id)| (LogTime(time), HeldId(id)))
+    }
+
+    /// Most are alike in most, as they are in a broker.
+    fn change() -> impl Strategy<Value = Change> {
+        let message = (prop_oneof![4 => Just(0), 1 => 1_u64..3], 0_u64..2, 1_u32..4, 0_u16..4);
+        prop_oneof![
+            60 => (key(), message).prop_map(|(key, (tag, lane, topic, queue))| Change::Insert(key, HeldMessage {
+                lsn: Lsn(key.1.0), tag: TagHash(tag), lane: Lane(lane), topic: TopicId(topic), queue: QueueId(queue),
+            })),
+            10 => (key(), 1_u64..90).prop_map(|(key, lsn)| Change::Relocate(key, Lsn(lsn))),
+            20 => key().prop_map(Change::Remove),
+            9 => (0_u64..20).prop_map(|time| Change::TakeDue(LogTime(time))),
+            1 => (1_u32..4).prop_map(|topic| Change::Extract(TopicId(topic))),
+        ]
+    }
+
+    fn apply(delayed: &mut Delayed, plain: &mut BTreeMap<Key, HeldMessage>, change: &Change) {
+        match *change {
+            Change::Insert((time, id), message) => {
+                delayed.insert(time, id, &message);
+                plain.insert((time, id), message);
+            }
+            Change::Relocate((time, id), lsn) => {
+                let of_plain = plain.get_mut(&(time, id));
+                let before = of_plain.map(|message| std::mem::replace(&mut message.lsn, lsn));
+                assert_eq!(delayed.relocate(time, id, lsn), before);
+            }
+            Change::Remove((time, id)) => assert_eq!(delayed.remove(time, id), plain.remove(&(time, id))),
+            Change::TakeDue(up_to) => {
+                let first = plain.first_entry().filter(|first| first.key().0 <= up_to);
+                assert_eq!(delayed.take_due(up_to), first.map(OccupiedEntry::remove));
+            }
+            Change::Extract(topic) => {
+                let mut gone = Vec::new();
+                delayed.extract(topic, |message| gone.push(*message));
+                let of_plain = plain.extract_if(.., |_, message| message.topic == topic);
+                assert!(gone.into_iter().eq(of_plain.map(|(_, message)| message)));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn they_are_what_a_plain_map_would_hold(changes in prop::collection::vec(change(), 0..2_000)) {
+            let (mut delayed, mut plain) = (Delayed::default(), BTreeMap::new());
+            for change in &changes {
+                apply(&mut delayed, &mut plain, change);
+            }
+            prop_assert!(delayed.iter().eq(plain.iter().map(|(key, message)| (*key, *message))));
+            prop_assert_eq!(delayed.len(), plain.len());
+            prop_assert_eq!(delayed.next_due(), plain.keys().next().map(|(time, _)| *time));
         }
     }
 }
