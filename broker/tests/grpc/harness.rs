@@ -141,8 +141,15 @@ impl Client {
     }
 
     pub(crate) async fn send(&self, messages: Vec<pb::Message>) -> pb::SendMessageResponse {
-        let request = self.request(pb::SendMessageRequest { messages });
-        self.rpc.clone().send_message(request).await.unwrap().into_inner()
+        loop {
+            let request = self.request(pb::SendMessageRequest { messages: messages.clone() });
+            match self.rpc.clone().send_message(request).await {
+                // The connection was closed in good order before this was sent. Official clients send it over another one
+                // by themselves.
+                Err(status) if status.code() == tonic::Code::Cancelled => {}
+                answer => return answer.unwrap().into_inner(),
+            }
+        }
     }
 
     pub(crate) async fn send_ok(&self, messages: Vec<pb::Message>) {
