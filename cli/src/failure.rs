@@ -55,6 +55,9 @@ pub(crate) enum Failure {
     /// Some dead letters stay although they were to go.
     #[error("{0}")]
     LettersStay(String),
+    /// Some transactions could not be ended by hand; the first of them says of what kind the failure is.
+    #[error("{told}")]
+    NotEnded { told: String, first: Box<Self> },
     /// A file of the user's.
     #[error("cannot {doing} {path}: {source}")]
     File { doing: &'static str, path: PathBuf, source: io::Error },
@@ -112,6 +115,7 @@ impl Failure {
         const UNREACHABLE: u8 = 4;
         const TOO_FEW: u8 = 5;
         ExitCode::from(match self {
+            Self::NotEnded { first, .. } => return first.exit_code(),
             Self::Unreachable { .. } | Self::MasterSilent { .. } => UNREACHABLE,
             Self::Usage(_) => USAGE,
             Self::TooFew { .. } => TOO_FEW,
@@ -240,6 +244,8 @@ mod tests {
         assert_eq!(code(Failure::Call(refused(Code::MessageBodyEmpty))), ExitCode::from(1));
         let unreachable = Failure::Unreachable { endpoint: "a:1".to_owned(), reason: "refused".to_owned() };
         assert_eq!(code(unreachable), ExitCode::from(4));
+        let gone = Box::new(Failure::from(tonic::Status::not_found("no such transaction")));
+        assert_eq!(code(Failure::NotEnded { told: String::new(), first: gone }), ExitCode::from(3));
     }
 
     #[test]

@@ -16,6 +16,9 @@ use crate::output::{self, Output};
 /// Most transactions of one page, as the broker allows.
 const PAGE: u32 = 1000;
 
+/// What is said of transactions that come after a call that nobody answered.
+const NOT_TRIED: &str = "not tried, because the broker did not answer before";
+
 const AFTER_HELP: &str = "\
 A half message waits until its producer commits its transaction or rolls it back. A producer
 that says nothing is asked, first after 6 s and then about every 35 s; while no producer of the
@@ -23,7 +26,10 @@ topic is connected nobody is, and that does not count. After 15 checks in vain t
 the topic TRANS_CHECK_MAX_TIME_TOPIC: `rq dlq list TRANS_CHECK_MAX_TIME_TOPIC` shows it, `rq dlq
 replay` gives it to the consumers of its topic after all.
 
-Commit or roll back by hand only what its producer will not end: a transaction ends once.
+Commit or roll back by hand only what its producer will not end: a transaction ends once. Of several
+ids each is told what became of it, with -o json on a line of its own; one that is refused, whose line
+has an `error`, does not stop the others. The exit code is then that of the first that was refused.
+A broker that does not answer is not asked about those that are left.
 
 Examples:
   rq tx list
@@ -42,9 +48,11 @@ pub(crate) enum TxCommand {
         /// Id of the transaction
         id: String,
     },
-    /// Commit transactions: consumers see their messages
+    /// Commit transactions: consumers see their messages. One that is refused does not stop the others;
+    /// the exit code tells of it
     Commit(End),
-    /// Roll back transactions: their messages are dropped
+    /// Roll back transactions: their messages are dropped. One that is refused does not stop the others;
+    /// the exit code tells of it
     Rollback(End),
 }
 
@@ -106,8 +114,8 @@ pub(crate) async fn run(global: &Global, command: TxCommand) -> Result<(), Failu
             let request = pb::DescribeTransactionRequest { transaction_id: id };
             show(global.output, call!(admin.describe_transaction(request))?)
         }
-        TxCommand::Commit(end) => end_all(global.output, &admin, end.ids, true).await,
-        TxCommand::Rollback(end) => end_all(global.output, &admin, end.ids, false).await,
+        TxCommand::Commit(end) => end_all(global.output, &admin, &end.ids, true).await,
+        TxCommand::Rollback(end) => end_all(global.output, &admin, &end.ids, false).await,
     }
 }
 
@@ -176,22 +184,72 @@ fn show(output: Output, transaction: pb::Transaction) -> Result<(), Failure> {
     output::fields(&fields)
 }
 
-/// One after the other, up to the first that is refused.
-async fn end_all(output: Output, admin: &Admin, ids: Vec<String>, commit: bool) -> Result<(), Failure> {
-    let resolution = if commit { "committed" } else { "rolled back" };
-    for transaction_id in ids {
-        let request = pb::EndTransactionRequest { transaction_id: transaction_id.clone(), commit };
-        let topic = call!(admin.end_transaction(request))?.topic;
-        match output {
-            Output::Json => output::json_line(&serde_json::json!({
-                "transactionId": transaction_id, "topic": topic, "committed": commit,
-            }))?,
-            Output::Table => {
-                output::line(&format!("transaction {transaction_id} of topic {topic} is {resolution}"))?;
+/// One after the other, also those behind one that is refused. A broker that does not answer is asked no more: each of those
+/// that are left would wait as long for nothing.
+async fn end_all(output: Output, admin: &Admin, ids: &[String], commit: bool) -> Result<(), Failure> {
+    let (mut failed, mut first, mut silent) = (0, None, false);
+    for id in ids {
+        let reason = if silent {
+            NOT_TRIED.to_owned()
+        } else {
+            match end(admin, id, commit).await {
+                Ok(topic) => {
+                    tell_ended(output, id, &topic, commit)?;
+                    continue;
+                }
+                Err(failure) => {
+                    silent = failure.is_temporary();
+                    let reason = failure.to_string();
+                    first.get_or_insert(failure);
+                    reason
+                }
             }
+        };
+        failed += 1;
+        // Of a single one the command's own end says it.
+        tell_failed(output, id, &reason, ids.len() > 1)?;
+    }
+    first.map_or(Ok(()), |first| Err(not_ended(ids, failed, commit, first)))
+}
+
+/// Ends one, and tells the name of its topic.
+async fn end(admin: &Admin, id: &str, commit: bool) -> Result<String, Failure> {
+    let request = pb::EndTransactionRequest { transaction_id: id.to_owned(), commit };
+    Ok(call!(admin.end_transaction(request))?.topic)
+}
+
+fn tell_ended(output: Output, id: &str, topic: &str, commit: bool) -> Result<(), Failure> {
+    match output {
+        Output::Json => output::json_line(&serde_json::json!({
+            "transactionId": id, "topic": topic, "committed": commit,
+        })),
+        Output::Table => {
+            output::line(&format!("transaction {id} of topic {topic} is {}", resolution(commit)))
         }
     }
-    Ok(())
+}
+
+fn tell_failed(output: Output, id: &str, reason: &str, is_one_of_several: bool) -> Result<(), Failure> {
+    match output {
+        Output::Json => output::json_line(&serde_json::json!({ "transactionId": id, "error": reason })),
+        Output::Table if is_one_of_several => {
+            eprintln!("rq: transaction {id}: {reason}");
+            Ok(())
+        }
+        Output::Table => Ok(()),
+    }
+}
+
+fn not_ended(ids: &[String], failed: usize, commit: bool, first: Failure) -> Failure {
+    let told = match ids {
+        [id] => format!("transaction {id}: {first}"),
+        _ => format!("{failed} of {} transactions could not be {}", ids.len(), resolution(commit)),
+    };
+    Failure::NotEnded { told, first: Box::new(first) }
+}
+
+const fn resolution(commit: bool) -> &'static str {
+    if commit { "committed" } else { "rolled back" }
 }
 
 fn age(transaction: &pb::Transaction, now_ms: i64) -> String {

@@ -84,7 +84,7 @@ fn open_transactions_are_listed_shown_and_ended_by_hand() {
         gone.err
     );
     let foreign = rq(&["tx", "rollback", "0123"]).ends_with(1);
-    assert!(foreign.err.contains("not a transaction id"), "{}", foreign.err);
+    assert!(foreign.err.contains("transaction 0123: not a transaction id"), "{}", foreign.err);
     rq(&["tx", "commit"]).ends_with(2);
 
     let received = rq(&["consume", "orders", "--group", "g", "--count", "2", "-o", "json"]).succeeds();
@@ -92,4 +92,33 @@ fn open_transactions_are_listed_shown_and_ended_by_hand() {
         received.json_lines().iter().map(|message| message["body"].clone()).collect();
     bodies.sort_by_key(ToString::to_string);
     assert_eq!(bodies, ["one", "two"]);
+}
+
+#[test]
+fn a_transaction_that_is_refused_does_not_stop_the_others() {
+    let broker = Broker::start();
+    let rq = |args: &[&str]| rq(broker.endpoint(), args);
+    rq(&["topic", "create", "orders", "--type", "transaction"]).succeeds();
+    let ids = send_halves(&broker, &["one", "two", "three", "four"]);
+    let some = rq(&["tx", "commit", &ids[0], "0123", &ids[1]]).ends_with(1);
+    let committed: Vec<&str> = some.out.lines().collect();
+    assert_eq!(committed.len(), 2, "{some:#?}");
+    for (line, id) in committed.iter().zip(&ids) {
+        assert_eq!(*line, format!("transaction {id} of topic orders is committed"));
+    }
+    assert!(some.err.contains("rq: transaction 0123: not a transaction id"), "{}", some.err);
+    assert!(some.err.contains("rq: 1 of 3 transactions could not be committed"), "{}", some.err);
+
+    // What is committed is not rolled back; the others are, and each has its line.
+    let some = rq(&["tx", "rollback", &ids[0], &ids[2], "0123", &ids[3], "-o", "json"]).ends_with(1);
+    let lines = some.json_lines();
+    let told: Vec<&Value> = lines.iter().map(|line| &line["transactionId"]).collect();
+    assert_eq!(told, [ids[0].as_str(), &ids[2], "0123", &ids[3]]);
+    assert!(lines[0]["error"].as_str().unwrap().contains("committed already"), "{}", lines[0]);
+    assert!(lines[2]["error"].as_str().unwrap().contains("not a transaction id"), "{}", lines[2]);
+    for (line, id) in [(&lines[1], &ids[2]), (&lines[3], &ids[3])] {
+        assert_eq!(*line, json!({ "transactionId": id, "topic": "orders", "committed": false }));
+    }
+    assert!(some.err.contains("2 of 4 transactions could not be rolled back"), "{}", some.err);
+    assert_eq!(rq(&["tx", "list", "-o", "json"]).succeeds().json(), json!([]));
 }
