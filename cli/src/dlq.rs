@@ -7,7 +7,7 @@ mod show;
 use clap::{Args, Subcommand};
 use rq_proto::reliablequeue as pb;
 
-use self::select::Which;
+use self::select::{Rest, Which};
 use crate::admin::{Admin, call};
 use crate::args::Global;
 use crate::failure::Failure;
@@ -79,7 +79,7 @@ pub(crate) enum DlqCommand {
 pub(crate) struct List {
     #[command(flatten)]
     which: Which,
-    /// Most dead letters to list
+    /// Most dead letters to list; whether there are more is said on standard error
     #[arg(long, default_value_t = 100, value_name = "N")]
     limit: u64,
 }
@@ -121,7 +121,15 @@ pub(crate) async fn run(global: &Global, command: DlqCommand) -> Result<(), Fail
         }
         DlqCommand::List(list) => {
             let found = select::fetch(&admin, &list.which, list.limit, true, |_| {}).await?;
+            // What was found is shown also where nobody says what else there is.
+            let rest = found.rest(&admin, &list.which).await.unwrap_or(Rest::Unknown);
+            let shown = found.letters.len();
             show::list(global.output, found.letters)?;
+            match rest {
+                Rest::None => {}
+                Rest::Some => output::cut(shown, "dead letters", "are"),
+                Rest::Unknown => output::cut(shown, "dead letters", "may be"),
+            }
             select::warn(&found.damaged)
         }
         DlqCommand::Show { group, offset } => {

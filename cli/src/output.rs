@@ -57,6 +57,11 @@ pub(crate) fn columns(header: &[&str], rows: impl IntoIterator<Item = Vec<String
     lines.join("\n")
 }
 
+/// Says that a list ends early, on standard error: it is no part of the list. There `are` more, or `may be`.
+pub(crate) fn cut(shown: usize, what: &str, there: &str) {
+    eprintln!("rq: these are the first {shown} {what}; there {there} more: --limit N shows up to N");
+}
+
 /// Writes names with their values, one a line.
 pub(crate) fn fields(fields: &[(&str, String)]) -> Result<(), Failure> {
     line(&pairs(fields))

@@ -62,7 +62,7 @@ pub(crate) struct List {
     /// Only transactions of this topic
     #[arg(long, value_parser = filled, value_name = "TOPIC")]
     topic: Option<String>,
-    /// Most transactions to list
+    /// Most transactions to list; whether there are more is said on standard error
     #[arg(long, default_value_t = 100, value_name = "N")]
     limit: u64,
 }
@@ -107,8 +107,13 @@ pub(crate) async fn run(global: &Global, command: TxCommand) -> Result<(), Failu
     let admin = Admin::connect(global).await?;
     match command {
         TxCommand::List(list) => {
-            let (transactions, now_ms) = fetch(&admin, &list).await?;
-            show_list(global.output, transactions, now_ms)
+            let Listed { transactions, now_ms, more } = fetch(&admin, &list).await?;
+            let shown = transactions.len();
+            show_list(global.output, transactions, now_ms)?;
+            if more {
+                output::cut(shown, "transactions", "are");
+            }
+            Ok(())
         }
         TxCommand::Show { id } => {
             let request = pb::DescribeTransactionRequest { transaction_id: id };
@@ -119,8 +124,17 @@ pub(crate) async fn run(global: &Global, command: TxCommand) -> Result<(), Failu
     }
 }
 
-/// Fetches page by page, as many as asked for; and the time of the last page.
-async fn fetch(admin: &Admin, list: &List) -> Result<(Vec<pb::Transaction>, i64), Failure> {
+/// What was asked for of the list.
+struct Listed {
+    transactions: Vec<pb::Transaction>,
+    /// The broker's time of the last page.
+    now_ms: i64,
+    /// Whether the list goes on.
+    more: bool,
+}
+
+/// Fetches page by page, as many as asked for.
+async fn fetch(admin: &Admin, list: &List) -> Result<Listed, Failure> {
     let (mut transactions, mut from) = (Vec::new(), 0);
     loop {
         let missing = list.limit.saturating_sub(transactions.len() as u64);
@@ -131,8 +145,10 @@ async fn fetch(admin: &Admin, list: &List) -> Result<(Vec<pb::Transaction>, i64)
         transactions.extend(page.transactions);
         from = page.next;
         if from == 0 || transactions.len() as u64 >= list.limit {
-            transactions.truncate(usize::try_from(list.limit).unwrap_or(usize::MAX));
-            return Ok((transactions, page.now_ms));
+            let most = usize::try_from(list.limit).unwrap_or(usize::MAX);
+            let more = from != 0 || transactions.len() > most;
+            transactions.truncate(most);
+            return Ok(Listed { transactions, now_ms: page.now_ms, more });
         }
     }
 }

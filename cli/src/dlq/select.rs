@@ -48,6 +48,33 @@ pub(super) struct Found {
     pub(super) letters: Vec<pb::DeadLetter>,
     /// Among them, and could not be read.
     pub(super) damaged: Vec<pb::DamagedDeadLetter>,
+    /// Where to look for more; 0 where all was looked at.
+    next_offset: i64,
+}
+
+/// What there is behind what was fetched.
+pub(super) enum Rest {
+    None,
+    Some,
+    /// Nobody looked so far.
+    Unknown,
+}
+
+impl Found {
+    /// Looks for one more, with a single request: with a filter the whole rest would have to be read to be sure.
+    pub(super) async fn rest(&self, admin: &Admin, which: &Which) -> Result<Rest, Failure> {
+        if self.next_offset == 0 {
+            return Ok(Rest::None);
+        }
+        let page = call!(admin.list_dead_letters(which.page(self.next_offset, 1, false)?))?;
+        Ok(if !page.dead_letters.is_empty() || !page.damaged.is_empty() {
+            Rest::Some
+        } else if page.next_offset == 0 {
+            Rest::None
+        } else {
+            Rest::Unknown
+        })
+    }
 }
 
 impl Which {
@@ -64,6 +91,17 @@ impl Which {
             from: offset,
             to: Some(offset),
         }
+    }
+
+    /// Asks for a page of them.
+    fn page(
+        &self,
+        from_offset: i64,
+        limit: u32,
+        bodies: bool,
+    ) -> Result<pb::ListDeadLettersRequest, Failure> {
+        let (group, filter) = (self.group.clone(), self.filter()?);
+        Ok(pb::ListDeadLettersRequest { group, from_offset, limit, without_body: !bodies, filter })
     }
 
     /// None where nothing narrows it down, so that the broker need not look further than it lists.
@@ -89,25 +127,17 @@ pub(super) async fn fetch(
     bodies: bool,
     came: impl Fn(u64),
 ) -> Result<Found, Failure> {
-    let filter = which.filter()?;
-    let mut found = Found::default();
-    let mut from_offset = which.from;
+    let mut found = Found { next_offset: which.from, ..Found::default() };
     loop {
         // Whoever wants none hears still whether there is such a group.
         let missing = (limit - found.letters.len() as u64).max(1);
-        let request = pb::ListDeadLettersRequest {
-            group: which.group.clone(),
-            from_offset,
-            limit: u32::try_from(missing).map_or(PAGE, |missing| missing.min(PAGE)),
-            without_body: !bodies,
-            filter: filter.clone(),
-        };
-        let page = call!(admin.list_dead_letters(request))?;
+        let most = u32::try_from(missing).map_or(PAGE, |missing| missing.min(PAGE));
+        let page = call!(admin.list_dead_letters(which.page(found.next_offset, most, bodies)?))?;
         came(page.dead_letters.len() as u64);
         found.letters.extend(page.dead_letters);
         found.damaged.extend(page.damaged);
-        from_offset = page.next_offset;
-        if from_offset == 0 || found.letters.len() as u64 >= limit {
+        found.next_offset = page.next_offset;
+        if page.next_offset == 0 || found.letters.len() as u64 >= limit {
             found.letters.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
             return Ok(found);
         }

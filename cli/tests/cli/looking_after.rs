@@ -65,6 +65,14 @@ fn dead_letters_are_found_by_what_they_carry_shown_replayed_and_purged() {
     ] {
         assert_eq!(listed(&broker, options), expected, "{options:?}");
     }
+    let cut = |options: &[&str]| rq(&[&["dlq", "list", "billing"], options].concat()).succeeds().err;
+    assert!(cut(&["--limit", "2"]).contains("first 2 dead letters; there are more: --limit"));
+    assert!(cut(&["--tag", "new", "--limit", "1", "-o", "json"]).contains("first 1 dead letters"));
+    for whole in
+        [&[][..], &["--limit", "3"], &["--tag", "new", "--limit", "2"], &["--to", "1", "--limit", "2"]]
+    {
+        assert_eq!(cut(whole), "", "{whole:?}");
+    }
     for wrong in [
         &["--key", ""][..],
         &["--topic", ""],

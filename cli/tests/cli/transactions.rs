@@ -54,10 +54,11 @@ fn open_transactions_are_listed_shown_and_ended_by_hand() {
     rq(&["tx", "list", "--topic", "other"]).ends_with(3);
     rq(&["tx", "list", "--topic", ""]).ends_with(2);
     assert_eq!(rq(&["tx", "list", "--limit", "0", "-o", "json"]).succeeds().json(), json!([]));
-    assert_eq!(
-        rq(&["tx", "list", "--limit", "2", "-o", "json"]).succeeds().json().as_array().unwrap().len(),
-        2
-    );
+    let two = rq(&["tx", "list", "--limit", "2", "-o", "json"]).succeeds();
+    assert_eq!(two.json().as_array().unwrap().len(), 2);
+    assert!(two.err.contains("first 2 transactions; there are more: --limit"), "{}", two.err);
+    let all = rq(&["tx", "list", "--limit", "3"]).succeeds();
+    assert!(all.out.lines().count() == 4 && all.err.is_empty(), "{all:#?}");
     let table = rq(&["tx", "list"]).succeeds().out;
     assert!(table.contains(&ids[0]) && table.contains("NEXT CHECK"), "{table}");
     let described = rq(&["topic", "describe", "orders"]).succeeds().out;
