@@ -229,10 +229,11 @@ impl Tally {
         match (output, self.last) {
             (Output::Json, _) => Ok(()),
             (Output::Table, Some(sent)) if self.sent == 1 => output::line(&hold.told(&sent)),
-            (Output::Table, _) => {
+            (Output::Table, last) => {
+                let (what, more) = last.map_or(("messages", ""), |last| hold.told_of_several(&last));
                 let rate = self.sent as f64 / took.as_secs_f64().max(1e-9);
                 output::line(&format!(
-                    "sent {} messages in {:.1} s ({rate:.0} a second)",
+                    "sent {} {what} in {:.1} s ({rate:.0} a second){more}",
                     self.sent,
                     took.as_secs_f64()
                 ))

@@ -92,6 +92,27 @@ impl Hold {
             }
         }
     }
+
+    /// What people hear of several messages like this one: what they are, and where to find what ends each.
+    pub(super) fn told_of_several(&self, one: &Sent) -> (&'static str, &'static str) {
+        match (&one.recall_handle, self.transaction) {
+            (Some(_), _) => (
+                "delayed messages",
+                "; `-o json` prints the handle of each, by which `rq recall` takes it back",
+            ),
+            (None, Some(Transaction::Open)) => (
+                "half messages",
+                "; their transactions are open: `-o json` prints the id of each, `rq tx list` shows them",
+            ),
+            (None, Some(Transaction::Commit)) => {
+                ("half messages", "; their transactions are committed: `-o json` prints the id of each")
+            }
+            (None, Some(Transaction::Rollback)) => {
+                ("half messages", "; their transactions are rolled back: `-o json` prints the id of each")
+            }
+            (None, None) => ("messages", ""),
+        }
+    }
 }
 
 /// A moment since 1970, as the wire has it.

@@ -16,6 +16,9 @@ fn a_delayed_message_comes_at_its_time_and_not_once_recalled() {
     produce("now", &["--deliver-at", "2020-01-01T00:00:00Z"]).succeeds();
     let told = produce("late", &["--delay", "40days"]).succeeds().out;
     assert!(told.contains("in 40days") && told.contains("rq recall"), "{told}");
+    let several = produce("late", &["--delay", "30days", "--repeat", "3"]).succeeds().out;
+    assert!(several.starts_with("sent 3 delayed messages in ") && several.contains("-o json"), "{several}");
+    assert_eq!(several.lines().count(), 1, "{several}");
     let refused = produce("later", &["--delay", "41days"]).ends_with(1);
     assert!(refused.err.contains("ILLEGAL_DELIVERY_TIME"), "{}", refused.err);
     let sent = produce("gone", &["--deliver-at", "2999-01-01T00:00:00Z", "-o", "json"]).ends_with(1);
@@ -61,6 +64,11 @@ fn a_half_message_is_committed_rolled_back_or_left_open() {
     let id = open["transactionId"].as_str().unwrap();
     assert_eq!(rq(&["tx", "list", "-o", "json"]).succeeds().json()[0]["transactionId"], id);
     rq(&["tx", "commit", id]).succeeds();
+    let several = produce("open", &["--repeat", "2"]).succeeds().out;
+    assert!(several.starts_with("sent 2 half messages in "), "{several}");
+    assert!(several.contains("-o json") && several.contains("rq tx list"), "{several}");
+    let several = produce("rollback", &["--repeat", "2"]).succeeds().out;
+    assert!(several.contains("are rolled back"), "{several}");
     let received = rq(&["consume", "payments", "--group", "g", "--count", "2", "-o", "json"]).succeeds();
     let received = received.json_lines();
     let mut received = bodies(&received);
