@@ -165,6 +165,22 @@ impl Failure {
         }
     }
 
+    /// In words for whoever types ids and handles. The broker speaks to programs, which have them from the API.
+    pub(crate) fn of_typed(self, source_of_ids: &str) -> Self {
+        const FROM_API: &str = "as SendMessage returned it";
+        match self {
+            Self::Admin(status) if status.message().contains(FROM_API) => {
+                let message = status.message().replace(FROM_API, source_of_ids);
+                tonic::Status::new(status.code(), message).into()
+            }
+            Self::Call(CallError::Refused { code, message }) => {
+                let message = message.replace(FROM_API, source_of_ids);
+                Self::Call(CallError::Refused { code, message })
+            }
+            other => other,
+        }
+    }
+
     /// The reader of our output has seen enough (`rq … | head`): no failure of ours.
     pub(crate) fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Stream { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)

@@ -13,6 +13,9 @@ use crate::consume::Body;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 
+/// Where whoever types commands has the ids from.
+const SOURCE_OF_IDS: &str = "as `rq tx list` or `rq produce -o json` shows it";
+
 /// Most transactions of one page, as the broker allows.
 const PAGE: u32 = 1000;
 
@@ -34,8 +37,8 @@ A broker that does not answer is not asked about those that are left.
 Examples:
   rq tx list
   rq tx list --topic orders -o json
-  rq tx show 02000000000001000000000000a1404d1f0b92
-  rq tx commit 02000000000001000000000000a1404d1f0b92";
+  rq tx show 0200000100000040a100000000000091905417
+  rq tx commit 0200000100000040a100000000000091905417";
 
 /// `rq tx …`.
 #[derive(Subcommand)]
@@ -45,7 +48,7 @@ pub(crate) enum TxCommand {
     List(List),
     /// Show an open transaction with its message
     Show {
-        /// Id of the transaction
+        /// Id of the transaction, as `rq tx list` or `rq produce -o json` shows it
         id: String,
     },
     /// Commit transactions: consumers see their messages. One that is refused does not stop the others;
@@ -70,7 +73,7 @@ pub(crate) struct List {
 /// `rq tx commit` and `rq tx rollback`.
 #[derive(Args)]
 pub(crate) struct End {
-    /// Ids of the transactions
+    /// Ids of the transactions, as `rq tx list` or `rq produce -o json` shows them
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
 }
@@ -117,7 +120,8 @@ pub(crate) async fn run(global: &Global, command: TxCommand) -> Result<(), Failu
         }
         TxCommand::Show { id } => {
             let request = pb::DescribeTransactionRequest { transaction_id: id };
-            show(global.output, call!(admin.describe_transaction(request))?)
+            let described = call!(admin.describe_transaction(request));
+            show(global.output, described.map_err(|failure| failure.of_typed(SOURCE_OF_IDS))?)
         }
         TxCommand::Commit(end) => end_all(global.output, &admin, &end.ids, true).await,
         TxCommand::Rollback(end) => end_all(global.output, &admin, &end.ids, false).await,
@@ -231,7 +235,8 @@ async fn end_all(output: Output, admin: &Admin, ids: &[String], commit: bool) ->
 /// Ends one, and tells the name of its topic.
 async fn end(admin: &Admin, id: &str, commit: bool) -> Result<String, Failure> {
     let request = pb::EndTransactionRequest { transaction_id: id.to_owned(), commit };
-    Ok(call!(admin.end_transaction(request))?.topic)
+    let ended = call!(admin.end_transaction(request));
+    ended.map(|ended| ended.topic).map_err(|failure| failure.of_typed(SOURCE_OF_IDS))
 }
 
 fn tell_ended(output: Output, id: &str, topic: &str, commit: bool) -> Result<(), Failure> {
@@ -305,6 +310,15 @@ impl From<pb::Transaction> for Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_id_of_the_examples_is_one() {
+        let ids: Vec<&str> = AFTER_HELP.split_whitespace().filter(|word| word.starts_with("0200")).collect();
+        assert_eq!(ids.len(), 2);
+        for id in ids {
+            assert!(rq_core::handle::decode_transaction(rq_core::ids::ShardId(0), id).is_ok(), "{id}");
+        }
+    }
 
     #[test]
     fn times_are_told_from_the_brokers_own() {

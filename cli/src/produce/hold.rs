@@ -7,21 +7,29 @@ use rq_proto::rocketmq as pb;
 
 use super::Sent;
 use crate::args::duration;
-use crate::moment::bound;
+use crate::moment::coming;
 use crate::output;
 
 /// The options that say what a message waits for.
 #[derive(Args, Default)]
 pub(super) struct Hold {
     /// Deliver the message after so long (topics of type delay)
-    #[arg(long, value_parser = duration, group = "waits", conflicts_with = "message_group", value_name = "DURATION")]
+    #[arg(long, value_parser = delay, group = "waits", conflicts_with = "message_group", value_name = "DURATION")]
     delay: Option<Duration>,
     /// Deliver the message at this time: RFC 3339; one that has passed is at once (topics of type delay)
-    #[arg(long, value_parser = bound, group = "waits", conflicts_with = "message_group", value_name = "TIME")]
+    #[arg(long, value_parser = coming, group = "waits", conflicts_with = "message_group", value_name = "TIME")]
     deliver_at: Option<i64>,
     /// Send a half message, and end its transaction so (topics of type transaction)
     #[arg(long, value_enum, group = "waits", conflicts_with = "message_group")]
     transaction: Option<Transaction>,
+}
+
+/// A minus is no character of a duration, which would be all that is said of it.
+fn delay(text: &str) -> Result<Duration, String> {
+    if text.trim_start().starts_with('-') {
+        return Err("a delay is like 30s or 5m, and not negative".to_owned());
+    }
+    duration(text).map_err(|error| format!("{error}; a delay is like 30s or 5m"))
 }
 
 /// What becomes of a transaction.
@@ -138,6 +146,10 @@ mod tests {
         let timed = Hold { deliver_at: Some(7_001), ..Hold::default() };
         let at = timed.deliver_at(now).unwrap();
         assert_eq!((timed.kind(), at.seconds, at.nanos), (pb::MessageType::Delay, 7, 1_000_000));
+        for (bad, why) in [("-5s", "not negative"), (" -1", "not negative"), ("soon", "like 30s or 5m")] {
+            assert!(super::delay(bad).unwrap_err().contains(why), "{bad}");
+        }
+        assert_eq!(super::delay("5m"), Ok(Duration::from_mins(5)));
         let half = Hold { transaction: Some(Transaction::Open), ..Hold::default() };
         assert_eq!((half.kind(), half.resolution()), (pb::MessageType::Transaction, None));
     }

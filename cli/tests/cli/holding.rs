@@ -19,6 +19,8 @@ fn a_delayed_message_comes_at_its_time_and_not_once_recalled() {
     let several = produce("late", &["--delay", "30days", "--repeat", "3"]).succeeds().out;
     assert!(several.starts_with("sent 3 delayed messages in ") && several.contains("-o json"), "{several}");
     assert_eq!(several.lines().count(), 1, "{several}");
+    let negative = produce("earlier", &["--delay=-5s"]).ends_with(2);
+    assert!(negative.err.contains("like 30s or 5m, and not negative"), "{}", negative.err);
     let refused = produce("later", &["--delay", "41days"]).ends_with(1);
     assert!(refused.err.contains("ILLEGAL_DELIVERY_TIME"), "{}", refused.err);
     let sent = produce("gone", &["--deliver-at", "2999-01-01T00:00:00Z", "-o", "json"]).ends_with(1);
@@ -31,7 +33,11 @@ fn a_delayed_message_comes_at_its_time_and_not_once_recalled() {
     let again = rq(&["recall", "reminders", handle]).succeeds().out;
     assert!(again.contains("is recalled"), "{again}");
     rq(&["recall", "nowhere", handle]).ends_with(3);
-    rq(&["recall", "reminders", "nonsense"]).ends_with(1);
+    let foreign = rq(&["recall", "reminders", "nonsense"]).ends_with(1);
+    assert!(
+        foreign.err.contains("rq produce -o json") && !foreign.err.contains("SendMessage"),
+        "{foreign:#?}"
+    );
     rq(&["recall", "reminders", ""]).ends_with(2);
 
     let consume = ["consume", "reminders", "--group", "g", "-o", "json"];

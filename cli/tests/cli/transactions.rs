@@ -86,6 +86,9 @@ fn open_transactions_are_listed_shown_and_ended_by_hand() {
     );
     let foreign = rq(&["tx", "rollback", "0123"]).ends_with(1);
     assert!(foreign.err.contains("transaction 0123: not a transaction id"), "{}", foreign.err);
+    assert!(foreign.err.contains("rq tx list") && !foreign.err.contains("SendMessage"), "{}", foreign.err);
+    let foreign = rq(&["tx", "show", "0123"]).ends_with(1);
+    assert!(foreign.err.contains("rq tx list") && !foreign.err.contains("SendMessage"), "{}", foreign.err);
     rq(&["tx", "commit"]).ends_with(2);
 
     let received = rq(&["consume", "orders", "--group", "g", "--count", "2", "-o", "json"]).succeeds();
