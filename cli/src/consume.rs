@@ -30,6 +30,9 @@ const BODY_SHOWN: usize = 4096;
 const AFTER_HELP: &str = "\
 Without --follow the command ends when no message came for 2 s; with code 5, if that is before --count.
 
+What --tag or --sql leaves out is passed over for the whole group, and no receive of that group gets it later, with whatever
+filter. To look at some messages without taking the others away from a group, give a group of your own.
+
 Examples:
   rq consume orders --group billing
   rq consume orders --group billing --follow --tag 'new || paid'
@@ -61,10 +64,11 @@ pub(crate) struct Consume {
     /// How long a received message is hidden from others; without an ack it comes back then
     #[arg(long, default_value = "30s", value_parser = duration, value_name = "DURATION")]
     invisible: Duration,
-    /// Only messages of these tags: `a` or `a || b`
+    /// Only messages of these tags: `a` or `a || b`. What a filter leaves out is passed over for good for this group
     #[arg(long, default_value = "*", value_parser = filled, value_name = "TAGS", conflicts_with = "sql")]
     tag: String,
-    /// Only messages of which this is true: SQL92 over user properties, TAGS and KEYS
+    /// Only messages of which this is true: SQL92 over user properties, TAGS and KEYS. What a filter leaves out
+    /// is passed over for good for this group
     #[arg(long, value_parser = filled, value_name = "EXPRESSION")]
     sql: Option<String>,
 }

@@ -202,6 +202,10 @@ fn a_consumer_receives_by_an_expression() {
     let consume = ["consume", "orders", "--group", "billing", "-o", "json", "--sql"];
     let received = rq(&[&consume[..], &["amount > 10"]].concat()).succeeds().json_lines();
     assert_eq!(bodies(&received), ["12"]);
+    let left_out = rq(&consume[..consume.len() - 1]).succeeds();
+    assert!(left_out.out.is_empty(), "passed over for good: {}", left_out.out);
+    let help = rq(&["consume", "--help"]).succeeds().out;
+    assert!(help.contains("passed over for the whole group"), "{help}");
     let bad = rq(&[&consume[..], &["amount >"]].concat()).ends_with(1);
     assert!(bad.err.contains("ILLEGAL_FILTER_EXPRESSION") && bad.err.contains("character 9"), "{}", bad.err);
 }
