@@ -4,14 +4,14 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use crate::failure::Failure;
 
-/// Goes on if `yes` was given, or if somebody at the terminal says so.
-pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
+/// Goes on if `yes` was given, or if somebody at the terminal says so. `look` is how to look first.
+pub(crate) fn confirm(question: &str, yes: bool, look: &str) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
     if !io::stdin().is_terminal() {
         return Err(Failure::Usage(format!(
-            "{question} Nobody is there to ask: add --yes, or look first with --dry-run"
+            "{question} Nobody is there to ask: add --yes, or look first with {look}"
         )));
     }
     let said = ask(question).map_err(|source| Failure::Stream { doing: "ask at the terminal", source })?;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::admin::{Admin, call};
 use crate::args::Global;
+use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 
@@ -15,7 +16,8 @@ Examples:
   rq topic create orders --type fifo --queues 16
   rq topic list --name-contains ord
   rq topic describe orders -o json
-  rq topic delete orders";
+  rq topic delete orders
+  rq topic delete orders --yes";
 
 /// `rq topic …`.
 #[derive(Subcommand)]
@@ -34,11 +36,8 @@ pub(crate) enum TopicCommand {
         /// Name of the topic
         name: String,
     },
-    /// Delete a topic with all its messages
-    Delete {
-        /// Name of the topic
-        name: String,
-    },
+    /// Delete a topic with all its messages; asks before, if it has any
+    Delete(Delete),
 }
 
 /// `rq topic create`.
@@ -52,6 +51,16 @@ pub(crate) struct Create {
     /// Number of message queues, 1 to 256 [default: the broker's]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256), value_name = "N")]
     queues: Option<u32>,
+}
+
+/// `rq topic delete`.
+#[derive(Args)]
+pub(crate) struct Delete {
+    /// Name of the topic
+    name: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
 }
 
 /// Type of a topic.
@@ -118,14 +127,35 @@ pub(crate) async fn run(global: &Global, command: TopicCommand) -> Result<(), Fa
             let topic = call!(admin.describe_topic(pb::DescribeTopicRequest { name }))?;
             describe(global.output, &Shown::from(topic))
         }
-        TopicCommand::Delete { name } => {
-            let deleted = call!(admin.delete_topic(pb::DeleteTopicRequest { name: name.clone() }));
-            deleted.map_err(|failure| failure.of_deletion("topic", &name))?;
-            match global.output {
-                Output::Json => output::json(&serde_json::json!({ "name": name, "deleted": true })),
-                Output::Table => output::line(&format!("topic {name} is deleted")),
-            }
+        TopicCommand::Delete(asked) => delete(global.output, &admin, asked).await,
+    }
+}
+
+async fn delete(output: Output, admin: &Admin, Delete { name, yes }: Delete) -> Result<(), Failure> {
+    if !yes {
+        let described = call!(admin.describe_topic(pb::DescribeTopicRequest { name: name.clone() }));
+        let topic = described.map_err(|failure| failure.of_deletion("topic", &name))?;
+        if let Some(lost) = lost(&Shown::from(topic)) {
+            let question = format!("Delete topic {name} for good, with {lost}?");
+            confirm(&question, false, &format!("`rq topic describe {name}`"))?;
         }
+    }
+    let deleted = call!(admin.delete_topic(pb::DeleteTopicRequest { name: name.clone() }));
+    deleted.map_err(|failure| failure.of_deletion("topic", &name))?;
+    match output {
+        Output::Json => output::json(&serde_json::json!({ "name": name, "deleted": true })),
+        Output::Table => output::line(&format!("topic {name} is deleted")),
+    }
+}
+
+/// What goes with a topic, as people say it; none if that is nothing.
+fn lost(topic: &Shown) -> Option<String> {
+    let messages = |count: u64| if count == 1 { "1 message".to_owned() } else { format!("{count} messages") };
+    match (topic.messages, topic.delayed + topic.half_messages) {
+        (0, 0) => None,
+        (kept, 0) => Some(messages(kept)),
+        (0, held) => Some(format!("{} that nobody has seen yet", messages(held))),
+        (kept, held) => Some(format!("{} and {held} that nobody has seen yet", messages(kept))),
     }
 }
 
@@ -219,5 +249,22 @@ impl From<pb::Topic> for Shown {
             queues: queues.collect(),
             groups: topic.groups,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_with_a_topic_is_told_and_nothing_needs_no_question() {
+        let lost = |messages, delayed, half_messages| {
+            let topic = pb::Topic { messages, delayed, half_messages, ..pb::Topic::default() };
+            lost(&Shown::from(topic))
+        };
+        assert_eq!(lost(0, 0, 0), None);
+        assert_eq!(lost(1, 0, 0).unwrap(), "1 message");
+        assert_eq!(lost(0, 2, 1).unwrap(), "3 messages that nobody has seen yet");
+        assert_eq!(lost(5, 0, 1).unwrap(), "5 messages and 1 that nobody has seen yet");
     }
 }

@@ -57,7 +57,7 @@ pub(super) async fn purge(
         return select::warn(&found.damaged);
     }
     if meant > 0 {
-        confirm(&format!("Purge {} of {} for good?", letters(meant), which.group), yes)?;
+        confirm(&format!("Purge {} of {} for good?", letters(meant), which.group), yes, "--dry-run")?;
     }
     let bar = output::progress(Some(meant), "dead letters purged");
     let mut purged = 0;

@@ -92,7 +92,7 @@ pub(super) async fn run(global: &Global, admin: &Admin, reset: Reset) -> Result<
     if !reset.yes {
         // People decide on what they see, also where the output is for programs.
         eprintln!("{}", table(&planned));
-        confirm(&format!("Have {} go on there in {}?", reset.name, reset.topic), false)?;
+        confirm(&format!("Have {} go on there in {}?", reset.name, reset.topic), false, "--dry-run")?;
     }
     let done = ask(admin, &reset, false).await?;
     print(global.output, &reset, &done, true)

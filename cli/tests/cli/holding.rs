@@ -32,6 +32,8 @@ fn a_delayed_message_comes_at_its_time_and_not_once_recalled() {
     assert_eq!((&recalled["messageId"], &recalled["recalled"]), (&sent["messageId"], &true.into()));
     let again = rq(&["recall", "reminders", handle]).succeeds().out;
     assert!(again.contains("is recalled"), "{again}");
+    let waiting = rq(&["topic", "delete", "reminders"]).ends_with(2);
+    assert!(waiting.err.contains("that nobody has seen yet?"), "{}", waiting.err);
     rq(&["recall", "nowhere", handle]).ends_with(3);
     let foreign = rq(&["recall", "reminders", "nonsense"]).ends_with(1);
     assert!(

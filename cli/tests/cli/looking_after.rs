@@ -124,7 +124,9 @@ fn dead_letters_are_found_by_what_they_carry_shown_replayed_and_purged() {
 fn a_dead_letter_whose_topic_is_gone_stays_and_is_named() {
     let broker = with_dead_letters(&[["a", "t", "k", "eu"]]);
     let rq = |args: &[&str]| rq(broker.endpoint(), args);
-    rq(&["topic", "delete", "orders"]).succeeds();
+    let unasked = rq(&["topic", "delete", "orders"]).ends_with(2);
+    assert!(unasked.err.contains("with 1 message?") && unasked.err.contains("--yes"), "{}", unasked.err);
+    rq(&["topic", "delete", "orders", "--yes"]).succeeds();
     let stays = rq(&["dlq", "replay", "billing"]).ends_with(1);
     assert!(stays.err.contains("1 dead letter could not be replayed"), "{}", stays.err);
     assert_eq!(rq(&["dlq", "count", "billing"]).succeeds().out, "1\n");
