@@ -19,6 +19,8 @@ mod full_disk;
 mod namespaces;
 #[path = "process/no_segment.rs"]
 mod no_segment;
+#[path = "process/official_transactions.rs"]
+mod official_transactions;
 #[path = "process/power_loss.rs"]
 mod power_loss;
 #[path = "process/trace.rs"]

@@ -91,6 +91,12 @@ impl Cluster {
         format!("http://127.0.0.1:{}", self.base_port)
     }
 
+    /// The same as `HOST:PORT`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.base_port)
+    }
+
     /// Nothing of its logs need be shown from here on.
     pub fn contented(&mut self) {
         self.content = true;

@@ -12,7 +12,7 @@ use rq_tests::history::Outcome;
 use crate::{BACK_DEADLINE, RESTLESS_REPLICAS as RESTLESS};
 
 const TOPIC: &str = "payments";
-const GROUP: &str = "ledger";
+pub(crate) const GROUP: &str = "ledger";
 /// After the last end, so long is waited for messages that should not come: more than two checks take.
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -43,7 +43,7 @@ async fn a_check_back_goes_on_wherever_the_master_is_killed() -> Result<()> {
         round.await.context("the transactions do not end").flatten().with_context(|| format!("{step:?}"))?;
         paid.push(id("paid", step));
     }
-    let mut consumed = consumed(&cluster).await?;
+    let mut consumed = consumed(&cluster, TOPIC).await?;
     consumed.sort();
     paid.sort();
     ensure!(consumed == paid, "committed: {paid:?}, consumed: {consumed:?}");
@@ -123,11 +123,11 @@ async fn end(cluster: &Cluster, asked: &Asked, commit: bool) -> Result<Outcome> 
     }
 }
 
-/// Everything that the group gets, until nothing more comes.
-async fn consumed(cluster: &Cluster) -> Result<Vec<String>> {
+/// Everything that the group gets of a topic, until nothing more comes.
+pub(crate) async fn consumed(cluster: &Cluster, topic: &str) -> Result<Vec<String>> {
     let client = Client::new(&cluster.endpoint(), "consumer")?;
     let what = Incoming {
-        topic: TOPIC,
+        topic,
         group: GROUP,
         batch: 32,
         invisible: BACK_DEADLINE,
@@ -145,7 +145,7 @@ async fn consumed(cluster: &Cluster) -> Result<Vec<String>> {
             bodies.push(String::from_utf8(message.body.to_vec())?);
         }
         let handles: Vec<_> = received.into_iter().map(|message| (message.id, message.handle)).collect();
-        for acked in client.ack(TOPIC, GROUP, &handles).await {
+        for acked in client.ack(topic, GROUP, &handles).await {
             ensure!(acked.is_ok(), "{acked:?}");
         }
     }

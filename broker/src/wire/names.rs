@@ -41,8 +41,9 @@ pub fn check_topic(name: &str) -> Result<(), Invalid> {
 
 /// Checks the whole name of a consumer group.
 pub fn check_group(name: &str) -> Result<(), Invalid> {
-    check(name, GROUP_CHARS_MAX, name.starts_with(RESERVED_GROUP_PREFIX))
-        .map_err(|fault| Invalid::Group { name: shortened(name), fault })
+    // The dead letters of a group are found by its name, and those topics have other ones' names.
+    let reserved = name.starts_with(RESERVED_GROUP_PREFIX) || is_dead_letter_topic(name);
+    check(name, GROUP_CHARS_MAX, reserved).map_err(|fault| Invalid::Group { name: shortened(name), fault })
 }
 
 /// The checked name of a topic.
@@ -157,6 +158,8 @@ mod tests {
             (String::new(), Some(NameFault::Blank)),
             ("a/b".to_owned(), Some(NameFault::Character)),
             ("CID_RMQ_SYS_X".to_owned(), Some(NameFault::Reserved)),
+            ("TRANS_CHECK_MAX_TIME_TOPIC".to_owned(), Some(NameFault::Reserved)),
+            ("%DLQ%g".to_owned(), Some(NameFault::Reserved)),
         ];
         for (name, expected) in rows {
             assert_eq!(fault(group(Some(&resource("", &name)), "")), expected, "{name:?}");

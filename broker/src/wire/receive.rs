@@ -237,4 +237,46 @@ mod tests {
     fn a_batch_is_clamped_rather_than_refused() {
         assert_eq!([-1, 0, 1, 32, 33, i32::MAX].map(|asked| batch(asked, &LIMITS)), [1, 1, 1, 32, 32, 32]);
     }
+
+    #[test]
+    fn fuzzed_receives_are_refused_or_ask_for_what_a_broker_allows() {
+        use prost::Message as _;
+        use rq_proto::rocketmq::{MessageQueue, Resource};
+
+        use crate::wire::names;
+        let named = |name: &str| Some(Resource { resource_namespace: "ns".into(), name: name.into() });
+        let filtered = |kind: FilterType, expression: &str| ReceiveMessageRequest {
+            group: named("g"),
+            message_queue: Some(MessageQueue { topic: named("t"), ..Default::default() }),
+            filter_expression: Some(FilterExpression { r#type: kind.into(), expression: expression.into() }),
+            batch_size: 32,
+            invisible_duration: Some(time::duration(60_000)),
+            long_polling_timeout: Some(time::duration(20_000)),
+            attempt_id: Some("attempt".into()),
+            ..Default::default()
+        };
+        let seeds = [filtered(FilterType::Tag, "a || b"), filtered(FilterType::Sql, "a > 1")];
+        rq_fuzz::fuzz(seeds.map(|request| request.encode_to_vec()), |input| {
+            let request = ReceiveMessageRequest::decode(input).map_err(|error| error.to_string())?;
+            let refused = |invalid: Invalid| format!("{:?}", invalid.code());
+            let topic = request.message_queue.as_ref().and_then(|queue| queue.topic.as_ref());
+            let topic = names::topic(topic).map_err(refused)?;
+            let group = names::group(request.group.as_ref(), "").map_err(refused)?;
+            assert!(!topic.trim().is_empty() && !group.trim().is_empty());
+            let asks = selector(request.filter_expression.as_ref(), &LIMITS).map_err(refused)?;
+            if let Selector::Tags(Filter::Tags(tags)) = &asks {
+                assert!(tags.is_sorted() && (1..=LIMITS.filter_tags).contains(&tags.len()));
+            }
+            let hidden = invisible_ms(&request, &LIMITS).map_err(refused)?;
+            assert!(
+                request.auto_renew || (LIMITS.min_invisible_ms..=LIMITS.max_invisible_ms).contains(&hidden)
+            );
+            let wait = wait(request.long_polling_timeout.as_ref(), Duration::ZERO, None, &LIMITS);
+            assert!(
+                wait <= LIMITS.long_poll && (1..=LIMITS.batch).contains(&batch(request.batch_size, &LIMITS))
+            );
+            let attempt = attempt_id(&request).map_err(refused)?.is_some();
+            Ok::<_, String>((matches!(asks, Selector::Sql(_)), attempt, request.auto_renew))
+        });
+    }
 }

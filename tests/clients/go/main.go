@@ -64,6 +64,7 @@ func main() {
 	half := flag.Bool("half", false, "send a half message to TOPIC and never end its transaction")
 	going := flag.Bool("keep-going", false, "send to TOPIC and consume it in GROUP until standard input ends")
 	inTransactions := flag.Bool("in-transactions", false, "with --keep-going: send half messages, end some of them, and be asked about the others")
+	steps := flag.Bool("in-steps", false, "produce half messages to TOPIC as standard input says, a command a line")
 	lasting := flag.Duration("for", 0, "with --keep-going: for so long, whatever standard input does")
 	file := flag.String("print", "", "print a file, byte for byte: an image without a shell has no other way")
 	asleep := flag.Bool("stay", false, "do nothing until killed, so that files of the pod can be printed")
@@ -85,6 +86,13 @@ func main() {
 	}
 	if *half {
 		leaveHalf(*endpoint, flag.Arg(0))
+		return
+	}
+	if *steps {
+		if err := inSteps(*endpoint, flag.Arg(0)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		return
 	}
 	if *going {

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use rq_proto::reliablequeue::ListTransactionsRequest;
 use rq_proto::rocketmq as wire;
 
 use super::{CALL_DEADLINE, Client, Outgoing, answer, outcome_of, outgoing, resource};
@@ -41,6 +42,15 @@ impl Client {
         };
         let call = async { self.messaging.clone().end_transaction(self.request(end, CALL_DEADLINE)?).await };
         answer(call).await.map_or_else(|unknown| unknown, |answer| outcome_of(answer.status))
+    }
+
+    /// Whether transactions of a topic are open; none where nobody answers.
+    pub async fn has_open_transactions(&self, topic: &str) -> Option<bool> {
+        let listed = ListTransactionsRequest { topic: topic.to_owned(), from: 0, limit: 1 };
+        let mut request = tonic::Request::new(listed);
+        request.set_timeout(CALL_DEADLINE);
+        let listed = self.admin.clone().list_transactions(request).await.ok()?;
+        Some(!listed.into_inner().transactions.is_empty())
     }
 
     /// Takes a delayed message back.

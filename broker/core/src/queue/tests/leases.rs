@@ -257,3 +257,28 @@ fn a_new_master_gives_every_living_lease_time_and_the_others_none() {
     broker.pass(1);
     assert!(broker.receive_texts("g", "t").contains(&"long".to_owned()), "30 s at most");
 }
+
+/// A consumer that fails at once and wants the message back at once would do nothing else.
+#[test]
+fn from_the_second_failure_on_a_message_stays_away_for_the_floor_at_least() {
+    const FLOOR_MS: u64 = 1_000;
+    let mut broker = Broker::with(Limits {
+        auto_create_topics: true,
+        default_queues: 1,
+        retry_floor_ms: FLOOR_MS,
+        ..Limits::default()
+    });
+    broker.send("t", &["a"]);
+    let first = broker.receive_one("g", "t");
+    broker.nack("g", &first, 0);
+    let second = broker.receive_one("g", "t");
+    broker.nack("g", &second, 0);
+    broker.pass(FLOOR_MS - 1);
+    assert_eq!(broker.receive_texts("g", "t"), [""; 0]);
+    broker.pass(1);
+    let third = broker.receive_one("g", "t");
+    assert_eq!(third.attempt, 3);
+    broker.nack("g", &third, 2 * FLOOR_MS);
+    broker.pass(2 * FLOOR_MS - 1);
+    assert_eq!(broker.receive_texts("g", "t"), [""; 0], "what was asked for is longer than the floor");
+}
