@@ -41,6 +41,10 @@ pub(crate) struct Bounds {
     pub(crate) consuming: bool,
     /// All messages are half messages, and their transactions end either way.
     pub(crate) transactions: bool,
+    /// All messages are delayed ones, whose time comes at any moment, and which are recalled.
+    pub(crate) delays: bool,
+    /// Not so in the broker: a master shows a delayed message when its time has come, without a record of that.
+    pub(crate) by_the_clock: bool,
     /// A master that hands over may leave the set with that.
     pub(crate) leaving: bool,
     pub(crate) mode: FlushMode,
@@ -63,6 +67,8 @@ const FAULTLESS: Bounds = Bounds {
     overtaking: false,
     consuming: false,
     transactions: false,
+    delays: false,
+    by_the_clock: false,
     leaving: false,
     mode: FlushMode::Sync,
 };
@@ -93,6 +99,8 @@ pub(crate) struct Clients {
     pub(crate) stored: Vec<u8>,
     /// Transactions whose end was answered OK, and which end.
     pub(crate) ended: Vec<(u8, bool)>,
+    /// Delayed messages whose recalls were answered OK.
+    pub(crate) recalled: Vec<u8>,
     pub(crate) delivered: Vec<u8>,
     /// Messages whose acks were answered OK.
     pub(crate) acked: Vec<u8>,
@@ -131,12 +139,25 @@ impl<G: Guards> Cluster<G> {
     pub(crate) fn in_sync(bounds: &Bounds) -> Self {
         let mut cluster = Self::new(bounds);
         // The rules that may be broken are not broken on the way here: nothing is lost or late.
-        while let Some(step) = cluster.quiet_step() {
-            cluster.take(step);
-        }
+        cluster.settle();
         assert_eq!(cluster.config.in_sync.len(), 2, "the second node did not come into the set");
         assert_eq!((cluster.config.version, cluster.next_link), IN_SYNC);
         cluster
+    }
+
+    /// The same with a delayed message that both have, and that waits: from here a failover is less far.
+    pub(crate) fn with_delayed(bounds: &Bounds) -> Self {
+        let mut cluster = Self::in_sync(bounds);
+        cluster.take(Step::SendDelayed(0));
+        cluster.settle();
+        assert_eq!(cluster.clients.stored, [0]);
+        cluster
+    }
+
+    fn settle(&mut self) {
+        while let Some(step) = self.quiet_step() {
+            self.take(step);
+        }
     }
 
     /// A step of a cluster in which nothing fails and nobody sends.
@@ -249,6 +270,7 @@ impl<G: Guards> Cluster<G> {
                     continue;
                 }
                 Reply::Stored(message) => (&mut clients.stored, message),
+                Reply::Recalled(message) => (&mut clients.recalled, message),
                 Reply::Delivered(message) => {
                     clients.acked_came_back |= clients.acked.contains(&message);
                     (&mut clients.delivered, message)

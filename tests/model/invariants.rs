@@ -4,7 +4,7 @@ use rq_core::config::FlushMode;
 use rq_core::replication::Guards;
 
 use crate::cluster::Cluster;
-use crate::node::{Entry, Node, What};
+use crate::node::{Entry, Node, What, has};
 
 impl<G: Guards> Cluster<G> {
     /// The logs that the next master could have, as far as they survive whatever happens to it, and that of a master that
@@ -23,13 +23,14 @@ impl<G: Guards> Cluster<G> {
     }
 
     fn everywhere(&self, what: What) -> bool {
-        self.promotable().all(|log| log.iter().any(|entry| entry.what == what))
+        self.promotable().all(|log| has(log, what))
     }
 
-    /// What a producer was told is stored, every possible master has.
+    /// What a producer was told is stored, every possible master has. What waits is fired, recalled, ended or waits there
+    /// still: the log says which.
     pub(crate) fn stored_is_everywhere(&self) -> bool {
-        let stored =
-            |message: u8| self.everywhere(What::Message(message)) || self.everywhere(What::Half(message));
+        let kinds = [What::Message, What::Half, What::Delayed];
+        let stored = |message: u8| kinds.iter().any(|kind| self.everywhere(kind(message)));
         self.clients.stored.iter().all(|message| stored(*message))
     }
 
@@ -41,12 +42,28 @@ impl<G: Guards> Cluster<G> {
         })
     }
 
+    /// A delayed message whose recall somebody was told of, is recalled and not visible for every possible master, and it was
+    /// never delivered, before or after.
+    pub(crate) fn recalled_is_everywhere(&self) -> bool {
+        let recalled =
+            |log: &[Entry], message| has(log, What::Recall(message)) && !has(log, What::Fire(message));
+        self.clients.recalled.iter().all(|message| {
+            self.promotable().all(|log| recalled(log, *message)) && !self.clients.delivered.contains(message)
+        })
+    }
+
     /// What was delivered was committed, with the record of its delivery.
     pub(crate) fn delivered_is_everywhere(&self) -> bool {
-        self.clients
-            .delivered
-            .iter()
-            .all(|message| self.everywhere(What::Message(*message)) && self.everywhere(What::Pop(*message)))
+        let stored =
+            |message| self.everywhere(What::Message(message)) || self.everywhere(What::Delayed(message));
+        let delivered = &self.clients.delivered;
+        delivered.iter().all(|message| stored(*message) && self.everywhere(What::Pop(*message)))
+    }
+
+    /// A delayed message was not delivered before the record that its time had come was committed.
+    pub(crate) fn fired_is_everywhere(&self) -> bool {
+        let fired = |message| self.everywhere(What::Message(message)) || self.everywhere(What::Fire(message));
+        self.clients.delivered.iter().all(|message| fired(*message))
     }
 
     /// What a consumer was told is acked, is acked for every possible master, and never came back.

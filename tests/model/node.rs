@@ -23,8 +23,19 @@ pub(crate) enum What {
     Half(u8),
     /// The end of its transaction: a commit, or a rollback.
     End(u8, bool),
+    /// A delayed message.
+    Delayed(u8),
+    /// It becomes visible: its master saw that its time had come.
+    Fire(u8),
+    /// It never does: it was taken back.
+    Recall(u8),
     Pop(u8),
     Ack(u8),
+}
+
+/// Whether a log says so.
+pub(crate) fn has(log: &[Entry], what: What) -> bool {
+    log.iter().any(|entry| entry.what == what)
 }
 
 /// An answer to a client.
@@ -34,6 +45,8 @@ pub(crate) enum Reply {
     Stored(u8),
     /// The transaction has ended: it is committed, or rolled back.
     Ended(u8, bool),
+    /// The delayed message never comes.
+    Recalled(u8),
     /// The message, to a consumer.
     Delivered(u8),
     /// The consumer's ack holds.

@@ -5,7 +5,7 @@ use rq_core::ids::{Lsn, StoreId};
 use rq_core::replication::{Answer, Guards, Input, Link};
 
 use super::{Bounds, Cluster, Who};
-use crate::node::{Process, Reply, What};
+use crate::node::{Process, Reply, What, has};
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Step {
@@ -36,6 +36,9 @@ pub(crate) enum Step {
     Send(Who),
     SendHalf(Who),
     End(Who, u8, bool),
+    SendDelayed(Who),
+    Fire(Who, u8),
+    Recall(Who, u8),
     Pop(Who, u8),
     Ack(Who, u8),
 }
@@ -117,22 +120,42 @@ impl<G: Guards> Cluster<G> {
         if self.changes() < bounds.changes && self.config.master != node.store {
             steps.push(Step::Promote(who));
         }
-        if replica.serving().is_some() && bounds.transactions {
-            for message in 0..self.clients.sent {
+        if replica.serving().is_some() {
+            self.possible_of_master(who, bounds, steps);
+        }
+    }
+
+    fn possible_of_master(&self, who: Who, bounds: &Bounds, steps: &mut Vec<Step>) {
+        let log = &self.nodes[who].disk.log;
+        for message in 0..self.clients.sent {
+            if bounds.transactions {
                 steps.extend([true, false].map(|commit| Step::End(who, message, commit)));
             }
-        }
-        if replica.serving().is_some() && node.disk.log.len() < bounds.log {
-            if self.clients.sent < bounds.messages {
-                steps.push(if bounds.transactions { Step::SendHalf(who) } else { Step::Send(who) });
+            if bounds.delays {
+                steps.push(Step::Recall(who, message));
             }
-            for message in (0..self.clients.sent).filter(|_| bounds.consuming) {
-                let has = |what| node.disk.log.iter().any(|entry| entry.what == what);
-                if has(What::Message(message)) && !has(What::Ack(message)) {
-                    steps.push(Step::Pop(who, message));
-                    if self.clients.delivered.contains(&message) && has(What::Pop(message)) {
-                        steps.push(Step::Ack(who, message));
-                    }
+        }
+        if log.len() >= bounds.log {
+            return;
+        }
+        if self.clients.sent < bounds.messages {
+            steps.push(match bounds {
+                Bounds { transactions: true, .. } => Step::SendHalf(who),
+                Bounds { delays: true, .. } => Step::SendDelayed(who),
+                _ => Step::Send(who),
+            });
+        }
+        for message in 0..self.clients.sent {
+            let fired = has(log, What::Fire(message));
+            let waits = has(log, What::Delayed(message)) && !fired && !has(log, What::Recall(message));
+            if waits {
+                steps.push(Step::Fire(who, message));
+            }
+            let visible = has(log, What::Message(message)) || fired || (waits && bounds.by_the_clock);
+            if bounds.consuming && visible && !has(log, What::Ack(message)) {
+                steps.push(Step::Pop(who, message));
+                if self.clients.delivered.contains(&message) && has(log, What::Pop(message)) {
+                    steps.push(Step::Ack(who, message));
                 }
             }
         }
@@ -210,7 +233,10 @@ impl<G: Guards> Cluster<G> {
             Step::Break(link) => self.break_link(link),
             Step::Send(who) => self.send(who, What::Message),
             Step::SendHalf(who) => self.send(who, What::Half),
-            Step::End(who, message, commit) => self.end(who, message, commit),
+            Step::End(who, message, commit) => self.end_transaction(who, message, commit),
+            Step::SendDelayed(who) => self.send(who, What::Delayed),
+            Step::Fire(who, message) => self.fire(who, message),
+            Step::Recall(who, message) => self.recall(who, message),
             Step::Pop(who, message) => self.decide(who, What::Pop(message), Reply::Delivered(message)),
             Step::Ack(who, message) => self.decide(who, What::Ack(message), Reply::Acked(message)),
         }
@@ -231,22 +257,35 @@ impl<G: Guards> Cluster<G> {
         self.decide(who, what(message), Reply::Stored(message));
     }
 
-    /// A transaction ends once. The same end again is answered alike, by what the log says already, the opposite is refused.
-    fn end(&mut self, who: Who, message: u8, commit: bool) {
+    fn end_transaction(&mut self, who: Who, message: u8, commit: bool) {
+        let [end, other] = [commit, !commit].map(|commit| What::End(message, commit));
+        self.end(who, What::Half(message), end, other, Reply::Ended(message, commit));
+    }
+
+    /// Nobody waits for an answer.
+    fn fire(&mut self, who: Who, message: u8) {
+        if let Some(epoch) = self.process(who).and_then(|process| process.replica.serving()) {
+            self.append(who, epoch, What::Fire(message));
+        }
+    }
+
+    fn recall(&mut self, who: Who, message: u8) {
+        let (recall, fire) = (What::Recall(message), What::Fire(message));
+        self.end(who, What::Delayed(message), recall, fire, Reply::Recalled(message));
+    }
+
+    /// What waits ends once. The same end again is answered alike, by what the log says already, the other one is refused.
+    fn end(&mut self, who: Who, waiting: What, end: What, other: What, reply: Reply) {
         let log = &self.nodes[who].disk.log;
-        let has = |what| log.iter().any(|entry| entry.what == what);
-        let (half, same, opposite) =
-            (has(What::Half(message)), has(What::End(message, commit)), has(What::End(message, !commit)));
-        let reply = Reply::Ended(message, commit);
-        if same {
+        if has(log, end) {
             let Some(process) = &mut self.nodes[who].process else { return };
             // One that waits and one that repeats it are as good as many.
             if process.gate.len() < 2 {
                 process.gate.wait(process.replica.end(), false, reply);
                 self.let_out(who);
             }
-        } else if half && !opposite {
-            self.decide(who, What::End(message, commit), reply);
+        } else if has(log, waiting) && !has(log, other) {
+            self.decide(who, end, reply);
         }
     }
 }
