@@ -12,7 +12,7 @@ use crate::a_life::{consume, sent};
 use crate::docker::Undo;
 use crate::kubectl::{self, number, text};
 use crate::load::{Load, now};
-use crate::pods::{End, replaced};
+use crate::pods::{End, Process, replaced};
 use crate::queue::{QUEUE, Queue, Shard, ensure_same_mastership, incarnation};
 use crate::scene::{Needs, Scene, play};
 use crate::times;
@@ -113,10 +113,13 @@ fn plugin(scene: &Scene, arguments: &[&str]) -> Result<String> {
     Ok(told)
 }
 
-/// Deletes the pod and its claim. The claim goes when its pod is gone.
+/// Deletes the pod and its claim, and ends the broker. The claim goes when its pod is gone; the broker would go on for some
+/// seconds, and could take another copy into the set meanwhile.
 fn volume_is_lost(queue: &Queue<'_>, pod: &str) -> Result<()> {
+    let broker = Process::of(queue, pod)?;
     queue.kubectl(&["delete", "persistentvolumeclaim", &format!("data-{pod}"), "--wait=false"])?;
-    End::DeletedByForce.of(queue, pod)
+    End::DeletedByForce.of(queue, pod)?;
+    broker.kill()
 }
 
 /// Loses a volume, and waits until the queue is whole, with a new store in the place of the lost one.

@@ -199,7 +199,8 @@ impl World {
             let at = file.len() as u64;
             return self.post(who, link, Packet::Next(at));
         }
-        let snapshot = Snapshot::new(CLUSTER, SHARD, *head, file).expect("what was sent came whole");
+        let snapshot =
+            Snapshot::new(CLUSTER, SHARD, *head, std::mem::take(file)).expect("what was sent came whole");
         process.fetched = None;
         if process.replica.phase() == Some(Phase::Installing) {
             self.begin_copy(who, &snapshot);
