@@ -88,7 +88,7 @@ impl Cluster {
     /// The one address that keeps working, as a URI.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.base_port)
+        format!("http://{}", self.address())
     }
 
     /// The same as `HOST:PORT`.

@@ -89,11 +89,12 @@ impl HeldCall {
                 self.count_as_worked_on(began);
                 match tried {
                     Tried::Answered(response) => return Ok(response),
-                    Tried::AskAgain if master.stopping().is_cancelled() => return Ok(nothing_found()),
                     Tried::AskAgain => {
                         // What an earlier try may have taken would have come, too.
                         fate = Fate::Nothing;
-                        continue;
+                        if !master.stopping().is_cancelled() {
+                            continue;
+                        }
                     }
                     Tried::Failed(failed) => fate = fate.max(failed),
                     Tried::Broken(error) => return Err(error),
