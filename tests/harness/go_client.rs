@@ -9,11 +9,11 @@ use anyhow::{Context as _, Result, bail};
 use rq_proto::reliablequeue::TopicType;
 use serde::Deserialize;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::client::Client;
-use crate::language::Language;
+use crate::language::{Build, Language};
 
 /// Until its first send is acknowledged.
 const START_DEADLINE: Duration = Duration::from_mins(1);
@@ -63,8 +63,9 @@ impl Sends {
 #[derive(Debug)]
 pub struct GoClient(Option<Running>);
 
+/// The program of the Go client, which hears standard input and says lines.
 #[derive(Debug)]
-struct Running {
+pub struct Running {
     child: Child,
     said: Lines<BufReader<ChildStdout>>,
     /// It writes logs under its user's home.
@@ -85,22 +86,7 @@ impl GoClient {
         let admin = Client::new(endpoint, "official-admin")?;
         admin.create_topic(sends.name(), sends.kind(), 4).await?;
         admin.create_group(sends.name(), false).await?;
-        let (program, arguments) = build.command.split_first().context("an empty command")?;
-        let home = tempfile::tempdir().context("make a home")?;
-        let mut child = Command::new(program)
-            .args(arguments)
-            .args(["--endpoint", address])
-            .args(sends.options())
-            .args([sends.name(); 2])
-            .env("HOME", home.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(File::create(home.path().join("standard-error")).context("make a log")?)
-            .kill_on_drop(true)
-            .spawn()
-            .context("start the Go client")?;
-        let said = BufReader::new(child.stdout.take().context("no output")?).lines();
-        let mut running = Running { child, said, home };
+        let mut running = Running::start(&build, address, &[sends.options(), &[sends.name(); 2]].concat())?;
         running.report(START_DEADLINE).await.context("the first send of the Go client")?;
         Ok(Self(Some(running)))
     }
@@ -114,10 +100,40 @@ impl GoClient {
 }
 
 impl Running {
+    /// Starts it for a broker at `address`, `HOST:PORT`, with further arguments.
+    pub fn start(build: &Build, address: &str, arguments: &[&str]) -> Result<Self> {
+        let (program, first) = build.command.split_first().context("an empty command")?;
+        let home = tempfile::tempdir().context("make a home")?;
+        let mut child = Command::new(program)
+            .args(first)
+            .args(["--endpoint", address])
+            .args(arguments)
+            .env("HOME", home.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(home.path().join("standard-error")).context("make a log")?)
+            .kill_on_drop(true)
+            .spawn()
+            .context("start the Go client")?;
+        let said = BufReader::new(child.stdout.take().context("no output")?).lines();
+        Ok(Self { child, said, home })
+    }
+
+    /// Tells it a line.
+    pub async fn tell(&mut self, line: &str) -> Result<()> {
+        let input = self.child.stdin.as_mut().context("no input")?;
+        input.write_all(format!("{line}\n").as_bytes()).await.context("tell the Go client")
+    }
+
+    /// The next line that it says; none when it has ended. What was waited for in vain is said the next time.
+    pub async fn next_line(&mut self) -> Result<Option<String>> {
+        self.said.next_line().await.context("listen to the Go client")
+    }
+
     /// What it says next, if that is good.
     async fn report(&mut self, deadline: Duration) -> Result<String> {
-        let line = tokio::time::timeout(deadline, self.said.next_line()).await;
-        let line = line.context("the Go client says nothing")?.context("listen to the Go client")?;
+        let line = tokio::time::timeout(deadline, self.next_line()).await;
+        let line = line.context("the Go client says nothing")??;
         match line.as_deref().map(serde_json::from_str::<Report>) {
             Some(Ok(Report { result, detail })) if result == "pass" => Ok(detail),
             judged => {

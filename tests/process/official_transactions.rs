@@ -3,18 +3,14 @@
 //! back never.
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rq_proto::reliablequeue::TopicType;
 use rq_tests::client::Client;
 use rq_tests::cluster::Cluster;
+use rq_tests::go_client::Running;
 use rq_tests::language::{Build, Language};
-use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
-use tokio::sync::mpsc;
 
 use crate::check_back::{GROUP, consumed};
 use crate::{BACK_DEADLINE, RESTLESS_REPLICAS as RESTLESS};
@@ -119,54 +115,30 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The running client.
 struct Producer {
-    commands: ChildStdin,
-    said: mpsc::UnboundedReceiver<String>,
+    program: Running,
     /// What it has said and nobody waited for.
     heard: BTreeSet<String>,
-    _child: Child,
-    /// It writes logs under its user's home.
-    _home: TempDir,
 }
 
 impl Producer {
     async fn start(build: &Build, address: &str) -> Result<Self> {
-        let (program, arguments) = build.command.split_first().context("an empty command")?;
-        let home = tempfile::tempdir().context("make a home")?;
-        let mut child = Command::new(program)
-            .args(arguments)
-            .args(["--endpoint", address, "--in-steps", TOPIC])
-            .env("HOME", home.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("start the Go client")?;
-        let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
-        let (say, said) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                if say.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        let commands = child.stdin.take().context("no input")?;
-        let mut producer = Self { commands, said, heard: BTreeSet::new(), _child: child, _home: home };
+        let program = Running::start(build, address, &["--in-steps", TOPIC])?;
+        let mut producer = Self { program, heard: BTreeSet::new() };
         producer.says("ready", TOPIC).await?;
         Ok(producer)
     }
 
     async fn tell(&mut self, command: &str, body: &str) -> Result<()> {
-        self.commands.write_all(format!("{command} {body}\n").as_bytes()).await.context("tell the Go client")
+        self.program.tell(&format!("{command} {body}")).await
     }
 
     /// Waits until it has said this.
     async fn says(&mut self, what: &str, body: &str) -> Result<()> {
         let wanted = format!("{what} {body}");
         while !self.heard.remove(&wanted) {
-            match tokio::time::timeout(BACK_DEADLINE, self.said.recv()).await {
-                Ok(Some(line)) => drop(self.heard.insert(line)),
-                Ok(None) => bail!("the Go client ended before it said {wanted:?}"),
+            match tokio::time::timeout(BACK_DEADLINE, self.program.next_line()).await {
+                Ok(Ok(Some(line))) => drop(self.heard.insert(line)),
+                Ok(ended) => bail!("the Go client ended before it said {wanted:?}: {ended:?}"),
                 Err(_) => bail!("the Go client does not say {wanted:?}; it said {:?}", self.heard),
             }
         }
