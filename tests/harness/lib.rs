@@ -17,6 +17,7 @@ pub mod pod;
 pub mod power;
 pub mod requirement;
 pub mod run;
+pub mod running;
 pub mod shard;
 pub mod strace;
 pub mod trace;

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -11,19 +9,16 @@ use rq_proto::reliablequeue::CountDeadLettersRequest;
 use rq_proto::reliablequeue::admin_client::AdminClient;
 use rq_tests::broker::Broker;
 use serde::Deserialize;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Command;
 
 use crate::features::{self, DEAD_LETTER, FEATURES};
 use rq_tests::language::{Build, Language};
+use rq_tests::running::Running;
 
 /// Until a program has ended, beyond its long handler. Its features end sooner, each by its own deadline.
 const DEADLINE: Duration = Duration::from_mins(4);
 /// How long the handler takes that must outlive its lease of 45 s: here, and in the soak.
 const HANDLER_SECONDS: u64 = 50;
 const SOAK_HANDLER_SECONDS: u64 = 180;
-/// Lines of its standard error shown when a program died.
-const STANDARD_ERROR_LINES: usize = 40;
 
 /// What came of a feature.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -113,42 +108,26 @@ async fn reports(
     address: &str,
     run: &str,
 ) -> Result<(BTreeMap<String, Report>, Option<String>)> {
-    // The clients write logs under the user's home, and to standard error.
-    let home = tempfile::tempdir()?;
-    let errors = home.path().join("standard-error");
     let soak = std::env::var("RQ_SOAK").is_ok_and(|soak| soak == "1");
     let handler = if soak { SOAK_HANDLER_SECONDS } else { HANDLER_SECONDS };
-    let (program, arguments) = build.command.split_first().context("an empty command")?;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .args(["--endpoint", address, "--run-id", run])
-        .env("HOME", home.path())
-        .env("JAVA_TOOL_OPTIONS", format!("-Duser.home={}", home.path().display()))
-        .env("RQ_LONG_HANDLER_SECONDS", handler.to_string())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(File::create(&errors)?)
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("start {}", program.display()))?;
-    let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+    let environment = [("RQ_LONG_HANDLER_SECONDS", handler.to_string())];
+    let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let mut running = Running::start(build, address, &["--run-id", run], &environment)?;
+    running.close_input();
     let mut reports = BTreeMap::new();
     let listen = async {
-        while let Some(line) = lines.next_line().await? {
+        while let Some(line) = running.next_line().await? {
             if let Ok(report) = serde_json::from_str::<Report>(&line) {
                 reports.insert(report.feature.clone(), report);
             }
         }
-        child.wait().await
+        running.ended().await
     };
     let end = tokio::time::timeout(DEADLINE + Duration::from_secs(handler), listen).await;
     let said_so = reports.values().any(|report| report.result == Verdict::Fail);
     if said_so || matches!(&end, Ok(Ok(status)) if status.success()) {
         return Ok((reports, None));
     }
-    let errors = String::from_utf8_lossy(&std::fs::read(errors)?).into_owned();
-    let mut last: Vec<&str> = errors.lines().rev().take(STANDARD_ERROR_LINES).collect();
-    last.reverse();
-    let death = format!("the program came to {end:?} though no feature failed:\n{}", last.join("\n"));
+    let death = format!("the program came to {end:?} though no feature failed:\n{}", running.last_errors());
     Ok((reports, Some(death)))
 }

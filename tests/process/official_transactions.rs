@@ -1,4 +1,4 @@
-//! The official Go client as a producer of half messages, and a master that is killed between any two steps of a transaction:
+//! Every official client as a producer of half messages, and a master that is killed between any two steps of a transaction:
 //! of one that its producer ends, and of one that it is asked about. What is committed comes exactly once, what is rolled
 //! back never.
 
@@ -6,25 +6,24 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use futures::future::try_join_all;
 use rq_proto::reliablequeue::TopicType;
 use rq_tests::client::Client;
 use rq_tests::cluster::Cluster;
-use rq_tests::go_client::Running;
-use rq_tests::language::{Build, Language};
+use rq_tests::language::{Build, LANGUAGES, Language};
+use rq_tests::running::Running;
 
 use crate::check_back::{GROUP, consumed};
 use crate::{BACK_DEADLINE, RESTLESS_REPLICAS as RESTLESS};
 
-const TOPIC: &str = "official-payments";
-
 /// When the master is killed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Step {
-    /// The half message is stored, and its producer has not ended the transaction.
+    /// The half messages are stored, and their producer has not ended the transactions.
     Stored,
-    /// Its end is under way.
+    /// Their end is under way.
     Ending,
-    /// Its end was confirmed.
+    /// Their end was confirmed.
     Ended,
     /// The producer was asked, and has not answered.
     Asked,
@@ -35,112 +34,174 @@ enum Step {
 const STEPS: [Step; 5] = [Step::Stored, Step::Ending, Step::Ended, Step::Asked, Step::Answering];
 /// What a body begins with says to the client how its transaction ends.
 const ENDINGS: [&str; 2] = ["commit", "roll back"];
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(100);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_official_producer_ends_its_transactions_wherever_the_master_is_killed() -> Result<()> {
-    let Some(build) = Language::of("go")?.build()? else { return Ok(()) };
+async fn official_producers_end_their_transactions_wherever_the_master_is_killed() -> Result<()> {
+    let services = LANGUAGES.iter().filter_map(|language| Service::of(language).transpose());
+    let services: Vec<Service> = services.collect::<Result<_>>()?;
     let cluster = Cluster::start(&RESTLESS).await?;
     let admin = Client::new(&cluster.endpoint(), "admin")?;
-    admin.create_topic(TOPIC, TopicType::Transaction, 4).await?;
-    admin.create_group(GROUP, false).await?;
-    let mut committed = Vec::new();
-    for step in STEPS {
-        for ending in ENDINGS {
-            let body = format!("{ending}: {step:?}");
-            cluster.whole().await?;
-            let round = tokio::time::timeout(2 * BACK_DEADLINE, one_round(step, &body, &cluster, &build));
-            round.await.context("the transaction does not end").flatten().with_context(|| body.clone())?;
-            if ending == ENDINGS[0] {
-                committed.push(body);
-            }
-        }
+    for service in &services {
+        admin.create_topic(&service.topic, TopicType::Transaction, 4).await?;
     }
-    let mut came = consumed(&cluster, TOPIC).await?;
-    came.sort();
-    committed.sort();
-    ensure!(came == committed, "committed: {committed:?}, consumed: {came:?}");
+    admin.create_group(GROUP, false).await?;
+    for step in STEPS {
+        cluster.whole().await?;
+        let round = tokio::time::timeout(2 * BACK_DEADLINE, one_round(step, &cluster, &services));
+        round.await.context("the transactions do not end").flatten().with_context(|| format!("{step:?}"))?;
+    }
+    try_join_all(services.iter().map(|service| service.judged(&cluster))).await?;
     cluster.whole().await?;
     cluster.finish().await
 }
 
-/// One transaction of a producer that lives, until nothing is open any more.
-async fn one_round(step: Step, body: &str, cluster: &Cluster, build: &Build) -> Result<()> {
-    let mut producer = Producer::start(build, &cluster.address()).await?;
-    producer.tell("send", body).await?;
-    producer.says("stored", body).await?;
-    let kill = || cluster.signal("master", "KILL");
-    match step {
-        Step::Stored => {
-            kill().await?;
-            producer.tell("end", body).await?;
-            producer.says("ended", body).await
-        }
-        Step::Ending => {
-            tokio::try_join!(kill(), producer.tell("end", body))?;
-            producer.says("ended", body).await
-        }
-        Step::Ended => {
-            producer.tell("end", body).await?;
-            producer.says("ended", body).await?;
-            kill().await
-        }
-        Step::Asked => {
-            producer.says("asked", body).await?;
-            kill().await?;
-            producer.tell("answer", body).await?;
-            another_is_asked(body, cluster, build).await
-        }
-        Step::Answering => {
-            producer.says("asked", body).await?;
-            tokio::try_join!(kill(), producer.tell("answer", body))?;
-            another_is_asked(body, cluster, build).await
-        }
+/// A committed and a rolled back transaction of a producer in each language, until nothing is open any more.
+async fn one_round(step: Step, cluster: &Cluster, services: &[Service]) -> Result<()> {
+    let reached = services.iter().map(|service| service.reach(step, cluster));
+    let mut producers = try_join_all(reached).await?;
+    let kill = cluster.signal("master", "KILL");
+    if matches!(step, Step::Ending | Step::Answering) {
+        tokio::try_join!(kill, go_on(step, &mut producers))?;
+    } else {
+        kill.await?;
+        go_on(step, &mut producers).await?;
     }
-}
-
-/// A stream of this client that broke is opened again up to five minutes later. Until then another instance is there to be
-/// asked, as in a service with more than one, unless the answer of the first was in time.
-async fn another_is_asked(body: &str, cluster: &Cluster, build: &Build) -> Result<()> {
-    let mut another = Producer::start(build, &cluster.address()).await?;
-    another.tell("answer", body).await?;
-    let client = Client::new(&cluster.endpoint(), "looks")?;
-    while client.has_open_transactions(TOPIC).await != Some(false) {
-        tokio::time::sleep(PAUSE).await;
-    }
+    try_join_all(producers.into_iter().map(|producer| producer.finish(step, cluster))).await?;
     Ok(())
 }
 
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(100);
+/// What each producer does next.
+async fn go_on(step: Step, producers: &mut [Producer<'_>]) -> Result<()> {
+    let command = match step {
+        Step::Stored | Step::Ending => "end",
+        Step::Ended => return Ok(()),
+        Step::Asked | Step::Answering => "answer",
+    };
+    try_join_all(producers.iter_mut().map(|producer| producer.tell(command))).await?;
+    Ok(())
+}
 
-/// The running client.
-struct Producer {
+/// What has transactions in one language: one topic, and one instance or two.
+struct Service {
+    language: &'static Language,
+    build: Build,
+    topic: String,
+}
+
+impl Service {
+    /// None where its toolchain is missing.
+    fn of(language: &'static Language) -> Result<Option<Self>> {
+        let topic = format!("payments-{}", language.folder);
+        Ok(language.build()?.map(|build| Self { language, build, topic }))
+    }
+
+    async fn instance(&self, step: Step, cluster: &Cluster) -> Result<Producer<'_>> {
+        let program = Running::start(&self.build, &cluster.address(), &["--in-steps", &self.topic], &[])?;
+        let bodies = ENDINGS.map(|ending| body(ending, step));
+        let mut producer = Producer { service: self, program, bodies, heard: BTreeSet::new() };
+        producer.says(&[format!("ready {}", self.topic)]).await?;
+        Ok(producer)
+    }
+
+    /// A new instance, brought to where the master is killed.
+    async fn reach(&self, step: Step, cluster: &Cluster) -> Result<Producer<'_>> {
+        let mut producer = self.instance(step, cluster).await?;
+        producer.tell("send").await?;
+        for body in producer.bodies.clone() {
+            producer.says(&[format!("stored {body}")]).await?;
+        }
+        match step {
+            Step::Stored | Step::Ending => {}
+            Step::Ended => {
+                producer.tell("end").await?;
+                ensure!(producer.is_decided().await?, "{}: an end was refused", self.language.label);
+            }
+            // Some clients check one transaction after the other.
+            Step::Asked | Step::Answering => drop(producer.says(&producer.each("asked")).await?),
+        }
+        Ok(producer)
+    }
+
+    /// Fails unless what its producers committed came, once, and nothing else.
+    async fn judged(&self, cluster: &Cluster) -> Result<()> {
+        let mut committed = STEPS.map(|step| body(ENDINGS[0], step));
+        committed.sort();
+        let mut came = consumed(cluster, &self.topic).await?;
+        came.sort();
+        ensure!(came == committed, "{}: committed {committed:?}, consumed {came:?}", self.language.label);
+        Ok(())
+    }
+}
+
+fn body(ending: &str, step: Step) -> String {
+    format!("{ending}: {step:?}")
+}
+
+/// A running client.
+struct Producer<'a> {
+    service: &'a Service,
     program: Running,
+    bodies: [String; 2],
     /// What it has said and nobody waited for.
     heard: BTreeSet<String>,
 }
 
-impl Producer {
-    async fn start(build: &Build, address: &str) -> Result<Self> {
-        let program = Running::start(build, address, &["--in-steps", TOPIC])?;
-        let mut producer = Self { program, heard: BTreeSet::new() };
-        producer.says("ready", TOPIC).await?;
-        Ok(producer)
+impl Producer<'_> {
+    /// Tells it to do this for both transactions.
+    async fn tell(&mut self, command: &str) -> Result<()> {
+        for body in &self.bodies {
+            self.program.tell(&format!("{command} {body}")).await?;
+        }
+        Ok(())
     }
 
-    async fn tell(&mut self, command: &str, body: &str) -> Result<()> {
-        self.program.tell(&format!("{command} {body}")).await
+    /// What it says of either transaction.
+    fn each(&self, what: &str) -> [String; 2] {
+        self.bodies.each_ref().map(|body| format!("{what} {body}"))
     }
 
-    /// Waits until it has said this.
-    async fn says(&mut self, what: &str, body: &str) -> Result<()> {
-        let wanted = format!("{what} {body}");
-        while !self.heard.remove(&wanted) {
+    /// Waits until it has said one of these, and returns which.
+    async fn says(&mut self, wanted: &[String]) -> Result<String> {
+        let language = self.service.language.label;
+        loop {
+            if let Some(said) = wanted.iter().find_map(|wanted| self.heard.take(wanted)) {
+                return Ok(said);
+            }
             match tokio::time::timeout(BACK_DEADLINE, self.program.next_line()).await {
                 Ok(Ok(Some(line))) => drop(self.heard.insert(line)),
-                Ok(ended) => bail!("the Go client ended before it said {wanted:?}: {ended:?}"),
-                Err(_) => bail!("the Go client does not say {wanted:?}; it said {:?}", self.heard),
+                ended => bail!(
+                    "{language}: waited for one of {wanted:?}, heard {:?}, then {ended:?}\n{}",
+                    self.heard,
+                    self.program.last_errors()
+                ),
             }
+        }
+    }
+
+    /// Waits until both transactions are ended; `false` when a client that tries once has to be asked.
+    async fn is_decided(&mut self) -> Result<bool> {
+        let mut decided = true;
+        for body in self.bodies.clone() {
+            let ended = format!("ended {body}");
+            decided &= self.says(&[ended.clone(), format!("undecided {body}")]).await? == ended;
+        }
+        Ok(decided)
+    }
+
+    /// Waits until nothing is open. The streams of some clients that broke are opened again minutes later. Until then another
+    /// instance is there to be asked, as in a service with more than one.
+    async fn finish(mut self, step: Step, cluster: &Cluster) -> Result<()> {
+        let asked = matches!(step, Step::Asked | Step::Answering);
+        if step == Step::Ended || !asked && self.is_decided().await? {
+            return Ok(());
+        }
+        let mut another = self.service.instance(step, cluster).await?;
+        another.tell("answer").await?;
+        let client = Client::new(&cluster.endpoint(), "looks")?;
+        while client.has_open_transactions(&self.service.topic).await != Some(false) {
+            tokio::time::sleep(PAUSE).await;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ mod dead_letters;
 mod delayed;
 mod fifo;
 mod filters;
+mod fuzzed_calls;
 mod harness;
 mod held_requests;
 mod inactive;

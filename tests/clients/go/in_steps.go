@@ -14,11 +14,7 @@ import (
 	rmq "github.com/apache/rocketmq-clients/golang/v5"
 )
 
-// inSteps reads commands until standard input ends.
-//
-//	send BODY    sends it as a half message, and says "stored BODY"
-//	end BODY     ends its transaction as the body says, however often it takes, and says "ended BODY"
-//	answer BODY  answers this check and all later ones of it; each was told by "asked BODY"
+// inSteps does what standard input says, until it ends; ../README.md lists the commands.
 func inSteps(endpoint, topic string) error {
 	var told sync.Mutex
 	say := func(what, body string) {
@@ -56,10 +52,12 @@ func inSteps(endpoint, topic string) error {
 			if isRolledBack(body) {
 				end = open[body].RollBack
 			}
-			for end() != nil {
-				time.Sleep(between)
-			}
-			say("ended", body)
+			go func() {
+				for end() != nil {
+					time.Sleep(between)
+				}
+				say("ended", body)
+			}()
 		case "answer":
 			close(answer(body))
 		default:

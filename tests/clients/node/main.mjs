@@ -2,6 +2,7 @@
 // It must never create topics or groups: whoever runs it prepares them (see ../README.md).
 
 import { parseArgs } from 'node:util';
+import { inSteps } from './in_steps.mjs';
 import { newProducer, Scene } from './scene.mjs';
 import * as delay from './delayed_features.mjs';
 import * as push from './push_features.mjs';
@@ -54,12 +55,15 @@ const { values, positionals } = parseArgs({
     'run-id': { type: 'string', default: '' },
     half: { type: 'boolean', default: false },
     hold: { type: 'boolean', default: false },
+    'in-steps': { type: 'boolean', default: false },
   },
 });
 if (values.hold) {
   await push.holdMessage(values.endpoint, ...positionals);
 } else if (values.half) {
   await transaction.leaveHalf(values.endpoint, ...positionals);
+} else if (values['in-steps']) {
+  await inSteps(values.endpoint, ...positionals);
 } else {
   const wanted = Object.entries(FEATURES).filter(([ name ]) => positionals.length === 0 || positionals.includes(name));
   // It could not say how the transactions of other producers ended: it must not be one of their topics.

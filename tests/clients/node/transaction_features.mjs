@@ -6,10 +6,11 @@ import { ack, LEASE_MS, newProducer, nothingComes, poll, receive, require, SHORT
 
 // As the protocol has them: the client does not export their names.
 const UNKNOWN = 0;
-const COMMIT = 1;
+export const COMMIT = 1;
+export const ROLLBACK = 2;
 
 /** Sends a half message, leaves its transaction open and returns it with the message id. */
-async function sendHalf(producer, topic, body) {
+export async function sendHalf(producer, topic, body) {
   const transaction = producer.beginTransaction();
   const { messageId } = await producer.send({ topic, body: Buffer.from(body) }, transaction);
   return { transaction, messageId };

@@ -11,6 +11,7 @@ import sys
 import threading
 
 import delayed_features as delay
+import in_steps
 import push_features as push
 import simple_features as simple
 import transaction_features as transaction
@@ -75,12 +76,16 @@ def main():
     parser.add_argument("--run-id", default="")
     parser.add_argument("--hold", action="store_true")
     parser.add_argument("--half", action="store_true")
+    parser.add_argument("--in-steps", action="store_true")
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
     if arguments.hold:
         push.hold_message(arguments.endpoint, *arguments.names)
     if arguments.half:
         transaction.leave_half(arguments.endpoint, *arguments.names)
+    if arguments.in_steps:
+        in_steps.in_steps(arguments.endpoint, *arguments.names)
+        os._exit(0)
     passed = run_features(arguments.endpoint, arguments.run_id, arguments.names or list(FEATURES))
     sys.stdout.flush()
     # Consumers of failed features keep threads that never end.

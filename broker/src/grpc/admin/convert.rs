@@ -289,6 +289,47 @@ mod tests {
     }
 
     #[test]
+    fn fuzzed_topics_and_groups_are_refused_or_in_their_bounds() {
+        use prost::Message as _;
+        let topic = pb::CreateTopicRequest { name: "orders".to_owned(), queues: 8, ..Default::default() };
+        let retry =
+            pb::create_group_request::Retry::Customized(pb::CustomizedRetry { delays_ms: vec![1, 9] });
+        let group = pb::CreateGroupRequest { name: "g".to_owned(), retry: Some(retry), ..Default::default() };
+        let other = pb::ExponentialRetry { initial_ms: 1, max_ms: 9, multiplier: 1.5 };
+        let other = Some(pb::create_group_request::Retry::Exponential(other));
+        let other = pb::CreateGroupRequest { retry: other, max_attempts: 3, ..group.clone() };
+        let seeds = [topic.encode_to_vec(), group.encode_to_vec(), other.encode_to_vec()];
+        rq_fuzz::fuzz(seeds, |input| {
+            let refused = |status: Status| {
+                assert_eq!(status.code(), tonic::Code::InvalidArgument);
+                status.message().split_whitespace().next().map(str::to_owned)
+            };
+            let topic = pb::CreateTopicRequest::decode(input).map(|request| {
+                let (name, settings) = new_topic(request, 8).map_err(refused)?;
+                assert!(!name.is_empty() && (1..=TopicSettings::QUEUES_MAX).contains(&settings.queues));
+                Ok::<_, Option<String>>(format!("{:?}", settings.kind))
+            });
+            let group = pb::CreateGroupRequest::decode(input).map(|request| {
+                let (name, settings) = new_group(request).map_err(refused)?;
+                assert!(
+                    !name.is_empty() && (1..=GroupSettings::ATTEMPTS_MAX).contains(&settings.max_attempts)
+                );
+                let delays = match settings.backoff {
+                    Backoff::Exponential { initial_ms, max_ms, multiplier_milli } => {
+                        assert!(multiplier_milli >= 1_000 && initial_ms <= max_ms);
+                        vec![initial_ms, max_ms]
+                    }
+                    Backoff::Customized(delays) => delays,
+                };
+                assert!((1..=DELAYS_MAX).contains(&delays.len()));
+                assert!(delays.iter().all(|delay| (1..=DELAY_MAX_MS).contains(delay)));
+                Ok::<_, Option<String>>((settings.ordered, delays.len()))
+            });
+            (topic.ok(), group.ok())
+        });
+    }
+
+    #[test]
     fn settings_of_a_group_survive_the_way_to_the_shard_and_back() {
         let request = pb::CreateGroupRequest {
             name: "g".to_owned(),

@@ -3,6 +3,7 @@
 
 mod delayed;
 mod features;
+mod in_steps;
 mod scene;
 mod transactions;
 
@@ -48,6 +49,7 @@ struct Arguments {
     run_id: String,
     hold: bool,
     half: bool,
+    in_steps: bool,
     names: Vec<String>,
 }
 
@@ -57,6 +59,7 @@ fn arguments() -> Arguments {
         run_id: String::new(),
         hold: false,
         half: false,
+        in_steps: false,
         names: Vec::new(),
     };
     let mut given = std::env::args().skip(1);
@@ -66,6 +69,7 @@ fn arguments() -> Arguments {
             "--run-id" => parsed.run_id = given.next().unwrap_or_default(),
             "--hold" => parsed.hold = true,
             "--half" => parsed.half = true,
+            "--in-steps" => parsed.in_steps = true,
             _ => parsed.names.push(argument),
         }
     }
@@ -74,13 +78,18 @@ fn arguments() -> Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { endpoint, run_id, hold, half, names } = arguments();
+    let Arguments { endpoint, run_id, hold, half, in_steps, names } = arguments();
     if let (true, [topic, group]) = (hold, names.as_slice()) {
         features::hold_message(&endpoint, topic, group).await;
         return ExitCode::FAILURE;
     }
     if let (true, [topic]) = (half, names.as_slice()) {
         transactions::leave_half(&endpoint, topic).await;
+        return ExitCode::FAILURE;
+    }
+    if let (true, [topic]) = (in_steps, names.as_slice()) {
+        let Err(error) = in_steps::in_steps(&endpoint, topic).await else { return ExitCode::SUCCESS };
+        eprintln!("{error}");
         return ExitCode::FAILURE;
     }
     let mut running = tokio::task::JoinSet::new();

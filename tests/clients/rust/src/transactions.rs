@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use crate::scene::{require, start_transactional, text, Outcome, Scene, LEASE, SHORT_LEASE};
 
 /// Sends a half message and leaves its transaction open.
-async fn send_half(producer: &Producer, topic: &str, body: &str) -> Result<impl Transaction, String> {
+pub async fn send_half(producer: &Producer, topic: &str, body: &str) -> Result<impl Transaction, String> {
     let message =
         MessageBuilder::transaction_message_builder(topic, body.as_bytes().to_vec()).build().map_err(text)?;
     producer.send_transaction_message(message).await.map_err(text)

@@ -56,12 +56,14 @@ public final class Main {
         List<String> names = new ArrayList<>();
         boolean hold = false;
         boolean half = false;
+        boolean inSteps = false;
         for (int i = 0; i < args.length; i++) {
             switch (args[i]) {
                 case "--endpoint" -> endpoint = args[++i];
                 case "--run-id" -> runId = args[++i];
                 case "--hold" -> hold = true;
                 case "--half" -> half = true;
+                case "--in-steps" -> inSteps = true;
                 default -> names.add(args[i]);
             }
         }
@@ -72,6 +74,10 @@ public final class Main {
         if (half) {
             TransactionFeatures.leaveHalf(endpoint, names.get(0));
             return;
+        }
+        if (inSteps) {
+            new InSteps(endpoint, names.get(0)).run();
+            System.exit(0);
         }
         // The client's own threads are no daemons.
         System.exit(runFeatures(endpoint, runId, names) ? 0 : 1);

@@ -31,13 +31,13 @@ final class TransactionFeatures {
     private TransactionFeatures() {
     }
 
-    private static Producer producer(String endpoint, String topic, TransactionChecker checker) throws ClientException {
+    static Producer producer(String endpoint, String topic, TransactionChecker checker) throws ClientException {
         return CLIENT.newProducerBuilder().setClientConfiguration(Scene.configuration(endpoint)).setTopics(topic)
             .setTransactionChecker(checker).build();
     }
 
     /** Sends a half message, leaves its transaction open and returns the message id. */
-    private static String sendHalf(Producer producer, Transaction transaction, String topic, String body)
+    static String sendHalf(Producer producer, Transaction transaction, String topic, String body)
         throws ClientException {
         byte[] bytes = body.getBytes(StandardCharsets.UTF_8);
         Message message = CLIENT.newMessageBuilder().setTopic(topic).setBody(bytes).build();
