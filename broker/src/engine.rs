@@ -32,6 +32,7 @@ use rq_core::queue::request::{
     EndTransactionError, ForwardToDeadLetters, GroupNotFound, GroupView, Name, PurgeDeadLetters, Recall,
     RecallError, Receive, ReceiveError, ReplayDeadLetters, Request, ResetOffset, ResetOffsetError, Send,
     SendError, Sent, StaleHandle, Subscribe, TakeChecks, TopicNotFound, TopicOnUseError, TopicView, UndoPop,
+    UpdateGroup,
 };
 use rq_core::replication::Link;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -354,6 +355,8 @@ typed! {
     delete_topic(DeleteTopic: Name) -> Result<(), TopicNotFound>;
     /// Makes a consumer group.
     create_group(CreateGroup: CreateGroup) -> Result<GroupView, CreateGroupError>;
+    /// Changes how often and when a consumer group gets what failed.
+    update_group(UpdateGroup: UpdateGroup) -> Result<GroupView, GroupNotFound>;
     /// Removes a consumer group.
     delete_group(DeleteGroup: Name) -> Result<(), GroupNotFound>;
     /// Makes sure of a group and its positions.

@@ -1,4 +1,4 @@
-//! `rq group`: create, list, describe and delete consumer groups.
+//! `rq group`: create, list, describe, change and delete consumer groups.
 
 mod reset;
 
@@ -20,6 +20,7 @@ Examples:
   rq group create billing --fifo --max-attempts 5 --retry-delay 3s
   rq group create audit --retry-delay 1s,10s,1m --start latest
   rq group create slow --retry-exponential 1s,10m,2
+  rq group update billing --max-attempts 8
   rq group describe billing
   rq group reset-offset billing --topic orders --to '1h ago'
   rq group delete billing";
@@ -41,6 +42,12 @@ pub(crate) enum GroupCommand {
         /// Name of the consumer group
         name: String,
     },
+    /// Change how often and when a consumer group gets what failed; what is not named stays
+    #[command(after_help = "\
+What has had as many deliveries as are allowed now becomes a dead letter when its delivery ends. Consumers that run hear of other
+delays when they say their settings again: official clients do so every five minutes. The order of a group and where it begins
+are for good.")]
+    Update(Update),
     /// Have a consumer group go on elsewhere in a topic: at its begin, its end or a time
     #[command(after_help = reset::AFTER_HELP)]
     ResetOffset(Reset),
@@ -59,19 +66,35 @@ pub(crate) struct Create {
     /// Deliver messages of one message group one after the other, in their order
     #[arg(long)]
     fifo: bool,
-    /// Deliveries of a message before it becomes a dead letter, 1 to 1000 [default: the broker's]
+    #[command(flatten)]
+    failures: Failures,
+    /// Where the group begins in a topic that it never consumed
+    #[arg(long, value_enum, default_value_t)]
+    start: Start,
+}
+
+/// `rq group update`.
+#[derive(Args)]
+pub(crate) struct Update {
+    /// Name of the consumer group
+    name: String,
+    #[command(flatten)]
+    failures: Failures,
+}
+
+/// What becomes of a message that failed.
+#[derive(Args)]
+struct Failures {
+    /// Deliveries of a message before it becomes a dead letter, 1 to 1000 [a new group: the broker's default]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "N")]
     max_attempts: Option<u32>,
     /// Delay before the next delivery of a failed message; several, separated by commas, are for the first,
-    /// the second… failure, the last one for all further [default: the broker's, growing]
+    /// the second… failure, the last one for all further [a new group: the broker's default, growing]
     #[arg(long, value_delimiter = ',', value_parser = duration, value_name = "DURATION")]
     retry_delay: Vec<Duration>,
     /// The same growing: the first delay, the longest, and the factor between two
     #[arg(long, value_parser = growing, conflicts_with = "retry_delay", value_name = "FIRST,LONGEST,FACTOR")]
     retry_exponential: Option<Growing>,
-    /// Where the group begins in a topic that it never consumed
-    #[arg(long, value_enum, default_value_t)]
-    start: Start,
 }
 
 /// Delays that grow.
@@ -156,16 +179,11 @@ pub(crate) async fn run(global: &Global, command: GroupCommand) -> Result<(), Fa
     match command {
         GroupCommand::Create(create) => {
             let group = Shown::from(call!(admin.create_group(create.request()))?);
-            match global.output {
-                Output::Json => output::json(&group),
-                Output::Table => output::line(&format!(
-                    "consumer group {} is there: {}, {} attempts, retry {}",
-                    group.name,
-                    order(group.fifo),
-                    group.max_attempts,
-                    retry(group.retry.as_ref())
-                )),
-            }
+            settled(global.output, "is there", &group)
+        }
+        GroupCommand::Update(update) => {
+            let group = Shown::from(call!(admin.update_group(update.request()?))?);
+            settled(global.output, "is now", &group)
         }
         GroupCommand::List { name_contains } => {
             let listed = call!(admin.list_groups(pb::ListGroupsRequest { name_contains }))?;
@@ -187,17 +205,52 @@ pub(crate) async fn run(global: &Global, command: GroupCommand) -> Result<(), Fa
     }
 }
 
+fn settled(output: Output, what: &str, group: &Shown) -> Result<(), Failure> {
+    match output {
+        Output::Json => output::json(group),
+        Output::Table => output::line(&format!(
+            "consumer group {} {what}: {}, {} attempts, retry {}",
+            group.name,
+            order(group.fifo),
+            group.max_attempts,
+            retry(group.retry.as_ref())
+        )),
+    }
+}
+
+impl Failures {
+    fn exponential(&self) -> Option<pb::ExponentialRetry> {
+        self.retry_exponential.map(|growing| pb::ExponentialRetry {
+            initial_ms: growing.first.as_millis() as u64,
+            max_ms: growing.longest.as_millis() as u64,
+            multiplier: growing.factor,
+        })
+    }
+
+    fn customized(&self) -> Option<pb::CustomizedRetry> {
+        let delays_ms: Vec<u64> = self.retry_delay.iter().map(|delay| delay.as_millis() as u64).collect();
+        (!delays_ms.is_empty()).then_some(pb::CustomizedRetry { delays_ms })
+    }
+}
+
+impl Update {
+    fn request(self) -> Result<pb::UpdateGroupRequest, Failure> {
+        use pb::update_group_request::Retry;
+        let exponential = self.failures.exponential().map(Retry::Exponential);
+        let retry = exponential.or(self.failures.customized().map(Retry::Customized));
+        let max_attempts = self.failures.max_attempts.unwrap_or(0);
+        if max_attempts == 0 && retry.is_none() {
+            let say = "say what is to change: --max-attempts, --retry-delay or --retry-exponential";
+            return Err(Failure::Usage(say.to_owned()));
+        }
+        Ok(pb::UpdateGroupRequest { name: self.name, max_attempts, retry })
+    }
+}
+
 impl Create {
     fn request(self) -> pb::CreateGroupRequest {
-        let delays_ms: Vec<u64> = self.retry_delay.iter().map(|delay| delay.as_millis() as u64).collect();
-        let customized = pb::create_group_request::Retry::Customized(pb::CustomizedRetry { delays_ms });
-        let exponential = self.retry_exponential.map(|growing| {
-            pb::create_group_request::Retry::Exponential(pb::ExponentialRetry {
-                initial_ms: growing.first.as_millis() as u64,
-                max_ms: growing.longest.as_millis() as u64,
-                multiplier: growing.factor,
-            })
-        });
+        use pb::create_group_request::Retry;
+        let exponential = self.failures.exponential().map(Retry::Exponential);
         let start = match self.start {
             Start::Earliest => pb::StartFrom::Earliest,
             Start::Latest => pb::StartFrom::Latest,
@@ -205,8 +258,8 @@ impl Create {
         pb::CreateGroupRequest {
             name: self.name,
             fifo: self.fifo,
-            max_attempts: self.max_attempts.unwrap_or(0),
-            retry: exponential.or((!self.retry_delay.is_empty()).then_some(customized)),
+            max_attempts: self.failures.max_attempts.unwrap_or(0),
+            retry: exponential.or(self.failures.customized().map(Retry::Customized)),
             start_from: start.into(),
         }
     }
@@ -347,9 +400,11 @@ mod tests {
         let create = Create {
             name: "g".to_owned(),
             fifo: false,
-            max_attempts: None,
-            retry_delay: vec![Duration::from_secs(3)],
-            retry_exponential: None,
+            failures: Failures {
+                max_attempts: None,
+                retry_delay: vec![Duration::from_secs(3)],
+                retry_exponential: None,
+            },
             start: Start::Latest,
         };
         let request = create.request();

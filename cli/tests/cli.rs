@@ -83,7 +83,7 @@ fn a_topic_is_created_listed_described_and_deleted() {
 }
 
 #[test]
-fn a_group_is_created_listed_described_and_deleted() {
+fn a_group_is_created_listed_described_changed_and_deleted() {
     let broker = Broker::start();
     let rq = |args: &[&str]| rq(broker.endpoint(), args);
     let create = ["group", "create", "billing", "--fifo", "--max-attempts", "5", "--retry-delay", "3s"];
@@ -92,6 +92,16 @@ fn a_group_is_created_listed_described_and_deleted() {
     assert_eq!((&group["fifo"], &group["maxAttempts"]), (&true.into(), &5.into()));
     assert_eq!(group["retry"]["customized"]["delaysMs"], serde_json::json!([3000]));
     assert_eq!(group["start"], "earliest");
+    let again = rq(&["group", "create", "billing"]).ends_with(1);
+    assert!(again.err.contains("rq group update"), "{}", again.err);
+    rq(&["group", "update", "billing", "--max-attempts", "8"]).succeeds();
+    let changed = rq(&["group", "update", "billing", "--retry-exponential", "1s,10s,2", "-o", "json"]);
+    let group = changed.succeeds().json();
+    assert_eq!((&group["fifo"], &group["maxAttempts"]), (&true.into(), &8.into()), "what is not named stays");
+    assert_eq!(group["retry"]["exponential"]["maxMs"], 10_000);
+    let nothing = rq(&["group", "update", "billing"]).ends_with(2);
+    assert!(nothing.err.contains("--max-attempts"), "{}", nothing.err);
+    rq(&["group", "update", "nobody", "--max-attempts", "8"]).ends_with(3);
 
     rq(&["group", "create", "audit", "--start", "latest"]).succeeds();
     let listed = rq(&["group", "list", "-o", "json"]).succeeds().json();

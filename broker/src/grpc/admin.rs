@@ -116,6 +116,13 @@ impl Admin for AdminService {
         self.group(name.to_string()).await
     }
 
+    async fn update_group(&self, request: Request<pb::UpdateGroupRequest>) -> Answer<pb::Group> {
+        let update = convert::group_update(request.into_inner())?;
+        let name = update.name.to_string();
+        self.engine.update_group(update).await.map_err(engine)?.map_err(|error| no_group(&error))?;
+        self.group(name).await
+    }
+
     async fn delete_group(
         &self,
         request: Request<pb::DeleteGroupRequest>,
@@ -312,7 +319,9 @@ fn create_topic(error: &CreateTopicError) -> Status {
 fn create_group(error: &CreateGroupError) -> Status {
     let message = error.to_string();
     match error {
-        CreateGroupError::ExistsDifferently(_) => Status::already_exists(message),
+        CreateGroupError::ExistsDifferently(_) => Status::already_exists(format!(
+            "{message}, or change its attempts and delays with `rq group update`"
+        )),
         CreateGroupError::TooMany(_) => Status::resource_exhausted(message),
         CreateGroupError::DiskFull(_) => Status::failed_precondition(message),
     }

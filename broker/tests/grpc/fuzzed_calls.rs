@@ -102,6 +102,13 @@ impl Calls {
             ..Default::default()
         };
         self.add("/reliablequeue.v1.Admin/ResetOffset", &reset);
+        let retry = admin::ExponentialRetry { initial_ms: 1_000, max_ms: 9_000, multiplier: 2.0 };
+        let update = admin::UpdateGroupRequest {
+            name: "g".to_owned(),
+            max_attempts: 3,
+            retry: Some(admin::update_group_request::Retry::Exponential(retry)),
+        };
+        self.add("/reliablequeue.v1.Admin/UpdateGroup", &update);
         let transactions = admin::ListTransactionsRequest { topic: "orders".to_owned(), from: 0, limit: 10 };
         self.add("/reliablequeue.v1.Admin/ListTransactions", &transactions);
         let describe = admin::DescribeTransactionRequest { transaction_id: open.to_owned() };

@@ -1,5 +1,8 @@
 //! Settings, heartbeats and goodbyes.
 
+use rq_proto::reliablequeue::admin_client::AdminClient;
+use rq_proto::reliablequeue::update_group_request::Retry;
+use rq_proto::reliablequeue::{CustomizedRetry, UpdateGroupRequest};
 use rq_proto::rocketmq as pb;
 use rq_proto::rocketmq::retry_policy::Strategy;
 use rq_proto::rocketmq::settings::PubSub;
@@ -90,6 +93,21 @@ async fn a_consumers_settings_follow_its_group_and_language() {
     client.language = "PYTHON";
     let settings = Telemetry::open(&client).await.settings(consumer("g")).await;
     assert!(matches!(strategy(settings), Strategy::CustomizedBackoff(_)));
+}
+
+#[tokio::test]
+async fn a_consumer_that_says_its_settings_again_hears_of_a_changed_retry_policy() {
+    let broker = Broker::start().await;
+    let client = broker.client("c").await;
+    let mut stream = Telemetry::open(&client).await;
+    let policy = stream.settings(consumer("g")).await.backoff_policy.unwrap();
+    assert!(matches!(policy.strategy, Some(Strategy::ExponentialBackoff(_))));
+    let retry = Retry::Customized(CustomizedRetry { delays_ms: vec![2_000] });
+    let update = UpdateGroupRequest { name: "g".to_owned(), max_attempts: 4, retry: Some(retry) };
+    AdminClient::new(broker.channel().await).update_group(update).await.unwrap();
+    let policy = stream.settings(consumer("g")).await.backoff_policy.unwrap();
+    let Some(Strategy::CustomizedBackoff(delays)) = policy.strategy else { panic!("another strategy") };
+    assert_eq!((policy.max_attempts, delays.next), (4, vec![prost_types::Duration { seconds: 2, nanos: 0 }]));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ pub use self::refusal::{
     RecallError, ReceiveError, ResetOffsetError, SendError, StaleHandle, TooMany, TopicNotFound,
     TopicOnUseError, TransactionEnded,
 };
-use super::settings::{GroupSettings, TopicKind, TopicSettings};
+use super::settings::{Backoff, GroupSettings, TopicKind, TopicSettings};
 use crate::hash::SendKey;
 use crate::ids::{
     AttemptHash, ClientHash, ConnectionId, GroupId, HeldId, Lane, LogTime, Lsn, Nonce, Offset, QueueId,
@@ -51,6 +51,8 @@ pub enum Request {
     DeleteTopic(Name),
     /// Makes a consumer group.
     CreateGroup(CreateGroup),
+    /// Changes how often and when a consumer group gets what failed.
+    UpdateGroup(UpdateGroup),
     /// Removes a consumer group with its positions.
     DeleteGroup(Name),
     /// Makes sure that a group exists and has a position in each topic.
@@ -92,6 +94,7 @@ pub enum Answer {
     CreateTopic(Result<TopicView, CreateTopicError>),
     DeleteTopic(Result<(), TopicNotFound>),
     CreateGroup(Result<GroupView, CreateGroupError>),
+    UpdateGroup(Result<GroupView, GroupNotFound>),
     DeleteGroup(Result<(), GroupNotFound>),
     Subscribe(Result<GroupView, ConsumeError>),
     ResolveTopic(Result<TopicView, TopicOnUseError>),
@@ -330,6 +333,18 @@ pub struct CreateGroup {
     pub name: Name,
     /// What it is to be.
     pub settings: GroupSettings,
+}
+
+/// Changes how often and when a consumer group gets what failed. Its order and where it begins stay as they are.
+#[derive(Clone, Debug)]
+pub struct UpdateGroup {
+    /// The group.
+    pub name: Name,
+    /// Deliveries of a message before it becomes a dead letter, if they change. What has had as many, or more, becomes one when
+    /// its delivery ends.
+    pub max_attempts: Option<u32>,
+    /// Delays that clients are told, if they change.
+    pub backoff: Option<Backoff>,
 }
 
 /// Makes sure that a group has a position in each topic, so that "latest" begins when the subscription does.

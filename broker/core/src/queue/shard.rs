@@ -267,6 +267,7 @@ impl Shard {
             Request::CreateTopic(create) => Answer::CreateTopic(self.create_topic(step, &create)),
             Request::DeleteTopic(name) => Answer::DeleteTopic(self.delete_topic(step, &name)),
             Request::CreateGroup(create) => Answer::CreateGroup(self.create_group(step, &create)),
+            Request::UpdateGroup(update) => Answer::UpdateGroup(self.update_group(step, &update)),
             Request::DeleteGroup(name) => Answer::DeleteGroup(self.delete_group(step, &name)),
             Request::Subscribe(subscribe) => Answer::Subscribe(self.subscribe(step, &subscribe)),
             Request::ResolveTopic(name) => Answer::ResolveTopic(self.resolve_topic(step, &name)),

@@ -26,7 +26,8 @@ use bytes::Bytes;
 
 use super::request::{
     Ack, Answer, ChangeInvisible, CreateGroup, CreateTopic, Delivery, Filter, ForwardToDeadLetters, Handle,
-    LiveClient, NewMessage, Receive, Request, Send, SendError, Sent, StaleHandle, UndoPop, Vouch,
+    LiveClient, NewMessage, Receive, Request, Send, SendError, Sent, StaleHandle, UndoPop, UpdateGroup,
+    Vouch,
 };
 use super::settings::{GroupSettings, TopicKind, TopicSettings};
 use super::{Append, Limits, Shard, State, checkpoint};

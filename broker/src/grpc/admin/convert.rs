@@ -7,7 +7,7 @@ use rq_core::config::{FlushMode, FlushPolicy};
 use rq_core::ids::{Lsn, StoreId};
 use rq_core::message::MessageContent;
 use rq_core::queue::idle::IdleGroup;
-use rq_core::queue::request::Name;
+use rq_core::queue::request::{Name, UpdateGroup};
 use rq_core::queue::settings::{Backoff, GroupSettings, StartFrom, TopicKind, TopicSettings};
 use rq_core::queue::view::{GroupStatus, QueueProgress, TopicStatus};
 use rq_core::replication::Phase;
@@ -98,20 +98,32 @@ pub(super) fn new_group(request: pb::CreateGroupRequest) -> Result<(Name, GroupS
         pb::StartFrom::Unspecified | pb::StartFrom::Earliest => StartFrom::Earliest,
         pb::StartFrom::Latest => StartFrom::Latest,
     };
-    let max_attempts = match request.max_attempts {
-        0 => default.max_attempts,
-        asked if asked <= GroupSettings::ATTEMPTS_MAX => asked,
-        asked => {
-            let max = GroupSettings::ATTEMPTS_MAX;
-            return Err(Status::invalid_argument(format!("max_attempts is 1 to {max}, not {asked}")));
-        }
-    };
+    let max_attempts = max_attempts(request.max_attempts)?.unwrap_or(default.max_attempts);
     let backoff = match request.retry {
         None => default.backoff,
         Some(pb::create_group_request::Retry::Exponential(policy)) => exponential(policy)?,
         Some(pb::create_group_request::Retry::Customized(policy)) => customized(policy)?,
     };
     Ok((request.name.into(), GroupSettings { ordered: request.fifo, max_attempts, backoff, start }))
+}
+
+pub(super) fn group_update(request: pb::UpdateGroupRequest) -> Result<UpdateGroup, Status> {
+    let backoff = match request.retry {
+        None => None,
+        Some(pb::update_group_request::Retry::Exponential(policy)) => Some(exponential(policy)?),
+        Some(pb::update_group_request::Retry::Customized(policy)) => Some(customized(policy)?),
+    };
+    let max_attempts = max_attempts(request.max_attempts)?;
+    Ok(UpdateGroup { name: request.name.into(), max_attempts, backoff })
+}
+
+/// None where 0 says that there is no wish.
+fn max_attempts(asked: u32) -> Result<Option<u32>, Status> {
+    let max = GroupSettings::ATTEMPTS_MAX;
+    if asked > max {
+        return Err(Status::invalid_argument(format!("max_attempts is 1 to {max}, not {asked}")));
+    }
+    Ok((asked > 0).then_some(asked))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "what map_err hands over")]

@@ -7,7 +7,7 @@ use crate::ids::{GroupId, Offset, TopicId};
 use crate::queue::request::{
     ConsumeError, CreateGroup, CreateGroupError, CreateTopic, CreateTopicError, ExistsDifferently,
     GroupNotFound, GroupView, Name, Send, SendError, Subscribe, TooMany, TopicNotFound, TopicOnUseError,
-    TopicView,
+    TopicView, UpdateGroup,
 };
 use crate::queue::settings::{GroupSettings, StartFrom, TopicKind, TopicSettings};
 use crate::queue::state::{dead_letter_topic, is_dead_letter_topic};
@@ -62,6 +62,25 @@ impl Shard {
         self.room_for_messages()?;
         let id = self.put_group(step, &create.name, create.settings.clone())?;
         Ok(GroupView { name: Arc::clone(&create.name), id, settings: create.settings.clone() })
+    }
+
+    pub(super) fn update_group(
+        &mut self,
+        step: &mut Step<'_>,
+        update: &UpdateGroup,
+    ) -> Result<GroupView, GroupNotFound> {
+        let name = &update.name;
+        let found = self.state.group(name).ok_or_else(|| GroupNotFound { group: Arc::clone(name) });
+        let (id, group) = found?;
+        let mut settings = group.settings.clone();
+        settings.max_attempts = update.max_attempts.unwrap_or(settings.max_attempts);
+        settings.backoff = update.backoff.clone().unwrap_or(settings.backoff);
+        if settings != group.settings {
+            self.append(step, &Record::GroupPut { id, name, settings: settings.clone() });
+            // Other deliveries than before may be the last ones of their messages.
+            self.watch_group(id);
+        }
+        Ok(GroupView { name: Arc::clone(name), id, settings })
     }
 
     pub(super) fn delete_group(&mut self, step: &mut Step<'_>, name: &Name) -> Result<(), GroupNotFound> {

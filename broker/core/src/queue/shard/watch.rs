@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Place, Shard, Step};
 use crate::ids::{ClientHash, GroupId, LogTime, Offset, QueueId, TopicId};
 use crate::queue::progress::Pending;
+use crate::queue::state::Group;
 use crate::record::Record;
 
 /// Deliveries to come back to.
@@ -25,6 +26,17 @@ impl Watch {
         }
         if pending.attempts >= max_attempts {
             self.exhausted.insert((pending.visible_at, place));
+        }
+    }
+
+    fn add_all(&mut self, group: GroupId, of_group: &Group) {
+        for (topic, subscription) in &of_group.subscriptions {
+            for (number, progress) in subscription.queues.iter().enumerate() {
+                for (offset, pending) in &progress.pending {
+                    let place = (group, *topic, QueueId(number as u16), *offset);
+                    self.add(place, pending, of_group.settings.max_attempts);
+                }
+            }
         }
     }
 
@@ -72,14 +84,15 @@ impl Shard {
     pub(super) fn watch_all(&mut self) {
         self.watch = Watch::default();
         for (group, of_group) in &self.state.groups {
-            for (topic, subscription) in &of_group.subscriptions {
-                for (number, progress) in subscription.queues.iter().enumerate() {
-                    for (offset, pending) in &progress.pending {
-                        let place = (*group, *topic, QueueId(number as u16), *offset);
-                        self.watch.add(place, pending, of_group.settings.max_attempts);
-                    }
-                }
-            }
+            self.watch.add_all(*group, of_group);
+        }
+    }
+
+    /// Watches what is in the state of a group, and nothing else of it.
+    pub(super) fn watch_group(&mut self, group: GroupId) {
+        self.forget_watched(|watched, _| watched == group);
+        if let Some(of_group) = self.state.groups.get(&group) {
+            self.watch.add_all(group, of_group);
         }
     }
 

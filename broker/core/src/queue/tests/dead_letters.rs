@@ -73,6 +73,36 @@ fn a_last_delivery_that_is_undone_or_suspended_comes_again() {
 }
 
 #[test]
+fn a_group_that_allows_fewer_attempts_buries_what_had_them_and_one_that_allows_more_gets_it_again() {
+    let mut broker = two_attempts(false);
+    let allow = |broker: &mut Broker, attempts| {
+        let update = UpdateGroup { name: Arc::from("g"), max_attempts: Some(attempts), backoff: None };
+        let answer = broker.ask(Request::UpdateGroup(update));
+        assert!(matches!(answer, Some(Answer::UpdateGroup(Ok(_)))), "{answer:?}");
+    };
+    broker.send("t", &["a"]);
+    broker.receive_one("g", "t");
+    allow(&mut broker, 1);
+    assert!(broker.dead_letters("g").is_empty(), "its consumer may still ack it");
+    broker.pass(INVISIBLE_MS);
+    assert_eq!(broker.dead_letters("g"), ["a"]);
+    broker.send("t", &["b"]);
+    broker.receive_one("g", "t");
+    allow(&mut broker, 3);
+    broker.pass(INVISIBLE_MS);
+    assert_eq!(broker.receive_one("g", "t").attempt, 2);
+    broker.fail_over();
+    broker.pass(INVISIBLE_MS);
+    broker.pass(INVISIBLE_MS);
+    assert_eq!(broker.receive_one("g", "t").attempt, 3, "the new master knows it too");
+    broker.pass(INVISIBLE_MS);
+    assert_eq!(broker.dead_letters("g"), ["a", "b"]);
+    let records = broker.log.records.len();
+    allow(&mut broker, 3);
+    assert_eq!(broker.log.records.len(), records, "what changes nothing is not written");
+}
+
+#[test]
 fn a_forward_is_carried_out_once_and_always_ok() {
     let mut broker = two_attempts(false);
     broker.send("t", &["a", "b"]);

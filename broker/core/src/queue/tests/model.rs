@@ -94,6 +94,11 @@ enum Event {
         view: usize,
         positions: [u64; 2],
     },
+    /// A group gets messages so often from now on.
+    Update {
+        view: usize,
+        max_attempts: u32,
+    },
 }
 
 fn times() -> impl Strategy<Value = u64> + Clone {
@@ -157,6 +162,7 @@ fn happening() -> impl Strategy<Value = Event> {
         2 => (0..3_usize, which()).prop_map(|(from, which)| Event::Replay { from, which }),
         1 => (0..3_usize, which()).prop_map(|(from, which)| Event::Purge { from, which }),
         1 => (0..VIEWS, [0..12_u64, 0..12_u64]).prop_map(|(view, positions)| Event::Reset { view, positions }),
+        1 => (0..VIEWS, 1..4_u32).prop_map(|(view, max_attempts)| Event::Update { view, max_attempts }),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! What people do: dead letters given back or taken away, and positions reset.
+//! What people do: dead letters given back or taken away, positions reset, and the number of attempts changed.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use proptest::sample::Index;
 use super::view::Fate;
 use super::world::{DEAD_LETTERS, TOPICS, World, id_of};
 use crate::ids::{LogTime, Offset, QueueId};
-use crate::queue::request::{Answer, PurgeDeadLetters, ReplayDeadLetters, Request, ResetOffset};
+use crate::queue::request::{Answer, PurgeDeadLetters, ReplayDeadLetters, Request, ResetOffset, UpdateGroup};
 
 impl World {
     /// What lies in a dead-letter topic, as the broker has it.
@@ -44,6 +44,18 @@ impl World {
         let purge = PurgeDeadLetters { topic: Arc::from(DEAD_LETTERS[from]), offsets: vec![offset; 2] };
         let answer = self.broker.ask(Request::PurgeDeadLetters(purge));
         assert_eq!(answer, Some(Answer::PurgeDeadLetters(Ok(1))));
+    }
+
+    /// What has had more attempts already becomes a dead letter when its delivery ends.
+    pub(super) fn update(&mut self, view: usize, max_attempts: u32) {
+        let name = self.views[view].name;
+        let update = UpdateGroup { name: Arc::from(name), max_attempts: Some(max_attempts), backoff: None };
+        let answer = self.broker.ask(Request::UpdateGroup(update));
+        let Some(Answer::UpdateGroup(Ok(updated))) = answer else { panic!("{answer:?}") };
+        assert_eq!(updated.settings.max_attempts, max_attempts);
+        for view in self.views.iter_mut().filter(|view| view.name == name) {
+            view.max_attempts = max_attempts;
+        }
     }
 
     /// A group goes on elsewhere: what lies before that is passed over, what lies behind it begins anew.

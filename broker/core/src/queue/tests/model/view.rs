@@ -228,11 +228,11 @@ impl View {
         }
     }
 
-    /// Last deliveries that ran out become dead letters.
+    /// What had its last delivery becomes a dead letter when that runs out; what was taken back, at once.
     pub(super) fn bury(&mut self, now: LogTime) -> Vec<(QueueId, Copy)> {
         let mut buried = Vec::new();
         for ((queue, _), copy) in &mut self.copies {
-            let out = matches!(copy.fate, Fate::Delivered(_)) && copy.visible_at <= now;
+            let out = matches!(copy.fate, Fate::Delivered(_) | Fate::Waiting) && copy.visible_at <= now;
             if out && copy.attempts >= self.max_attempts {
                 copy.fate = Fate::Dead;
                 buried.push((*queue, copy.clone()));

@@ -123,6 +123,7 @@ impl World {
             Event::Replay { from, which } => self.replay(from, which),
             Event::Purge { from, which } => self.purge(from, which),
             Event::Reset { view, positions } => self.reset(view, positions),
+            Event::Update { view, max_attempts } => self.update(view, max_attempts),
         }
         self.settle();
     }
