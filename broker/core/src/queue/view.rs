@@ -16,6 +16,8 @@ pub struct TopicStatus {
     pub topic: TopicView,
     /// Oldest kept offset and next offset of each queue, in the order of their numbers.
     pub queues: Vec<(Offset, Offset)>,
+    /// Messages kept, without dead letters that were given back or taken away.
+    pub messages: u64,
     /// Groups that have a position in it, by name.
     pub groups: Vec<Name>,
     /// Messages that nobody can see yet.
@@ -83,9 +85,14 @@ pub struct MessagePlace {
 }
 
 impl Topic {
-    fn status(&self, id: TopicId, groups: Vec<Name>, held: HeldCounts) -> TopicStatus {
+    fn status(&self, id: TopicId, groups: Vec<Name>, held: HeldCounts, log_start: Lsn) -> TopicStatus {
         let queues = self.queues.iter().map(|queue| (queue.min, queue.next)).collect();
-        TopicStatus { topic: self.view(id), queues, groups, held }
+        let kept = |queue: &MessageQueue| {
+            // Only what is taken out one by one has to be counted so.
+            if self.dead_letters { queue.count_kept(log_start) } else { queue.len() }
+        };
+        let messages = self.queues.iter().map(kept).sum();
+        TopicStatus { topic: self.view(id), queues, messages, groups, held }
     }
 }
 
@@ -103,8 +110,11 @@ impl super::Shard {
         let names = self.state.topic_names.iter().filter(|(name, _)| name.contains(name_contains));
         let topics = names.filter_map(|(_, id)| Some((*id, self.state.topics.get(id)?)));
         let held = |id| self.state.held.counts(id);
+        let log_start = self.state.log_start;
         topics
-            .map(|(id, topic)| topic.status(id, consumers.remove(&id).unwrap_or_default(), held(id)))
+            .map(|(id, topic)| {
+                topic.status(id, consumers.remove(&id).unwrap_or_default(), held(id), log_start)
+            })
             .collect()
     }
 
@@ -115,7 +125,7 @@ impl super::Shard {
             self.state.groups.get(group).is_some_and(|group| group.subscriptions.contains_key(&id))
         });
         let consumers = consumers.map(|(name, _)| Arc::clone(name)).collect();
-        Some(topic.status(id, consumers, self.state.held.counts(id)))
+        Some(topic.status(id, consumers, self.state.held.counts(id), self.state.log_start))
     }
 
     /// Number of topics.

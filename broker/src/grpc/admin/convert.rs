@@ -180,7 +180,7 @@ pub(super) fn topic(status: &TopicStatus) -> pb::Topic {
         groups: status.groups.iter().map(ToString::to_string).collect(),
         delayed: status.held.delayed,
         half_messages: status.held.halves,
-        messages: status.queues.iter().map(|(min, next)| next.0.saturating_sub(min.0)).sum(),
+        messages: status.messages,
     }
 }
 

@@ -74,6 +74,8 @@ fn what_was_given_back_or_taken_away_is_no_dead_letter_any_more() {
     assert_eq!(broker.purge(&[0, 1, 1, 7]), Ok(1));
     assert_eq!(broker.purge(&[1]), Ok(0));
     assert_eq!(broker.shard.count_dead_letters("g"), Some(1));
+    assert_eq!(broker.shard.topic_status("%DLQ%g").unwrap().messages, 1);
+    assert_eq!(broker.shard.topics("%DLQ%g")[0].messages, 1);
     let offsets = [0, 1, 2, 3].map(Offset);
     assert_eq!(broker.shard.dead_letters_at("g", &offsets).unwrap().len(), 1);
     assert_eq!(broker.shard.dead_letters_at("nobody", &offsets), None);
