@@ -15,7 +15,7 @@ use crate::config_store::{self, Files, Kept, Own, Registration, Shard};
 use crate::engine::cluster::Cluster;
 use crate::engine::{Engine, StartError};
 use crate::pod_role;
-use crate::run::RunError;
+use crate::run::error::RunError;
 
 /// Where the configuration of this broker's shard lies.
 #[derive(Clone)]

@@ -1,17 +1,18 @@
 //! The life of a broker: recover, serve, stop in order. Everything it needs comes from its caller, so that a test
 //! runs it as the process does.
 
+pub(crate) mod error;
+
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rq_core::ids::{Lsn, Session};
 use rq_log::OpenError;
-use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use self::error::RunError;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::config::units::Span;
@@ -25,7 +26,7 @@ use crate::http::{self, Pages};
 use crate::leave::Told;
 use crate::membership::{Joined, Store};
 use crate::metrics::{EngineFigures, Metrics};
-use crate::peer::{PeerLinks, PeerTlsError};
+use crate::peer::PeerLinks;
 use crate::scrub::mend::mend_closed;
 use crate::shutdown::Stop;
 use crate::{config_store, data_directory, leave, pod_role, replication, scrub};
@@ -47,48 +48,6 @@ pub struct Listeners {
     pub peers: Option<TcpListener>,
     /// For metrics and health.
     pub http: TcpListener,
-}
-
-/// Why a broker ended other than by being told to.
-#[derive(Debug, Error)]
-pub enum RunError {
-    /// The engine did not start.
-    #[error("the broker did not start")]
-    Start(#[from] StartError),
-    /// It has nothing to show to the other brokers.
-    #[error("the links to other brokers cannot be had")]
-    Peers(#[from] PeerTlsError),
-    /// The configuration that is kept beside the log cannot be read.
-    #[error("the configuration that is kept beside the log cannot be used")]
-    Kept(#[from] rq_config_files::StoreError),
-    /// There is no way to the API server of Kubernetes.
-    #[error("the broker finds no way to its QueueShard")]
-    ApiServer(#[from] rq_kubernetes::NoClient),
-    /// A socket failed.
-    #[error("a listening socket failed")]
-    Socket(#[from] std::io::Error),
-    /// The gRPC server failed.
-    #[error("the gRPC server failed")]
-    Serve(#[from] tonic::transport::Error),
-    /// The data directory is not there any more. Threads of the engine still run: the caller ends the process.
-    #[error(
-        "{} is gone while the broker ran: what it would store is in no place where a restart finds it; bring it back, or start with an empty directory and let it copy another replica",
-        .0.display()
-    )]
-    DataGone(PathBuf),
-    /// The stop took too long, so it was given up. Threads of the engine still run: the caller ends the process.
-    #[error(
-        "the broker was told to stop, and {doing} did not end within {within}: its disk may be slow or full; nothing acknowledged is lost, the next start recovers it"
-    )]
-    NotStopped {
-        /// What went on.
-        doing: &'static str,
-        /// How long it was given.
-        within: Span,
-    },
-    /// A task of the broker panicked.
-    #[error("a task of the broker failed")]
-    Task(#[from] tokio::task::JoinError),
 }
 
 /// Runs a broker until `shutdown` completes: then it leaves its shard if it stops alone, takes no new work, answers open polls,

@@ -8,8 +8,6 @@ use std::time::Duration;
 use thiserror::Error;
 use tonic::transport::Channel;
 
-use crate::failure::Failure;
-
 /// HTTP/2 windows of a connection and of a stream: as large as a full batch of answers to be read at once.
 const WINDOW_BYTES: u32 = 4 << 20;
 /// A watched connection is asked for a sign of life so often, and given up when there is none for so long.
@@ -34,6 +32,16 @@ pub(crate) enum EndpointError {
     Port,
     #[error("TLS is not supported yet: give HOST:PORT of a plaintext listener")]
     Tls,
+}
+
+/// No connection.
+#[derive(Debug, Error)]
+#[error(
+    "cannot reach a broker at {endpoint}: {reason}; start one with `rq-broker --data DIR`, or say where it is with --endpoint or RQ_ENDPOINT"
+)]
+pub(crate) struct Unreachable {
+    pub(crate) endpoint: String,
+    pub(crate) reason: String,
 }
 
 impl FromStr for Endpoint {
@@ -67,13 +75,13 @@ impl Endpoint {
     }
 
     /// Connects; the channel reconnects by itself later on.
-    pub(crate) async fn connect(&self, timeout: Duration) -> Result<Channel, Failure> {
+    pub(crate) async fn connect(&self, timeout: Duration) -> Result<Channel, Unreachable> {
         self.open(self.channel()?, timeout).await
     }
 
     /// The same, and a machine that is gone at the other end is noticed in seconds, though nothing says so: a load must go on
     /// by another connection, for the service behind the address may have other machines.
-    pub(crate) async fn connect_watched(&self, timeout: Duration) -> Result<Channel, Failure> {
+    pub(crate) async fn connect_watched(&self, timeout: Duration) -> Result<Channel, Unreachable> {
         let watched = self
             .channel()?
             .connect_timeout(RECONNECT_PATIENCE)
@@ -83,7 +91,7 @@ impl Endpoint {
         self.open(watched, timeout).await
     }
 
-    fn channel(&self) -> Result<tonic::transport::Endpoint, Failure> {
+    fn channel(&self) -> Result<tonic::transport::Endpoint, Unreachable> {
         let endpoint = Channel::from_shared(format!("http://{self}"));
         let endpoint = endpoint.map_err(|error| self.unreachable(error.to_string()))?;
         Ok(endpoint
@@ -96,7 +104,7 @@ impl Endpoint {
         &self,
         endpoint: tonic::transport::Endpoint,
         timeout: Duration,
-    ) -> Result<Channel, Failure> {
+    ) -> Result<Channel, Unreachable> {
         match tokio::time::timeout(timeout, endpoint.connect()).await {
             Ok(connected) => connected.map_err(|error| self.unreachable(innermost(&error))),
             Err(_) => {
@@ -105,8 +113,8 @@ impl Endpoint {
         }
     }
 
-    fn unreachable(&self, reason: String) -> Failure {
-        Failure::Unreachable { endpoint: self.to_string(), reason }
+    fn unreachable(&self, reason: String) -> Unreachable {
+        Unreachable { endpoint: self.to_string(), reason }
     }
 }
 

@@ -8,18 +8,17 @@ use std::time::Duration;
 use rq_proto::rocketmq::Code;
 use thiserror::Error;
 
-use crate::client::CallError;
-use crate::kubectl::KubeFailure;
-use crate::local::LocalError;
+use crate::client::error::CallError;
+use crate::endpoint::Unreachable;
+use crate::kubectl::failure::KubeFailure;
+use crate::local::failure::LocalError;
 
 /// The end of a command that did not do what it was asked for.
 #[derive(Debug, Error)]
 pub(crate) enum Failure {
     /// No connection.
-    #[error(
-        "cannot reach a broker at {endpoint}: {reason}; start one with `rq-broker --data DIR`, or say where it is with --endpoint or RQ_ENDPOINT"
-    )]
-    Unreachable { endpoint: String, reason: String },
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
     /// A call of the RocketMQ API.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -116,7 +115,7 @@ impl Failure {
         const TOO_FEW: u8 = 5;
         ExitCode::from(match self {
             Self::NotEnded { first, .. } => return first.exit_code(),
-            Self::Unreachable { .. } | Self::MasterSilent { .. } => UNREACHABLE,
+            Self::Unreachable(_) | Self::MasterSilent { .. } => UNREACHABLE,
             Self::Usage(_) => USAGE,
             Self::TooFew { .. } => TOO_FEW,
             Self::NothingToDelete { .. } | Self::NoDeadLetter { .. } => NOT_FOUND,
@@ -145,7 +144,7 @@ impl Failure {
         match self {
             Self::Admin(status) => is_transport(status) || is_unanswered(status.code()),
             Self::Call(error) => error.is_temporary(),
-            Self::Unreachable { .. } => true,
+            Self::Unreachable(_) => true,
             _ => false,
         }
     }
@@ -258,7 +257,8 @@ mod tests {
         assert_eq!(code(Failure::Call(refused(Code::TopicNotFound))), ExitCode::from(3));
         assert_eq!(code(Failure::from(tonic::Status::not_found("no topic"))), ExitCode::from(3));
         assert_eq!(code(Failure::Call(refused(Code::MessageBodyEmpty))), ExitCode::from(1));
-        let unreachable = Failure::Unreachable { endpoint: "a:1".to_owned(), reason: "refused".to_owned() };
+        let unreachable =
+            Failure::Unreachable(Unreachable { endpoint: "a:1".to_owned(), reason: "refused".to_owned() });
         assert_eq!(code(unreachable), ExitCode::from(4));
         let gone = Box::new(Failure::from(tonic::Status::not_found("no such transaction")));
         assert_eq!(code(Failure::NotEnded { told: String::new(), first: gone }), ExitCode::from(3));

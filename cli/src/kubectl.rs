@@ -4,7 +4,7 @@
 
 mod cluster;
 mod events;
-mod failure;
+pub(crate) mod failure;
 mod forward;
 mod promote;
 mod replicas;
@@ -19,7 +19,6 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use self::cluster::Cluster;
-pub(crate) use self::failure::KubeFailure;
 use crate::args::{Global, duration};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;

@@ -5,7 +5,7 @@ mod backends;
 mod broker;
 mod control;
 mod describe;
-mod failure;
+pub(crate) mod failure;
 mod front;
 mod layout;
 mod process;
@@ -19,7 +19,6 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use rq_core::config::MEMBERS_MAX;
 
-pub(crate) use self::failure::LocalError;
 use crate::args::Global;
 use crate::failure::Failure;
 

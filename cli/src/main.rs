@@ -6,6 +6,7 @@ mod admin;
 mod args;
 mod bench;
 mod client;
+mod command;
 mod confirm;
 mod consume;
 mod dlq;
@@ -31,7 +32,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::args::{Args, Command};
+use crate::command::{Args, Command};
 use crate::failure::Failure;
 use crate::kubectl::Plugin;
 

@@ -20,6 +20,7 @@ pub mod settings;
 mod shard;
 pub mod since;
 mod state;
+mod state_hash;
 #[cfg(test)]
 mod tests;
 pub mod view;
@@ -28,5 +29,6 @@ pub use self::apply::ApplyError;
 pub use self::held::HeldCounts;
 pub use self::shard::{Append, Limits, RENEWED_LEASE_MS, Shard, TransactionLimits};
 pub use self::state::{
-    DEAD_LETTER_PREFIX, State, UNRESOLVED_TOPIC, dead_letter_topic, dead_letters_of, is_dead_letter_topic,
+    Compare, DEAD_LETTER_PREFIX, State, UNRESOLVED_TOPIC, dead_letter_topic, dead_letters_of,
+    is_dead_letter_topic,
 };

@@ -20,6 +20,7 @@ mod history;
 mod input;
 mod master;
 mod message;
+mod peer;
 mod proposals;
 mod slave;
 #[cfg(test)]
@@ -34,8 +35,9 @@ pub use self::guards::{Guarded, Guards};
 pub use self::history::{EpochHistory, EpochStart};
 pub use self::input::{Answer, Durable, Input, Link};
 use self::master::Master;
-pub use self::master::{Peer, REJOIN_LAG};
+pub use self::master::REJOIN_LAG;
 pub use self::message::{Catchup, Hello, Message};
+pub use self::peer::Peer;
 use self::proposals::Proposal;
 pub use self::proposals::ProposalId;
 pub use self::slave::Phase;

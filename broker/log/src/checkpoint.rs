@@ -16,7 +16,7 @@ use rq_core::ids::Lsn;
 use crate::disk::{Disk, DiskFile, OpenMode, read_exact_at};
 use crate::error::{DiskError, WriteError};
 use crate::layout::{Layout, unfinished};
-use crate::shared::{Shared, lock};
+use crate::shared::{Kept, Shared, lock};
 
 /// Bytes of state under one checksum.
 const BLOCK: usize = 1 << 20;
@@ -35,13 +35,6 @@ pub struct Checkpoint {
     pub state: Bytes,
     /// Header checksum of the frame before `lsn`.
     pub(crate) chain: u32,
-}
-
-/// The checkpoints on the disk.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Kept {
-    pub(crate) newest: Option<Lsn>,
-    pub(crate) older: Option<Lsn>,
 }
 
 /// Writes checkpoints, from any thread, while the log goes on. Cheap to clone; one at a time writes.

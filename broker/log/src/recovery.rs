@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use rq_core::ids::{Epoch, Lsn, ShardId};
 
 use crate::cache::TailCache;
-use crate::checkpoint::{self, Checkpoint, Kept};
+use crate::checkpoint::{self, Checkpoint};
 use crate::disk::{Disk, OpenMode};
 use crate::error::{Damaged, DiskError, OpenError, ReplayError, WriteError};
 use crate::frame::FrameRef;
@@ -23,7 +23,7 @@ use crate::layout::{LOCK, Layout};
 use crate::log::Log;
 use crate::prepare::{Preparer, Unzeroed, Workshop};
 use crate::scan::{Scan, ScanFrom, Step};
-use crate::shared::{Head, Segment, Shared};
+use crate::shared::{Head, Kept, Segment, Shared};
 use crate::superblock::{Superblock, SuperblockFile};
 
 mod contents;

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use rq_core::ids::Lsn;
 
 use crate::cache::TailCache;
-use crate::checkpoint::Kept;
 use crate::disk::{Disk, read_exact_at};
 use crate::error::DiskError;
 use crate::frame::{HEADER_LEN, Header};
@@ -51,6 +50,13 @@ pub(crate) struct Shared<D: Disk> {
     pub(crate) checkpointing: Mutex<()>,
     /// Held as long as anything may write or read.
     pub(crate) _lock: D::Lock,
+}
+
+/// The checkpoints on the disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) newest: Option<Lsn>,
+    pub(crate) older: Option<Lsn>,
 }
 
 /// Where the next frame goes and what it is chained to.

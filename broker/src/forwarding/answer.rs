@@ -8,7 +8,7 @@ use rq_proto::rocketmq as pb;
 use tonic::Status;
 use tonic::body::Body;
 
-use super::Fate;
+use super::headers::Fate;
 use crate::grpc::refusal::Refusal;
 
 /// Services that answer with a status of their own in the body.

@@ -12,9 +12,10 @@ use tonic::{Code, Status};
 use tower::Service;
 
 use super::answer::{given_up, nothing_found};
+use super::headers::{ATTEMPT, FORWARDED, Fate, HALF_SENT, WAITED};
 use super::master::{Master, Target};
 use super::poll::{self, Said};
-use super::{ATTEMPT, FORWARDED, Fate, HALF_SENT, WAITED, whole};
+use super::whole;
 use crate::clients::OpenPoll;
 use crate::connecting::nobody_listens;
 use crate::grpc::call::Call;

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 
-use super::FORWARDED;
+use super::headers::FORWARDED;
 use crate::engine::cluster::ReplicaView;
 use crate::peer::PeerLinks;
 

@@ -6,7 +6,7 @@ use http_body_util::{BodyExt as _, BodyStream, StreamBody};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::ASK_AGAIN;
+use super::headers::ASK_AGAIN;
 
 /// What the master said to a receive.
 pub(super) enum Said {

@@ -13,7 +13,7 @@ use tonic::Request;
 use tonic::metadata::MetadataMap;
 
 use crate::clients::{Calls, OpenPoll};
-use crate::forwarding::{ATTEMPT, FORWARDED, WAITED};
+use crate::forwarding::headers::{ATTEMPT, FORWARDED, WAITED};
 use crate::wire::Invalid;
 use crate::wire::language::Language;
 

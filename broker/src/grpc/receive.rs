@@ -21,7 +21,7 @@ use super::filters::SqlFilter;
 use super::refusal::{Refusal, ok};
 use super::{Gateway, judging, wall_clock_ms};
 use crate::engine::{EngineError, ReadMessageError};
-use crate::forwarding::ASK_AGAIN;
+use crate::forwarding::headers::ASK_AGAIN;
 use crate::metrics::Rpc;
 use crate::wire::deliver::{self, Context};
 use crate::wire::receive::Selector;

@@ -11,7 +11,7 @@ use rq_proto::rocketmq::{Code, Status};
 use thiserror::Error;
 
 use crate::engine::EngineError;
-use crate::forwarding::Fate;
+use crate::forwarding::headers::Fate;
 use crate::wire::Invalid;
 
 /// Why a call was not carried out. The text is what users see.

@@ -240,7 +240,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::args::{Args as Line, Command};
+    use crate::command::{Args as Line, Command};
 
     fn bench(options: &[&str]) -> Result<Bench, clap::Error> {
         match Line::try_parse_from([&["rq", "bench"], options].concat())?.command {

@@ -11,13 +11,11 @@ use tokio::sync::Semaphore;
 
 use crate::bench::Bench;
 use crate::bench::history::Recorder;
-use crate::bench::lateness::Lateness;
+use crate::bench::lateness::{LATENCY_MAX_NS, Lateness};
 use crate::bench::ledger::Ledger;
 use crate::client::{CallError, Fate};
 use crate::failure::Failure;
 
-/// Longest latency told apart: one minute. What takes longer counts as that.
-pub(super) const LATENCY_MAX_NS: u64 = 60_000_000_000;
 /// The pacer of an open loop sleeps no shorter than this: what is due meanwhile begins together.
 const PACE_STEP: Duration = Duration::from_micros(50);
 

@@ -134,8 +134,7 @@ mod tests {
     use rq_proto::reliablequeue as pb;
 
     use super::super::pods::PodSeen;
-    use super::super::prober::Answered;
-    use super::super::replicas::Answer;
+    use super::super::prober::{Answer, Answered};
     use super::*;
     use crate::key::QueueKey;
 

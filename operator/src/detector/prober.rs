@@ -11,7 +11,6 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::pods::Process;
-use super::replicas::Answer;
 use crate::clock::Clock;
 use crate::peers::Identity;
 
@@ -19,6 +18,15 @@ use crate::peers::Identity;
 const EVERY: Duration = Duration::from_millis(250);
 /// A broker that has not answered after so long is silent.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What came of a question.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Answer {
+    /// It answered.
+    Said(Box<pb::ReplicaStatus>),
+    /// It did not answer in time.
+    Silent,
+}
 
 /// Of a replica, by one of its processes.
 #[derive(Debug)]

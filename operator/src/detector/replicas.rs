@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rq_operator_core::queue::status::FailoverCause;
 use rq_overseer::{Seen, Told};
-use rq_proto::reliablequeue as pb;
 
 use super::pods::{self, PodSeen, Process};
-use super::prober::Answered;
+use super::prober::{Answer, Answered};
 use crate::key::QueueKey;
 
 /// The end of a process of a broker.
@@ -17,15 +16,6 @@ pub(super) struct Loss {
     pub(super) cause: FailoverCause,
     /// When it was last known to live, or found dead, in ms.
     pub(super) at: u64,
-}
-
-/// What came of a question.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Answer {
-    /// It answered.
-    Said(Box<pb::ReplicaStatus>),
-    /// It did not answer in time.
-    Silent,
 }
 
 /// All replicas.
@@ -151,6 +141,8 @@ impl Replicas {
 
 #[cfg(test)]
 mod tests {
+    use rq_proto::reliablequeue as pb;
+
     use super::*;
 
     fn key() -> QueueKey {

@@ -2,32 +2,11 @@
 //! somewhere else, which is not; the master's hash comes as a later record. Decides when they differ; hashes nothing.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use super::state::State;
 use crate::ids::Lsn;
 
 /// Marks that are remembered: the hash of one comes before the mark after the next.
 const MARKS_MAX: usize = 8;
-
-/// What the log asked for.
-#[derive(Clone, Debug, Default)]
-pub struct Compare {
-    /// The state at the newest mark; its `applied` is the position of the mark.
-    pub marked: Option<Arc<State>>,
-    /// A mark, and the hash that the master says its state had there.
-    pub told: Option<(Lsn, u128)>,
-}
-
-impl Compare {
-    pub(crate) fn mark(&mut self, state: State) {
-        self.marked = Some(Arc::new(state));
-    }
-
-    pub(crate) fn tell(&mut self, of: Lsn, hash: u128) {
-        self.told = Some((of, hash));
-    }
-}
 
 /// What is known of a mark.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -457,14 +457,14 @@ pub struct Retain {
     /// Messages below that a group still owes, to be copied to the end of the log, with their encoded contents.
     pub relocate: Vec<Relocation>,
     /// What is kept.
-    pub policy: super::retention::Policy,
+    pub policy: super::retention::policy::Policy,
 }
 
 /// A message to copy to the end of the log, because its segment is to be dropped.
 #[derive(Clone, Debug)]
 pub struct Relocation {
     /// What points to it, and where it lies now.
-    pub owed: super::retention::Owed,
+    pub owed: super::retention::policy::Owed,
     /// The whole encoded record that lies there.
     pub record: Bytes,
 }

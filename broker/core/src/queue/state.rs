@@ -2,12 +2,8 @@
 //! pointers, so that a checkpoint is written from a clone while the log goes on.
 
 use std::collections::BTreeMap;
-use std::hash::Hasher as _;
 use std::sync::Arc;
 
-use siphasher::sip128::{Hasher128 as _, SipHasher13};
-
-use super::compare::Compare;
 use super::duplicates::Duplicates;
 use super::held::{Held, HeldCounts};
 use super::index::{Entry, MessageQueue};
@@ -15,7 +11,6 @@ use super::outages::Outages;
 use super::progress::Progress;
 use super::request::{GroupView, Name, TopicView};
 use super::settings::{GroupSettings, TopicSettings};
-use crate::codec::Write;
 use crate::config::FlushPolicy;
 use crate::ids::{AttemptHash, Epoch, GroupId, LogTime, Lsn, Offset, QueueId, TopicId};
 use crate::replication::EpochHistory;
@@ -107,6 +102,25 @@ pub fn is_dead_letter_topic(name: &str) -> bool {
     name.starts_with(DEAD_LETTER_PREFIX) || name == UNRESOLVED_TOPIC
 }
 
+/// What the log asked to have compared with other replicas.
+#[derive(Clone, Debug, Default)]
+pub struct Compare {
+    /// The state at the newest mark; its `applied` is the position of the mark.
+    pub marked: Option<Arc<State>>,
+    /// A mark, and the hash that the master says its state had there.
+    pub told: Option<(Lsn, u128)>,
+}
+
+impl Compare {
+    pub(crate) fn mark(&mut self, state: State) {
+        self.marked = Some(Arc::new(state));
+    }
+
+    pub(crate) fn tell(&mut self, of: Lsn, hash: u128) {
+        self.told = Some((of, hash));
+    }
+}
+
 impl State {
     /// Everything below this position is in the state.
     pub fn applied(&self) -> Lsn {
@@ -181,20 +195,6 @@ impl State {
         let mut state = Self { compare: Compare::default(), ..self.clone() };
         state.applied_up_to(lsn);
         state
-    }
-
-    /// Hash of everything that decisions depend on: equal on replicas that applied the same records.
-    pub fn hash(&self) -> u128 {
-        struct Hashing(SipHasher13);
-        impl Write for Hashing {
-            fn put(&mut self, bytes: &[u8]) {
-                self.0.write(bytes);
-            }
-        }
-        let mut hashing = Hashing(SipHasher13::new_with_keys(6, 0x7271_2d73_7461_7465));
-        super::checkpoint::encode(self, &mut hashing);
-        let hash = hashing.0.finish128();
-        u128::from(hash.h1) << 64 | u128::from(hash.h2)
     }
 
     pub(crate) fn topic(&self, name: &str) -> Option<(TopicId, &Topic)> {

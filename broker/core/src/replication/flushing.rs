@@ -5,8 +5,7 @@
 //! records count when written. To Sync: first the log does; once all before is flushed on every copy that counts, the
 //! configuration does.
 
-use super::master::Peer;
-use super::{Effect, Guards, Replica, Role};
+use super::{Effect, Guards, Peer, Replica, Role};
 use crate::config::{Change, FlushMode, FlushPolicy};
 use crate::ids::{Lsn, Session, StoreId};
 

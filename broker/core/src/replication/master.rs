@@ -4,28 +4,13 @@
 use std::collections::BTreeMap;
 
 use super::flushing::Wish;
-use super::{Catchup, Effect, Guards, Hello, Link, Message, Phase, Replica, Role};
+use super::{Catchup, Effect, Guards, Hello, Link, Message, Peer, Phase, Replica, Role};
 use crate::config::{Change, FlushMode};
 use crate::ids::{Epoch, Lsn, Session, StoreId};
 
 /// A slave that lags more than this behind the end of the log, in bytes, is not taken into the set, unless another bound is
 /// given. It has everything committed in any case: what it still lacks is acknowledged only once it has that.
 pub const REJOIN_LAG: u64 = 4 << 20;
-
-/// A slave as its master knows it.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Peer {
-    /// Its link, while it has one.
-    pub link: Option<Link>,
-    /// Its session.
-    pub session: Session,
-    /// Everything below is written there, as it said in this epoch.
-    pub received: Lsn,
-    /// Everything below is flushed there, as it said in this epoch.
-    pub durable: Lsn,
-    /// Whether it gets frames.
-    pub phase: Phase,
-}
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Master {

@@ -3,14 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
 use kube::{Resource, ResourceExt as _};
 use rq_core::hash::crc32c;
 use serde::Serialize;
-use serde_json::Value;
 
-use super::differs::differs;
+use super::differs::{differs, json};
 use super::view::View;
 use super::{Action, Child, Release, scale, volumes};
 use crate::children::{Children, disruption, is_ours};
@@ -120,14 +118,4 @@ fn with_address_of(mut wanted: Service, there: Option<&Service>) -> Service {
         spec.cluster_ip = Some(there);
     }
     wanted
-}
-
-/// Objects of Kubernetes have no value that JSON cannot hold.
-pub(super) fn json(object: &impl Serialize) -> Value {
-    serde_json::to_value(object).unwrap_or_default()
-}
-
-/// Pods that the `StatefulSet` has now.
-pub(super) fn replicas_of(set: &StatefulSet) -> Option<u32> {
-    set.spec.as_ref()?.replicas.and_then(|replicas| u32::try_from(replicas).ok())
 }

@@ -1,12 +1,18 @@
 //! Whether an object is as it should be, decided from the two alone. The API server fills in what was left out, so that
 //! more may be there than was asked for: only what was asked for is compared.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::quantity;
 
 /// Fields whose values are quantities: `1000m` is `1`.
 const QUANTITIES: [&str; 2] = ["requests", "limits"];
+
+/// Objects of Kubernetes have no value that JSON cannot hold.
+pub(super) fn json(object: &impl Serialize) -> Value {
+    serde_json::to_value(object).unwrap_or_default()
+}
 
 /// Whether something that was asked for is not there as it was asked for. Lists are compared by position and length, maps
 /// by the keys of `wanted`.

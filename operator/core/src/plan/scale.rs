@@ -1,11 +1,11 @@
 //! How many pods there are. More are made at once; fewer only when the shard knows nothing of those that go: a master
 //! among them hands over first, then they are taken out of the configuration, then their pods go.
 
+use k8s_openapi::api::apps::v1::StatefulSet;
 use rq_core::config::{Change, Config};
 use rq_core::ids::StoreId;
 
 use super::Action;
-use super::children::replicas_of;
 use super::view::{BrokerPod, ShardState, View, ordinal, traces};
 
 /// Pods that the `StatefulSet` is to have now: those of the spec, or as many as there are while some of them are members.
@@ -31,6 +31,11 @@ pub(super) fn pods(view: &View<'_>) -> u32 {
     };
     let there = there.unwrap_or(held).max(needed);
     if held > view.replicas { there.max(view.replicas) } else { view.replicas }
+}
+
+/// Pods that the `StatefulSet` has now.
+pub(super) fn replicas_of(set: &StatefulSet) -> Option<u32> {
+    set.spec.as_ref()?.replicas.and_then(|replicas| u32::try_from(replicas).ok())
 }
 
 /// The next step of a scale-in; none if no member is one too many.

@@ -6,8 +6,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt as _;
 
 use super::Action;
-use super::children::json;
-use super::differs::differs;
+use super::differs::{differs, json};
 use super::view::View;
 use crate::quantity;
 
