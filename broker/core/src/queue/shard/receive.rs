@@ -18,6 +18,8 @@ const SCAN_MAX: u32 = 16_384;
 
 /// Most messages that a receive is told to judge at once: their verdicts stay in memory until it comes again.
 const CANDIDATES_MAX: usize = 1_024;
+/// Of how many it is told first: most filters find a batch in twice as many. Each time that it finds none it is told of more.
+const CANDIDATES_MIN: usize = 64;
 /// Of those that wait for the same, one judges. If it is not back after so long, in milliseconds, another one does.
 const JUDGING_MS: u64 = 1_000;
 
@@ -32,6 +34,8 @@ struct Found {
     gone: Vec<(QueueId, Offset)>,
     /// What must be judged before more can be taken.
     candidates: Vec<Candidate>,
+    /// Queues with more of that, and from where on.
+    unjudged: Vec<(QueueId, Offset)>,
     scanned: u32,
 }
 
@@ -250,18 +254,14 @@ impl Shard {
         };
         let Some(subscription) = of_group.subscriptions.get(&topic) else { return found };
         let (count, batch) = (of_topic.queues.len(), receive.batch.max(1) as usize);
-        for turn in 0..count {
-            let number = (self.looks as usize).wrapping_add(turn) % count;
-            let (Some(messages), Some(progress)) =
-                (of_topic.queues.get(number), subscription.queues.get(number))
-            else {
-                continue;
-            };
-            let look = Look {
+        let look_at = |queue: QueueId| {
+            let number = usize::from(queue.0);
+            let (messages, progress) = (of_topic.queues.get(number)?, subscription.queues.get(number)?);
+            Some(Look {
                 now,
                 topic,
                 group,
-                queue: QueueId(number as u16),
+                queue,
                 messages,
                 progress,
                 filter: &receive.filter,
@@ -271,10 +271,23 @@ impl Shard {
                 parked_max: self.limits.parked_max,
                 pending_max: self.limits.pending_max as usize,
                 log_start: self.state.log_start,
-            };
+                candidates_max: candidates_max(receive),
+            })
+        };
+        for turn in 0..count {
+            let number = (self.looks as usize).wrapping_add(turn) % count;
+            let Some(look) = look_at(QueueId(number as u16)) else { continue };
             look.collect(&mut found, batch);
             if found.deliveries.len() >= batch || found.scanned >= SCAN_MAX {
                 break;
+            }
+        }
+        // What is handed out goes at once: nothing has to be judged for it any more.
+        if found.deliveries.is_empty() {
+            for (queue, from) in std::mem::take(&mut found.unjudged) {
+                if let Some(look) = look_at(queue) {
+                    look.have_the_rest_judged(&mut found, from);
+                }
             }
         }
         found
@@ -297,6 +310,12 @@ enum Served {
     LookFurther,
     /// One of them judges what there is.
     Judging,
+}
+
+/// How many messages a receive is told to judge, by how many it has judged: the fewer its filter wants, the more at a time.
+fn candidates_max(receive: &Receive) -> usize {
+    let Filter::Properties(judged) = &receive.filter else { return 0 };
+    (2 * judged.verdicts.len()).clamp(CANDIDATES_MIN, CANDIDATES_MAX)
 }
 
 fn places(deliveries: &[Delivery]) -> Vec<(QueueId, Offset)> {

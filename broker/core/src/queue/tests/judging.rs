@@ -77,6 +77,24 @@ fn a_selective_expression_goes_through_a_long_backlog_in_bounded_rounds() {
 }
 
 #[test]
+fn a_receive_is_told_of_few_messages_first_and_of_more_each_time_that_it_finds_none() {
+    let mut broker =
+        Broker::with(Limits { auto_create_topics: true, default_queues: 4, ..Limits::default() });
+    for number in 0..8_000 {
+        broker.send("t", &[&format!("b{number}")]);
+    }
+    let expression = Expression("a");
+    let mut receive = broker.by(&expression, 0);
+    let mut told = Vec::new();
+    while let Some(Answer::Judge(candidates)) = broker.ask(Request::Receive(receive.clone())) {
+        broker.judge(&expression, &mut receive, &candidates);
+        told.push(candidates.len());
+    }
+    assert_eq!(told[..6], [64, 128, 384, 1_024, 1_024, 1_024]);
+    assert_eq!(told.iter().sum::<usize>(), 8_000, "each is judged once");
+}
+
+#[test]
 fn of_those_that_wait_one_judges_and_the_next_goes_on_when_it_is_back() {
     let mut broker = Broker::new();
     broker.topic("t", TopicKind::Normal, 1);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{CANDIDATES_MAX, Found, SCAN_MAX};
+use super::{Found, SCAN_MAX};
 use crate::ids::{GroupId, Lane, LogTime, Lsn, Offset, QueueId, TopicId};
 use crate::queue::index::{Entry, MessageQueue};
 use crate::queue::progress::Progress;
@@ -24,6 +24,8 @@ pub(super) struct Look<'a> {
     pub(super) parked_max: u32,
     pub(super) pending_max: usize,
     pub(super) log_start: Lsn,
+    /// Most messages that the receive is told to judge.
+    pub(super) candidates_max: usize,
 }
 
 impl Look<'_> {
@@ -74,7 +76,7 @@ impl Look<'_> {
             found.scanned += 1;
             let entry = self.entry(offset);
             let fate = match entry.map(|entry| (entry, self.wants(offset, &entry))) {
-                Some((_, None)) => return self.have_the_rest_judged(found, offset),
+                Some((_, None)) => return found.unjudged.push((self.queue, offset)),
                 Some((entry, Some(true))) => {
                     let lane = if self.ordered { entry.lane } else { Lane(0) };
                     let behind =
@@ -116,15 +118,15 @@ impl Look<'_> {
     }
 
     fn have_judged(&self, found: &mut Found, offset: Offset, lsn: Lsn) {
-        if found.candidates.len() < CANDIDATES_MAX {
+        if found.candidates.len() < self.candidates_max {
             found.candidates.push(Candidate { topic: self.topic, queue: self.queue, offset, lsn });
         }
     }
 
     /// What comes after a message that is not judged yet is likely wanted next.
-    fn have_the_rest_judged(&self, found: &mut Found, from: Offset) {
+    pub(super) fn have_the_rest_judged(&self, found: &mut Found, from: Offset) {
         let mut offset = from;
-        while offset < self.messages.next && found.candidates.len() < CANDIDATES_MAX {
+        while offset < self.messages.next && found.candidates.len() < self.candidates_max {
             if let Some(entry) = self.entry(offset).filter(|entry| self.wants(offset, entry).is_none()) {
                 self.have_judged(found, offset, entry.lsn);
             }
