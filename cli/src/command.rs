@@ -32,7 +32,7 @@ Exit codes:
 /// The tool of ReliableQueue: a message broker that never loses an acknowledged message.
 #[derive(Parser)]
 #[command(name = "rq", version, after_help = AFTER_HELP, max_term_width = 100, subcommand_required = true)]
-pub(crate) struct Args {
+pub(crate) struct CommandLine {
     #[command(flatten)]
     pub(crate) global: Global,
     #[command(subcommand)]
@@ -90,19 +90,20 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Args::command().debug_assert();
+        CommandLine::command().debug_assert();
     }
 
     #[test]
     fn global_options_may_follow_the_command() {
         let args =
-            Args::try_parse_from(["rq", "dlq", "count", "billing", "--endpoint", "rq.example:9000"]).unwrap();
+            CommandLine::try_parse_from(["rq", "dlq", "count", "billing", "--endpoint", "rq.example:9000"])
+                .unwrap();
         assert_eq!(args.global.endpoint.to_string(), "rq.example:9000");
     }
 
     #[test]
     fn wrong_use_ends_with_code_2() {
-        let Err(error) = Args::try_parse_from(["rq", "topic", "create"]) else {
+        let Err(error) = CommandLine::try_parse_from(["rq", "topic", "create"]) else {
             panic!("a topic needs a name")
         };
         assert_eq!(error.exit_code(), 2);

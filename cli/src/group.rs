@@ -29,7 +29,7 @@ Examples:
 #[derive(Subcommand)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) enum GroupCommand {
-    /// Create a consumer group; done already is fine, if with the same settings
+    /// Create a consumer group; done already is fine, if with the settings that it has now
     Create(Create),
     /// List consumer groups with their backlogs
     List {
@@ -44,9 +44,10 @@ pub(crate) enum GroupCommand {
     },
     /// Change how often and when a consumer group gets what failed; what is not named stays
     #[command(after_help = "\
-What has had as many deliveries as are allowed now becomes a dead letter when its delivery ends. Consumers that run hear of other
-delays when they say their settings again: official clients do so every five minutes. The order of a group and where it begins
-are for good.")]
+What has had as many deliveries as are allowed now becomes a dead letter when its delivery ends, and what waits to be delivered
+again at once: `rq dlq replay` gives it back. Push consumers that run hear of a change within five minutes: until then they ask
+for the delays of before, and those of a FIFO group bury by the number of attempts of before. The order of a group and where it
+begins are for good.")]
     Update(Update),
     /// Have a consumer group go on elsewhere in a topic: at its begin, its end or a time
     #[command(after_help = reset::AFTER_HELP)]
@@ -75,6 +76,7 @@ pub(crate) struct Create {
 
 /// `rq group update`.
 #[derive(Args)]
+#[group(id = "change", required = true, multiple = true, args = ["max_attempts", "retry_delay", "retry_exponential"])]
 pub(crate) struct Update {
     /// Name of the consumer group
     name: String,
@@ -85,11 +87,11 @@ pub(crate) struct Update {
 /// What becomes of a message that failed.
 #[derive(Args)]
 struct Failures {
-    /// Deliveries of a message before it becomes a dead letter, 1 to 1000 [a new group: the broker's default]
+    /// Deliveries of a message before it becomes a dead letter, 1 to 1000 [of a new group: the broker's default]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "N")]
     max_attempts: Option<u32>,
     /// Delay before the next delivery of a failed message; several, separated by commas, are for the first,
-    /// the second… failure, the last one for all further [a new group: the broker's default, growing]
+    /// the second… failure, the last one for all further [of a new group: the broker's default, growing]
     #[arg(long, value_delimiter = ',', value_parser = duration, value_name = "DURATION")]
     retry_delay: Vec<Duration>,
     /// The same growing: the first delay, the longest, and the factor between two
@@ -182,7 +184,7 @@ pub(crate) async fn run(global: &Global, command: GroupCommand) -> Result<(), Fa
             settled(global.output, "is there", &group)
         }
         GroupCommand::Update(update) => {
-            let group = Shown::from(call!(admin.update_group(update.request()?))?);
+            let group = Shown::from(call!(admin.update_group(update.request()))?);
             settled(global.output, "is now", &group)
         }
         GroupCommand::List { name_contains } => {
@@ -234,16 +236,12 @@ impl Failures {
 }
 
 impl Update {
-    fn request(self) -> Result<pb::UpdateGroupRequest, Failure> {
+    fn request(self) -> pb::UpdateGroupRequest {
         use pb::update_group_request::Retry;
         let exponential = self.failures.exponential().map(Retry::Exponential);
         let retry = exponential.or(self.failures.customized().map(Retry::Customized));
         let max_attempts = self.failures.max_attempts.unwrap_or(0);
-        if max_attempts == 0 && retry.is_none() {
-            let say = "say what is to change: --max-attempts, --retry-delay or --retry-exponential";
-            return Err(Failure::Usage(say.to_owned()));
-        }
-        Ok(pb::UpdateGroupRequest { name: self.name, max_attempts, retry })
+        pb::UpdateGroupRequest { name: self.name, max_attempts, retry }
     }
 }
 

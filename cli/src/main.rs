@@ -32,16 +32,16 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::command::{Args, Command};
+use crate::command::{Command, CommandLine};
 use crate::failure::Failure;
 use crate::kubectl::Plugin;
 
 fn main() -> ExitCode {
     let args = if Plugin::is_called(std::env::args_os().next().as_deref()) {
         let (global, kube) = Plugin::parse().into_parts();
-        Args { global, command: Command::Kube(kube) }
+        CommandLine { global, command: Command::Kube(kube) }
     } else {
-        Args::parse()
+        CommandLine::parse()
     };
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args) -> Result<(), Failure> {
+fn run(args: CommandLine) -> Result<(), Failure> {
     let threads = match &args.command {
         Command::Bench(bench) => bench.threads,
         Command::BenchNull(null) => null.threads,
@@ -73,7 +73,7 @@ fn run(args: Args) -> Result<(), Failure> {
     outcome
 }
 
-async fn command(args: Args) -> Result<(), Failure> {
+async fn command(args: CommandLine) -> Result<(), Failure> {
     let global = args.global;
     match args.command {
         Command::Topic(command) => topic::run(&global, command).await,

@@ -8,8 +8,8 @@ use rq_proto::reliablequeue::TopicType;
 use serde::Deserialize;
 
 use crate::client::Client;
+use crate::client_program::ClientProgram;
 use crate::language::Language;
-use crate::running::Running;
 
 /// Until its first send is acknowledged.
 const START_DEADLINE: Duration = Duration::from_mins(1);
@@ -55,7 +55,7 @@ impl Sends {
 
 /// The running client; none where Go is missing.
 #[derive(Debug)]
-pub struct GoClient(Option<Running>);
+pub struct GoClient(Option<ClientProgram>);
 
 #[derive(Debug, Deserialize)]
 struct Report {
@@ -72,7 +72,7 @@ impl GoClient {
         admin.create_topic(sends.name(), sends.kind(), 4).await?;
         admin.create_group(sends.name(), false).await?;
         let arguments = [sends.options(), &[sends.name(); 2]].concat();
-        let mut running = Running::start(&build, address, &arguments, &[])?;
+        let mut running = ClientProgram::start(&build, address, &arguments, &[])?;
         report(&mut running, START_DEADLINE).await.context("the first send of the Go client")?;
         Ok(Self(Some(running)))
     }
@@ -86,7 +86,7 @@ impl GoClient {
 }
 
 /// What it says next, if that is good.
-async fn report(running: &mut Running, deadline: Duration) -> Result<String> {
+async fn report(running: &mut ClientProgram, deadline: Duration) -> Result<String> {
     let line = tokio::time::timeout(deadline, running.next_line()).await;
     let line = line.context("the Go client says nothing")??;
     match line.as_deref().map(serde_json::from_str::<Report>) {

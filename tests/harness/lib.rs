@@ -5,6 +5,7 @@
 pub mod broker;
 pub mod checker;
 pub mod client;
+pub mod client_program;
 pub mod cluster;
 pub mod disk;
 mod front;
@@ -17,7 +18,6 @@ pub mod pod;
 pub mod power;
 pub mod requirement;
 pub mod run;
-pub mod running;
 pub mod shard;
 pub mod strace;
 pub mod trace;

@@ -11,8 +11,8 @@ use rq_tests::broker::Broker;
 use serde::Deserialize;
 
 use crate::features::{self, DEAD_LETTER, FEATURES};
+use rq_tests::client_program::ClientProgram;
 use rq_tests::language::{Build, Language};
-use rq_tests::running::Running;
 
 /// Until a program has ended, beyond its long handler. Its features end sooner, each by its own deadline.
 const DEADLINE: Duration = Duration::from_mins(4);
@@ -112,7 +112,7 @@ async fn reports(
     let handler = if soak { SOAK_HANDLER_SECONDS } else { HANDLER_SECONDS };
     let environment = [("RQ_LONG_HANDLER_SECONDS", handler.to_string())];
     let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let mut running = Running::start(build, address, &["--run-id", run], &environment)?;
+    let mut running = ClientProgram::start(build, address, &["--run-id", run], &environment)?;
     running.close_input();
     let mut reports = BTreeMap::new();
     let listen = async {

@@ -13,6 +13,8 @@ use crate::{BACK_DEADLINE, RESTLESS_REPLICAS as RESTLESS};
 
 const TOPIC: &str = "payments";
 pub(crate) const GROUP: &str = "ledger";
+/// Within this a call is at the master; much shorter than the time after which a slave that stands still is left out.
+const ARRIVAL: Duration = Duration::from_millis(200);
 /// After the last end, so long is waited for messages that should not come: more than two checks take.
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -97,9 +99,8 @@ async fn answered_while_the_master_dies(
     match step {
         Step::HalfStored | Step::Asked => kill().await.map(|()| false),
         Step::Answering => {
-            let (killed, ended) = tokio::join!(kill(), end(cluster, asked, commit));
-            killed?;
-            Ok(ended?.is_ok())
+            let ended = while_the_master_dies(cluster, Box::pin(end(cluster, asked, commit))).await?;
+            Ok(ended.is_ok())
         }
         Step::Answered => {
             let ended = end(cluster, asked, commit).await?;
@@ -110,6 +111,23 @@ async fn answered_while_the_master_dies(
             Ok(true)
         }
     }
+}
+
+/// Has something done that the master cannot commit, because its slave stands still, and kills the master meanwhile.
+pub(crate) async fn while_the_master_dies<T>(
+    cluster: &Cluster,
+    act: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let status = cluster.status().await?;
+    let slave = status.in_sync.iter().find(|name| Some(*name) != status.master.as_ref()).context("no slave")?;
+    cluster.signal(slave, "STOP").await?;
+    let strike = async {
+        // It need not have arrived: then it is carried out by the next master alone.
+        tokio::time::sleep(ARRIVAL).await;
+        cluster.signal("master", "KILL").await?;
+        cluster.signal(slave, "CONT").await
+    };
+    tokio::try_join!(strike, act).map(|((), done)| done)
 }
 
 /// Ends a transaction from a new client, as one that came back would. A call that broke is made again.

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rq_core::ids::{LogTime, Lsn};
-use rq_core::queue::Compare;
-use rq_core::queue::State;
 use rq_core::queue::compare::{Comparison, Verdict};
+use rq_core::queue::{Compare, State};
 use rq_core::replication::Input;
 use rq_log::WriteError;
 use tokio::sync::oneshot;

@@ -15,7 +15,8 @@ use std::time::Instant;
 
 use rq_core::ids::Lsn;
 use rq_core::queue::request::{
-    CreateGroup, CreateGroupError, CreateTopic, CreateTopicError, GroupNotFound, TopicNotFound,
+    CreateGroup, CreateGroupError, CreateTopic, CreateTopicError, ExistsDifferently, GroupNotFound,
+    TopicNotFound,
 };
 use rq_proto::reliablequeue as pb;
 use rq_proto::reliablequeue::admin_server::{Admin, AdminServer};
@@ -319,8 +320,8 @@ fn create_topic(error: &CreateTopicError) -> Status {
 fn create_group(error: &CreateGroupError) -> Status {
     let message = error.to_string();
     match error {
-        CreateGroupError::ExistsDifferently(_) => Status::already_exists(format!(
-            "{message}, or change its attempts and delays with `rq group update`"
+        CreateGroupError::ExistsDifferently(ExistsDifferently { name }) => Status::already_exists(format!(
+            "consumer group {name} exists already with other settings: `rq group update` changes its attempts and delays and keeps its positions; its order and where it begins are for good"
         )),
         CreateGroupError::TooMany(_) => Status::resource_exhausted(message),
         CreateGroupError::DiskFull(_) => Status::failed_precondition(message),

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rq_core::codec::Malformed;
@@ -22,7 +23,12 @@ pub(super) struct SqlFilter {
     expression: Expression,
     /// Hash of its canonical form.
     pub(super) hash: u64,
+    judged: AtomicU64,
+    wanted: AtomicU64,
 }
+
+/// With so many verdicts, the older ones count half: what a filter wants changes with what is sent.
+const VERDICTS_COUNTED: u64 = 8_192;
 
 /// The compiled expressions of late, by their texts.
 #[derive(Default)]
@@ -37,7 +43,8 @@ impl Filters {
         }
         let expression = Expression::parse(text)?;
         let hash = hash::expression(&expression.to_string());
-        let filter = Arc::new(SqlFilter { expression, hash });
+        let filter =
+            Arc::new(SqlFilter { expression, hash, judged: AtomicU64::new(0), wanted: AtomicU64::new(0) });
         let mut filters = lock();
         if filters.len() >= FILTERS_MAX {
             filters.clear();
@@ -60,6 +67,25 @@ impl Filters {
 }
 
 impl SqlFilter {
+    /// So many were judged of late, and so many of them wanted.
+    pub(super) fn note(&self, judged: u64, wanted: u64) {
+        let judged = self.judged.fetch_add(judged, Ordering::Relaxed) + judged;
+        let wanted = self.wanted.fetch_add(wanted, Ordering::Relaxed) + wanted;
+        // Two at once may both do so: the figures need not be exact.
+        if judged > VERDICTS_COUNTED {
+            self.judged.store(judged / 2, Ordering::Relaxed);
+            self.wanted.store(wanted / 2, Ordering::Relaxed);
+        }
+    }
+
+    /// Among how many messages a batch of wanted ones is likely found, with as much again to spare. All that may be, while
+    /// nothing is known.
+    pub(super) fn likely_holds(&self, batch: u32) -> u32 {
+        let (judged, wanted) = (self.judged.load(Ordering::Relaxed), self.wanted.load(Ordering::Relaxed));
+        let likely = (2 * u64::from(batch) * judged).checked_div(wanted).unwrap_or(u64::MAX);
+        u32::try_from(likely).unwrap_or(u32::MAX).max(batch)
+    }
+
     /// Whether it is true of a message. An error where the message is damaged.
     pub(super) fn wants(&self, stored: &StoredMessage) -> Result<bool, Malformed> {
         let content = MessageContent::decode(&stored.content)?;
@@ -132,6 +158,20 @@ mod tests {
             filters.compiled(&format!("a = {number}")).unwrap();
         }
         assert!(filters.0.lock().unwrap().len() <= FILTERS_MAX);
+    }
+
+    #[test]
+    fn the_fewer_an_expression_wants_the_more_messages_are_judged_for_a_batch() {
+        let filter = Filters::default().compiled("a = 1").unwrap();
+        assert_eq!(filter.likely_holds(32), u32::MAX, "nothing is known yet");
+        filter.note(100, 100);
+        assert_eq!(filter.likely_holds(32), 64);
+        filter.note(900, 0);
+        assert_eq!(filter.likely_holds(32), 640);
+        for _ in 0..100 {
+            filter.note(1_000, 0);
+        }
+        assert!(filter.likely_holds(1) > 10_000, "what was wanted long ago counts ever less");
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub(super) async fn receive(
 ) -> Result<Result<Vec<Delivery>, ReceiveError>, EngineError> {
     let (began, wait) = (Instant::now(), Duration::from_millis(receive.wait_ms));
     loop {
+        if let Filter::Properties(judged) = &mut receive.filter {
+            judged.most = filter.likely_holds(receive.batch);
+        }
         let candidates = match gateway.engine.request(Request::Receive(receive.clone())).await? {
             Answer::Receive(received) => return Ok(received),
             Answer::Judge(candidates) => candidates,
@@ -62,7 +65,7 @@ pub(super) async fn receive(
 
 /// Judges messages until a batch of them is wanted, and says how many it judged. A batch is all that the receive takes: it is
 /// told about those behind when it comes to them, or somebody else is. Verdicts are not shared between receives: 32 consumers of
-/// one group judged a backlog 1.2 to 1.9 times in all.
+/// one group, each told about 1,024 messages at a time, judged a backlog 1.2 to 1.9 times in all.
 async fn judge(
     gateway: &Gateway,
     filter: &Arc<SqlFilter>,
@@ -79,14 +82,16 @@ async fn judge(
         }
         let (slice, rest) = gateway.slices.judge(filter, read, batch - wanted).await?;
         read = rest;
+        let before = (verdicts, wanted);
         for (candidate, verdict) in candidates[at..].iter().zip(slice) {
             at += 1;
             let Some(verdict) = verdict? else { continue };
             note(judged, candidate, verdict);
-            gateway.metrics.judged.inc();
             verdicts += 1;
             wanted += usize::from(verdict);
         }
+        gateway.metrics.judged.inc_by((verdicts - before.0) as u64);
+        filter.note((verdicts - before.0) as u64, (wanted - before.1) as u64);
     }
     Ok(verdicts)
 }

@@ -240,10 +240,10 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::command::{Args as Line, Command};
+    use crate::command::{Command, CommandLine};
 
     fn bench(options: &[&str]) -> Result<Bench, clap::Error> {
-        match Line::try_parse_from([&["rq", "bench"], options].concat())?.command {
+        match CommandLine::try_parse_from([&["rq", "bench"], options].concat())?.command {
             Command::Bench(bench) => Ok(*bench),
             _ => panic!("another command"),
         }

@@ -53,7 +53,8 @@ func inSteps(endpoint, topic string) error {
 				end = open[body].RollBack
 			}
 			go func() {
-				for end() != nil {
+				for err := end(); err != nil; err = end() {
+					fmt.Fprintln(os.Stderr, "end", body, err)
 					time.Sleep(between)
 				}
 				say("ended", body)

@@ -49,7 +49,8 @@ async function end(transaction, body) {
       await (isRolledBack(body) ? transaction.rollback() : transaction.commit());
       console.log(`ended ${body}`);
       return;
-    } catch {
+    } catch (error) {
+      console.error(`end ${body}: ${error}`);
       await sleep(BETWEEN_ENDS_MS);
     }
   }

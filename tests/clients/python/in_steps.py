@@ -1,7 +1,6 @@
 """A producer of half messages that does what standard input says, a line at a time, and says what it did: whoever runs it
 can strike between any two steps of a transaction."""
 
-import collections
 import sys
 import threading
 import time
@@ -29,12 +28,16 @@ class Checker(TransactionChecker):
     """Says what it is asked about, and answers when it may."""
 
     def __init__(self):
-        self.may_answer = collections.defaultdict(threading.Event)
+        self.answers = {}
+
+    def may_answer(self, body):
+        # One event whichever thread asks first.
+        return self.answers.setdefault(body, threading.Event())
 
     def check(self, message):
         body = message.body.decode()
         say("asked", body)
-        self.may_answer[body].wait()
+        self.may_answer(body).wait()
         return TransactionResolution.ROLLBACK if is_rolled_back(body) else TransactionResolution.COMMIT
 
 
@@ -42,7 +45,8 @@ def end(transaction, body):
     while True:
         try:
             transaction.rollback() if is_rolled_back(body) else transaction.commit()
-        except Exception:
+        except Exception as error:
+            print(f"end {body}: {error}", file=sys.stderr, flush=True)
             time.sleep(BETWEEN_ENDS)
         else:
             return say("ended", body)
@@ -62,6 +66,6 @@ def in_steps(endpoint, topic):
         elif command == "end":
             threading.Thread(target=end, args=(open_transactions[body], body), daemon=True).start()
         elif command == "answer":
-            checker.may_answer[body].set()
+            checker.may_answer(body).set()
         else:
             raise ValueError(f"no command {command!r}")

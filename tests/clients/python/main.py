@@ -9,6 +9,7 @@ import os
 import queue
 import sys
 import threading
+import traceback
 
 import delayed_features as delay
 import in_steps
@@ -84,7 +85,12 @@ def main():
     if arguments.half:
         transaction.leave_half(arguments.endpoint, *arguments.names)
     if arguments.in_steps:
-        in_steps.in_steps(arguments.endpoint, *arguments.names)
+        try:
+            in_steps.in_steps(arguments.endpoint, *arguments.names)
+        except Exception:
+            traceback.print_exc()
+            # The client's threads would keep it.
+            os._exit(1)
         os._exit(0)
     passed = run_features(arguments.endpoint, arguments.run_id, arguments.names or list(FEATURES))
     sys.stdout.flush()

@@ -14,6 +14,7 @@ pub use self::refusal::{
     RecallError, ReceiveError, ResetOffsetError, SendError, StaleHandle, TooMany, TopicNotFound,
     TopicOnUseError, TransactionEnded,
 };
+use super::retention::terms::{Owed, Policy};
 use super::settings::{Backoff, GroupSettings, TopicKind, TopicSettings};
 use crate::hash::SendKey;
 use crate::ids::{
@@ -199,6 +200,8 @@ pub struct Judged {
     /// The incarnation of the topic that was judged. Verdicts on another one count for nothing: it has other messages at the
     /// same offsets.
     pub topic: TopicId,
+    /// Most messages that it is told to judge at once.
+    pub most: u32,
     /// Whether the expression wants a message.
     pub verdicts: BTreeMap<(QueueId, Offset), bool>,
 }
@@ -341,7 +344,7 @@ pub struct UpdateGroup {
     /// The group.
     pub name: Name,
     /// Deliveries of a message before it becomes a dead letter, if they change. What has had as many, or more, becomes one when
-    /// its delivery ends.
+    /// its delivery ends, and at once if it waits to be delivered again.
     pub max_attempts: Option<u32>,
     /// Delays that clients are told, if they change.
     pub backoff: Option<Backoff>,
@@ -457,14 +460,14 @@ pub struct Retain {
     /// Messages below that a group still owes, to be copied to the end of the log, with their encoded contents.
     pub relocate: Vec<Relocation>,
     /// What is kept.
-    pub policy: super::retention::policy::Policy,
+    pub policy: Policy,
 }
 
 /// A message to copy to the end of the log, because its segment is to be dropped.
 #[derive(Clone, Debug)]
 pub struct Relocation {
     /// What points to it, and where it lies now.
-    pub owed: super::retention::policy::Owed,
+    pub owed: Owed,
     /// The whole encoded record that lies there.
     pub record: Bytes,
 }

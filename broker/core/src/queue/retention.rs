@@ -3,12 +3,12 @@
 //!
 //! [`Request::Retain`]: super::request::Request::Retain
 
-pub mod policy;
+pub(crate) mod terms;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use self::policy::{InactiveGroup, Owed, Pointer, Policy, SealedSegment};
+pub use self::terms::{InactiveGroup, Owed, Pointer, Policy, SealedSegment};
 
 use super::progress::Progress;
 use super::state::{State, Subscription, Topic};

@@ -133,12 +133,20 @@ impl Broker {
 
     /// One request, whose answer may come later.
     fn begin(&mut self, request: Request) -> Ticket {
-        let ticket = Ticket(self.number());
+        self.begin_together([request])[0]
+    }
+
+    /// Requests that come within one moment.
+    fn begin_together<const N: usize>(&mut self, requests: [Request; N]) -> [Ticket; N] {
         let mut answers = Vec::new();
-        self.shard.step(self.now, ticket, request, &mut self.log, &mut answers);
+        let tickets = requests.map(|request| {
+            let ticket = Ticket(self.number());
+            self.shard.step(self.now, ticket, request, &mut self.log, &mut answers);
+            ticket
+        });
         self.answers.extend(answers);
         self.tick();
-        ticket
+        tickets
     }
 
     fn tick(&mut self) {

@@ -128,6 +128,11 @@ impl super::Shard {
         Some(topic.status(id, consumers, self.state.held.counts(id), self.state.log_start))
     }
 
+    /// Number of a topic, if there is one of this name.
+    pub fn topic_id(&self, name: &str) -> Option<TopicId> {
+        self.state.topic(name).map(|(id, _)| id)
+    }
+
     /// Number of topics.
     pub fn topic_count(&self) -> usize {
         self.state.topics.len()

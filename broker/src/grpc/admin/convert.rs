@@ -310,7 +310,23 @@ mod tests {
         let other = pb::ExponentialRetry { initial_ms: 1, max_ms: 9, multiplier: 1.5 };
         let other = Some(pb::create_group_request::Retry::Exponential(other));
         let other = pb::CreateGroupRequest { retry: other, max_attempts: 3, ..group.clone() };
-        let seeds = [topic.encode_to_vec(), group.encode_to_vec(), other.encode_to_vec()];
+        let retry =
+            pb::update_group_request::Retry::Customized(pb::CustomizedRetry { delays_ms: vec![1, 9] });
+        let update = pb::UpdateGroupRequest { name: "g".to_owned(), max_attempts: 3, retry: Some(retry) };
+        let within = |backoff: &Backoff| {
+            let delays = match backoff {
+                Backoff::Exponential { initial_ms, max_ms, multiplier_milli } => {
+                    assert!(*multiplier_milli >= 1_000 && initial_ms <= max_ms);
+                    &[*initial_ms, *max_ms][..]
+                }
+                Backoff::Customized(delays) => delays,
+            };
+            assert!((1..=DELAYS_MAX).contains(&delays.len()));
+            assert!(delays.iter().all(|delay| (1..=DELAY_MAX_MS).contains(delay)));
+            delays.len()
+        };
+        let seeds =
+            [topic.encode_to_vec(), group.encode_to_vec(), other.encode_to_vec(), update.encode_to_vec()];
         rq_fuzz::fuzz(seeds, |input| {
             let refused = |status: Status| {
                 assert_eq!(status.code(), tonic::Code::InvalidArgument);
@@ -326,18 +342,16 @@ mod tests {
                 assert!(
                     !name.is_empty() && (1..=GroupSettings::ATTEMPTS_MAX).contains(&settings.max_attempts)
                 );
-                let delays = match settings.backoff {
-                    Backoff::Exponential { initial_ms, max_ms, multiplier_milli } => {
-                        assert!(multiplier_milli >= 1_000 && initial_ms <= max_ms);
-                        vec![initial_ms, max_ms]
-                    }
-                    Backoff::Customized(delays) => delays,
-                };
-                assert!((1..=DELAYS_MAX).contains(&delays.len()));
-                assert!(delays.iter().all(|delay| (1..=DELAY_MAX_MS).contains(delay)));
-                Ok::<_, Option<String>>((settings.ordered, delays.len()))
+                Ok::<_, Option<String>>((settings.ordered, within(&settings.backoff)))
             });
-            (topic.ok(), group.ok())
+            let update = pb::UpdateGroupRequest::decode(input).map(|request| {
+                let update = group_update(request).map_err(refused)?;
+                assert!(
+                    update.max_attempts.is_none_or(|most| (1..=GroupSettings::ATTEMPTS_MAX).contains(&most))
+                );
+                Ok::<_, Option<String>>((update.max_attempts.is_some(), update.backoff.as_ref().map(within)))
+            });
+            (topic.ok(), group.ok(), update.ok())
         });
     }
 

@@ -194,7 +194,7 @@ fn damaged_letter(of: &str, offset: Offset, reason: String) -> pb::DamagedDeadLe
 
 async fn topic_id(broker: &Engine, name: &str) -> Result<Option<TopicId>, Status> {
     let name = name.to_owned();
-    let look = broker.inspect(move |shard| shard.topic_status(&name).map(|status| status.topic.id));
+    let look = broker.inspect(move |shard| shard.topic_id(&name));
     look.await.map_err(engine)
 }
 

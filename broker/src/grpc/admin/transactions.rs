@@ -23,7 +23,7 @@ pub(super) async fn list(
     let (topic, from) = (Some(request.topic.clone()).filter(|topic| !topic.is_empty()), HeldId(request.from));
     // One more tells whether there is another page.
     let look = broker.inspect(move |shard| match topic {
-        Some(topic) if shard.topic_status(&topic).is_none() => Err(TopicNotFound { topic: topic.into() }),
+        Some(topic) if shard.topic_id(&topic).is_none() => Err(TopicNotFound { topic: topic.into() }),
         topic => Ok(shard.open_transactions(topic.as_deref(), from, limit + 1)),
     });
     let open = look.await.map_err(engine)?.map_err(|error| no_topic(&error))?;

@@ -77,8 +77,14 @@ impl Shard {
         settings.backoff = update.backoff.clone().unwrap_or(settings.backoff);
         if settings != group.settings {
             self.append(step, &Record::GroupPut { id, name, settings: settings.clone() });
-            // Other deliveries than before may be the last ones of their messages.
+            // Other deliveries than before may be the last ones of their messages, and what was to become a dead letter may be
+            // there for those who wait.
             self.watch_group(id);
+            let consumed =
+                self.state.groups.get(&id).into_iter().flat_map(|group| group.subscriptions.keys());
+            for topic in consumed {
+                self.polls.changed(*topic, id);
+            }
         }
         Ok(GroupView { name: Arc::clone(name), id, settings })
     }

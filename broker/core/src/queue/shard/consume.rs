@@ -12,6 +12,9 @@ use crate::queue::request::{
 };
 use crate::record::{self, Record};
 
+/// Most messages that become dead letters in one step: a group that allows fewer attempts from now on may have very many.
+const BURIED_MAX: usize = 1_000;
+
 impl Shard {
     pub(super) fn ack(
         &mut self,
@@ -94,9 +97,10 @@ impl Shard {
         }
     }
 
-    /// Makes dead letters of messages whose last delivery ended by time.
+    /// Makes dead letters of messages whose last delivery ended by time. What is left becomes one in the next step.
     pub(super) fn bury_exhausted(&mut self, step: &mut Step<'_>) {
-        while let Some((time, place)) = self.watch.exhausted.first().copied() {
+        for _ in 0..BURIED_MAX {
+            let Some((time, place)) = self.watch.exhausted.first().copied() else { return };
             if time > step.now {
                 return;
             }

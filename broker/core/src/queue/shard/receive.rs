@@ -18,8 +18,6 @@ const SCAN_MAX: u32 = 16_384;
 
 /// Most messages that a receive is told to judge at once: their verdicts stay in memory until it comes again.
 const CANDIDATES_MAX: usize = 1_024;
-/// Of how many it is told first: most filters find a batch in twice as many. Each time that it finds none it is told of more.
-const CANDIDATES_MIN: usize = 64;
 /// Of those that wait for the same, one judges. If it is not back after so long, in milliseconds, another one does.
 const JUDGING_MS: u64 = 1_000;
 
@@ -254,6 +252,10 @@ impl Shard {
         };
         let Some(subscription) = of_group.subscriptions.get(&topic) else { return found };
         let (count, batch) = (of_topic.queues.len(), receive.batch.max(1) as usize);
+        let candidates_max = match &receive.filter {
+            Filter::Properties(judged) => (judged.most as usize).clamp(1, CANDIDATES_MAX),
+            Filter::All | Filter::Tags(_) => 0,
+        };
         let look_at = |queue: QueueId| {
             let number = usize::from(queue.0);
             let (messages, progress) = (of_topic.queues.get(number)?, subscription.queues.get(number)?);
@@ -271,7 +273,7 @@ impl Shard {
                 parked_max: self.limits.parked_max,
                 pending_max: self.limits.pending_max as usize,
                 log_start: self.state.log_start,
-                candidates_max: candidates_max(receive),
+                candidates_max,
             })
         };
         for turn in 0..count {
@@ -310,12 +312,6 @@ enum Served {
     LookFurther,
     /// One of them judges what there is.
     Judging,
-}
-
-/// How many messages a receive is told to judge, by how many it has judged: the fewer its filter wants, the more at a time.
-fn candidates_max(receive: &Receive) -> usize {
-    let Filter::Properties(judged) = &receive.filter else { return 0 };
-    (2 * judged.verdicts.len()).clamp(CANDIDATES_MIN, CANDIDATES_MAX)
 }
 
 fn places(deliveries: &[Delivery]) -> Vec<(QueueId, Offset)> {

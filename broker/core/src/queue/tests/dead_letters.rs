@@ -76,8 +76,7 @@ fn a_last_delivery_that_is_undone_or_suspended_comes_again() {
 fn a_group_that_allows_fewer_attempts_buries_what_had_them_and_one_that_allows_more_gets_it_again() {
     let mut broker = two_attempts(false);
     let allow = |broker: &mut Broker, attempts| {
-        let update = UpdateGroup { name: Arc::from("g"), max_attempts: Some(attempts), backoff: None };
-        let answer = broker.ask(Request::UpdateGroup(update));
+        let answer = broker.ask(allowing(attempts));
         assert!(matches!(answer, Some(Answer::UpdateGroup(Ok(_)))), "{answer:?}");
     };
     broker.send("t", &["a"]);
@@ -100,6 +99,40 @@ fn a_group_that_allows_fewer_attempts_buries_what_had_them_and_one_that_allows_m
     let records = broker.log.records.len();
     allow(&mut broker, 3);
     assert_eq!(broker.log.records.len(), records, "what changes nothing is not written");
+}
+
+#[test]
+fn one_that_waits_gets_what_a_change_of_its_group_has_just_saved_from_becoming_a_dead_letter() {
+    let mut broker = two_attempts(false);
+    broker.send("t", &["a"]);
+    for _ in 0..2 {
+        broker.receive_one("g", "t");
+        broker.set_now(broker.now.plus(INVISIBLE_MS));
+    }
+    let waits = Request::Receive(Receive { wait_ms: 60_000, ..broker.receiving("g", "t") });
+    let [ticket, _] = broker.begin_together([waits, allowing(3)]);
+    let Some(Answer::Receive(Ok(got))) = broker.answers.remove(&ticket) else { panic!("it waits in vain") };
+    assert_eq!(broker.texts(&got), ["a"]);
+}
+
+#[test]
+fn very_many_become_dead_letters_in_steps_between_which_others_are_served() {
+    let mut broker = two_attempts(false);
+    let many = 2_500;
+    let texts: Vec<String> = (0..many).map(|number| number.to_string()).collect();
+    broker.send("t", &texts.iter().map(String::as_str).collect::<Vec<_>>());
+    while !broker.receive("g", "t").is_empty() {}
+    broker.set_now(broker.now.plus(INVISIBLE_MS));
+    broker.begin(allowing(1));
+    let count = |broker: &Broker| broker.shard.count_dead_letters("g").unwrap();
+    assert_eq!(count(&broker), 1_000);
+    assert!(broker.receive("g", "t").is_empty(), "what had all its deliveries does not come");
+    broker.pass(0);
+    assert_eq!(count(&broker), many);
+}
+
+fn allowing(attempts: u32) -> Request {
+    Request::UpdateGroup(UpdateGroup { name: Arc::from("g"), max_attempts: Some(attempts), backoff: None })
 }
 
 #[test]

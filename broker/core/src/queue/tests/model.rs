@@ -94,7 +94,7 @@ enum Event {
         view: usize,
         positions: [u64; 2],
     },
-    /// A group gets messages so often from now on.
+    /// A group allows so many attempts from now on.
     Update {
         view: usize,
         max_attempts: u32,

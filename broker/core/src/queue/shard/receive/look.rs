@@ -47,7 +47,7 @@ impl Look<'_> {
             }
             found.scanned += 1;
             let Some(pending) = self.progress.pending.get(offset) else { continue };
-            // One that has had all its deliveries becomes a dead letter at the end of this step.
+            // One that has had all its deliveries becomes a dead letter at the end of this step, or of one of the next.
             if pending.attempts >= self.max_attempts {
                 continue;
             }

@@ -79,7 +79,12 @@ impl World {
             receive.wait_ms = wait_ms;
             if let Some(By { expression, .. }) = asked.by {
                 let topic = id_of(self.views[number].topic);
-                let judged = Judged { expression: expression.into(), topic, verdicts: verdicts.clone() };
+                let judged = Judged {
+                    expression: expression.into(),
+                    topic,
+                    most: u32::MAX,
+                    verdicts: verdicts.clone(),
+                };
                 receive.filter = Filter::Properties(judged);
             }
             let ticket = self.broker.begin(Request::Receive(receive));

@@ -79,6 +79,7 @@ final class InSteps {
                 say("ended", body);
                 return;
             } catch (ClientException | RuntimeException e) {
+                System.err.println("end " + body + ": " + e);
                 pause();
             }
         }

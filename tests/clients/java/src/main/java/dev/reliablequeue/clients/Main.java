@@ -76,8 +76,13 @@ public final class Main {
             return;
         }
         if (inSteps) {
-            new InSteps(endpoint, names.get(0)).run();
-            System.exit(0);
+            try {
+                new InSteps(endpoint, names.get(0)).run();
+                System.exit(0);
+            } catch (Exception e) {
+                e.printStackTrace();
+                System.exit(1);
+            }
         }
         // The client's own threads are no daemons.
         System.exit(runFeatures(endpoint, runId, names) ? 0 : 1);

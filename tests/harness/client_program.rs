@@ -15,7 +15,7 @@ const STANDARD_ERROR_LINES: usize = 40;
 
 /// A program that runs. It is killed with this.
 #[derive(Debug)]
-pub struct Running {
+pub struct ClientProgram {
     hears: Option<ChildStdin>,
     said: Lines<BufReader<ChildStdout>>,
     /// It writes logs under its user's home.
@@ -23,7 +23,7 @@ pub struct Running {
     child: Child,
 }
 
-impl Running {
+impl ClientProgram {
     /// Starts it for a broker at `address`, `HOST:PORT`, with further arguments and environment.
     pub fn start(
         build: &Build,
@@ -65,6 +65,11 @@ impl Running {
     /// The next line that it says; none when it has ended. What was waited for in vain is said the next time.
     pub async fn next_line(&mut self) -> Result<Option<String>> {
         self.said.next_line().await.context("listen to the client")
+    }
+
+    /// Ends it at once.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.child.kill().await.context("kill the client")
     }
 
     /// Waits until it has ended by itself.

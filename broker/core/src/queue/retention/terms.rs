@@ -1,4 +1,4 @@
-//! How long what is kept, and what of it is still owed.
+//! The terms of retention: for how long messages are kept, and what of an old segment somebody still owes.
 
 use crate::ids::{LogTime, Lsn, Offset, QueueId, TopicId};
 use crate::record::HeldKey;
