@@ -119,7 +119,8 @@ pub(crate) async fn while_the_master_dies<T>(
     act: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     let status = cluster.status().await?;
-    let slave = status.in_sync.iter().find(|name| Some(*name) != status.master.as_ref()).context("no slave")?;
+    let slave =
+        status.in_sync.iter().find(|name| Some(*name) != status.master.as_ref()).context("no slave")?;
     cluster.signal(slave, "STOP").await?;
     let strike = async {
         // It need not have arrived: then it is carried out by the next master alone.
