@@ -99,10 +99,13 @@ impl World {
         }
     }
 
-    /// No disk fails any more that was about to: a machine that has nothing left to write would not notice, and not start anew.
-    pub(crate) fn spare_disks(&mut self) {
-        for machine in &self.machines {
-            machine.disk.stop_after(u64::from(u32::MAX));
+    /// Every machine that was about to fail does so now. One that has nothing left to write would not notice that its disk is gone:
+    /// it would not start anew, and could send nobody its log.
+    pub(crate) fn fail_what_is_about_to(&mut self) {
+        for who in 0..self.machines.len() {
+            if self.machines[who].disk.stops() {
+                self.kill(who);
+            }
         }
     }
 

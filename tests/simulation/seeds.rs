@@ -44,9 +44,9 @@ fn play(seed: u64) -> Ran {
     let mut world = World::new(seed, FAULTS);
     world.run(FAULTS);
     world.heal();
+    world.fail_what_is_about_to();
     until(&mut world, FAULTS + HEALING, World::whole)
         .unwrap_or_else(|error| panic!("it did not heal: {error}"));
-    world.spare_disks();
     world.clients.draining = true;
     let drained = |world: &World| {
         world.whole()?;

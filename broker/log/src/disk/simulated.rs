@@ -120,6 +120,11 @@ impl SimulatedDisk {
         world.power_cut_at = Some(world.operations + operations);
     }
 
+    /// Whether that was asked for, and nothing happened since.
+    pub fn stops(&self) -> bool {
+        self.world().power_cut_at.is_some()
+    }
+
     /// How many calls changed something so far.
     pub fn operations(&self) -> u64 {
         self.world().operations
