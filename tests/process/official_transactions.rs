@@ -196,12 +196,11 @@ impl Producer<'_> {
     /// Waits until nothing is open. The streams of some clients that broke are opened again minutes later. Until then another
     /// instance is there to be asked, as in a service with more than one.
     async fn finish(mut self, step: Step, cluster: &Cluster) -> Result<()> {
-        let asked = matches!(step, Step::Asked | Step::Answering);
-        if step == Step::Ended || !asked && self.is_decided().await? {
-            return Ok(());
-        }
-        if step == Step::Asked {
-            self.program.kill().await?;
+        match step {
+            Step::Ended => return Ok(()),
+            Step::Stored | Step::Ending if self.is_decided().await? => return Ok(()),
+            Step::Stored | Step::Ending | Step::Answering => {}
+            Step::Asked => self.program.kill().await?,
         }
         let mut another = self.service.instance(step, cluster).await?;
         another.tell("answer").await?;

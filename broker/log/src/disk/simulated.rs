@@ -120,7 +120,7 @@ impl SimulatedDisk {
         world.power_cut_at = Some(world.operations + operations);
     }
 
-    /// Whether that was asked for, and nothing happened since.
+    /// Whether [`SimulatedDisk::stop_after`] was called, and neither a kill nor a loss of power has come since.
     pub fn stops(&self) -> bool {
         self.world().power_cut_at.is_some()
     }

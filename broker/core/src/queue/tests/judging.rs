@@ -40,6 +40,16 @@ impl Broker {
     }
 }
 
+/// So many messages in four queues, whose texts begin so.
+fn with_backlog(begin: &str, count: u32) -> Broker {
+    let mut broker =
+        Broker::with(Limits { auto_create_topics: true, default_queues: 4, ..Limits::default() });
+    for number in 0..count {
+        broker.send("t", &[&format!("{begin}{number}")]);
+    }
+    broker
+}
+
 #[test]
 fn what_is_wanted_is_delivered_and_the_rest_is_passed_over_for_good() {
     let mut broker = Broker::new();
@@ -61,11 +71,7 @@ fn a_redelivery_is_judged_too() {
 
 #[test]
 fn a_selective_expression_goes_through_a_long_backlog_in_bounded_rounds() {
-    let mut broker =
-        Broker::with(Limits { auto_create_topics: true, default_queues: 4, ..Limits::default() });
-    for number in 0..5_000 {
-        broker.send("t", &[&format!("b{number}")]);
-    }
+    let mut broker = with_backlog("b", 5_000);
     broker.send("t", &["a"]);
     let (texts, rounds) = broker.receive_by(&Expression("a"));
     assert_eq!(texts, ["a"]);
@@ -78,11 +84,7 @@ fn a_selective_expression_goes_through_a_long_backlog_in_bounded_rounds() {
 
 #[test]
 fn a_receive_is_told_to_judge_no_more_than_it_asks_for_and_nothing_when_it_is_handed_something() {
-    let mut broker =
-        Broker::with(Limits { auto_create_topics: true, default_queues: 4, ..Limits::default() });
-    for number in 0..400 {
-        broker.send("t", &[&format!("a{number}")]);
-    }
+    let mut broker = with_backlog("a", 400);
     let expression = Expression("a");
     let mut receive = broker.by(&expression, 0);
     for (most, told) in [(0, 1), (5, 5), (150, 150)] {
